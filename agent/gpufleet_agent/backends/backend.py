@@ -1,0 +1,87 @@
+"""What a vendor's backend gives: a session on its driver, read from one thread of one process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from gpufleet_agent.catalogue import Reason
+from gpufleet_agent.wire import Event, Gpu
+
+
+class DriverAbsent(Exception):
+    """There is no driver to read here: no library, not loaded, or no permission. The text says which."""
+
+
+class DriverGone(Exception):
+    """The session is over (driver reloaded, library lost): close it and open another."""
+
+
+@dataclass(frozen=True, slots=True)
+class DriverFacts:
+    """Versions of a driver, None where it does not tell."""
+
+    driver_version: str | None
+    nvml_version: str | None
+    cuda_version: str | None
+    absent: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One sample of all GPUs.
+
+    `at` is the end of the interval (µs since the epoch), `duration` its length (ms). `columns` maps every metric
+    of cadence *every sample* to one stored integer a GPU, in the order of `gpus` (UUIDs); absent values are in it.
+    """
+
+    at: int
+    duration: int
+    gpus: tuple[str, ...]
+    columns: dict[str, list[int]]
+
+
+class Session(Protocol):
+    """An open driver. Every method may block for as long as the driver does; the caller watches the clock."""
+
+    def facts(self) -> DriverFacts:
+        """The driver's versions."""
+        ...
+
+    def gpus(self) -> list[Gpu]:
+        """The GPUs as they are now, in the driver's order, with lost ones that this session has seen. Slow."""
+        ...
+
+    def sample(self) -> Tick | None:
+        """The metrics of every sample since the call before; None on the first call, which sets the baseline."""
+        ...
+
+    def states(self) -> dict[str, dict[str, int]]:
+        """GPU → metric → stored integer for every metric that is sent on change. Slow."""
+        ...
+
+    def wait(self, seconds: float) -> list[Event]:
+        """Sleep until something happened or the time is over; what happened since the call before."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the driver."""
+        ...
+
+
+class Backend(Protocol):
+    """A vendor. Its module holds one such object named BACKEND."""
+
+    vendor: str
+
+    def open(self) -> Session:
+        """Load the driver's library and open it. DriverAbsent where there is none."""
+        ...
+
+
+class Reading(Exception):
+    """A value that could not be read, with the reason."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.word)
+        self.reason = reason

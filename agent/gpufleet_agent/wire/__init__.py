@@ -1,0 +1,56 @@
+"""The wire between agents and the server. The producer owns it; the server imports it."""
+
+from gpufleet_agent.wire.codec import (
+    CLOCK_HEADER,
+    CONTENT_TYPE,
+    ENCODING,
+    MAX_BODY,
+    MAX_DECODED,
+    WireError,
+    clock_header,
+    decode,
+    digest,
+    encode,
+    pack,
+    parse_clock,
+    unpack,
+)
+from gpufleet_agent.wire.enrolment import Ack, Credential, Enrolment
+from gpufleet_agent.wire.inventory import Gpu, Host, Partition, Roster
+from gpufleet_agent.wire.report import PROTOCOL, Backlog, Clock, Driver, Event, Report, Samples, State
+
+ENROL_PATH = "/ingest/v1/enrol"
+REPORT_PATH = "/ingest/v1/reports"
+
+__all__ = [
+    "CLOCK_HEADER",
+    "CONTENT_TYPE",
+    "ENCODING",
+    "ENROL_PATH",
+    "MAX_BODY",
+    "MAX_DECODED",
+    "PROTOCOL",
+    "REPORT_PATH",
+    "Ack",
+    "Backlog",
+    "Clock",
+    "Credential",
+    "Driver",
+    "Enrolment",
+    "Event",
+    "Gpu",
+    "Host",
+    "Partition",
+    "Report",
+    "Roster",
+    "Samples",
+    "State",
+    "WireError",
+    "clock_header",
+    "decode",
+    "digest",
+    "encode",
+    "pack",
+    "parse_clock",
+    "unpack",
+]

@@ -1,0 +1,142 @@
+"""Reports to bytes and back: msgpack in zlib, with every size bounded before it is believed."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import zlib
+from array import array
+from collections.abc import Iterable
+
+import msgspec
+
+from gpufleet_agent.catalogue import BY_NAME, Metric
+from gpufleet_agent.wire.inventory import Roster
+from gpufleet_agent.wire.report import MAX_TIMES, PROTOCOL, Clock, Report, Samples
+
+CONTENT_TYPE = "application/vnd.gpufleet.report+msgpack"
+ENCODING = "deflate"
+CLOCK_HEADER = "x-gpufleet-clock"
+
+MAX_BODY = 4 << 20
+MAX_DECODED = 32 << 20
+
+_TYPECODE = {2: "h", 4: "i", 8: "q"}
+_encoder = msgspec.msgpack.Encoder()
+_report = msgspec.msgpack.Decoder(Report)
+
+
+class _Envelope(msgspec.Struct):
+    version: int
+
+
+_envelope = msgspec.msgpack.Decoder(_Envelope)
+
+
+class WireError(ValueError):
+    """A body that is no report. `field` names what is wrong; `status` is the HTTP answer it deserves."""
+
+    def __init__(self, field: str, problem: str, status: int = 422) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field, self.problem, self.status = field, problem, status
+
+
+def pack(values: Iterable[int], width: int) -> bytes:
+    """Little-endian signed integers of `width` bytes. OverflowError where one does not fit."""
+    packed = array(_TYPECODE[width], values)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return packed.tobytes()
+
+
+def unpack(data: bytes, width: int) -> list[int]:
+    """The integers that `pack` packed."""
+    packed = array(_TYPECODE[width])
+    packed.frombytes(data)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return packed.tolist()
+
+
+def digest(roster: Roster) -> str:
+    """The name of a roster's content: equal rosters have equal digests."""
+    return hashlib.sha256(_encoder.encode(roster)).hexdigest()[:32]
+
+
+def encode(report: Report) -> bytes:
+    """The body of a request."""
+    return zlib.compress(_encoder.encode(report), 3)
+
+
+def decode(body: bytes, max_decoded: int = MAX_DECODED) -> Report:
+    """The report in a body, its shape checked. WireError says what is wrong with it."""
+    data = inflate(body, max_decoded)
+    try:
+        version = _envelope.decode(data).version
+    except msgspec.MsgspecError as error:
+        raise WireError("body", f"not a report: {error}", 400) from None
+    if version != PROTOCOL:
+        raise WireError("version", f"protocol {version} is not spoken here; this server speaks {PROTOCOL}", 400)
+    try:
+        report = _report.decode(data)
+    except msgspec.ValidationError as error:
+        raise _named(error) from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError("body", f"not a report: {error}", 400) from None
+    for number, samples in enumerate(report.samples):
+        check_samples(samples, f"samples[{number}]")
+    return report
+
+
+def inflate(body: bytes, max_decoded: int) -> bytes:
+    """The decompressed body; WireError where it is no zlib stream or grows beyond the bound."""
+    stream = zlib.decompressobj()
+    try:
+        data = stream.decompress(body, max_decoded)
+    except zlib.error as error:
+        raise WireError("body", f"not a zlib stream: {error}", 400) from None
+    if stream.unconsumed_tail:
+        raise WireError("body", f"larger than {max_decoded} bytes when decompressed", 413)
+    if not stream.eof:
+        raise WireError("body", "the zlib stream ends too early", 400)
+    if stream.unused_data:
+        raise WireError("body", f"{len(stream.unused_data)} bytes behind the end of the zlib stream", 400)
+    return data
+
+
+def check_samples(samples: Samples, field: str) -> None:
+    """WireError where a column's length is not times × GPUs, or the GPUs repeat."""
+    times, rest = divmod(len(samples.times), 8)
+    if rest or not 0 < times <= MAX_TIMES:
+        raise WireError(f"{field}.times", f"{len(samples.times)} bytes are not 1 to {MAX_TIMES} int64")
+    if len(samples.durations) != 4 * times:
+        raise WireError(f"{field}.durations", f"{len(samples.durations)} bytes are not {times} int32")
+    if len(set(samples.gpus)) != len(samples.gpus):
+        raise WireError(f"{field}.gpus", "a GPU is named twice")
+    for name, column in samples.columns.items():
+        _check_column(BY_NAME.get(name), column, times * len(samples.gpus), f"{field}.columns.{name}")
+
+
+def _check_column(metric: Metric | None, column: bytes, count: int, field: str) -> None:
+    # A metric that this side does not know comes from a newer agent: its width is not ours to judge.
+    if metric is not None and len(column) != metric.width * count:
+        raise WireError(field, f"{len(column)} bytes are not {count} integers of {metric.width} bytes")
+
+
+def _named(error: msgspec.ValidationError) -> WireError:
+    problem, _, path = str(error).partition(" - at `")
+    return WireError(path.rstrip("`").removeprefix("$.") or "body", problem)
+
+
+def clock_header(clock: Clock) -> str:
+    """The agent's clocks at the moment of sending, for `CLOCK_HEADER`."""
+    return f"{clock.wall} {clock.uptime} {clock.boot}"
+
+
+def parse_clock(text: str) -> Clock:
+    """The clocks in such a header. WireError where it is none."""
+    parts = text.split(" ", 2)
+    try:
+        return msgspec.convert({"wall": int(parts[0]), "uptime": int(parts[1]), "boot": parts[2]}, Clock)
+    except (ValueError, IndexError, msgspec.ValidationError) as error:
+        raise WireError(CLOCK_HEADER, f"{text[:80]!r} is not `wall-µs uptime-µs boot-id`: {error}", 400) from None

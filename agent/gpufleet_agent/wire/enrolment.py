@@ -1,0 +1,37 @@
+"""How an agent gets its credential: a join token for a per-node one. JSON on both ways."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from gpufleet_agent.wire.inventory import Text
+from gpufleet_agent.wire.report import Micros, NodeId
+
+
+class Enrolment(Struct, kw_only=True):
+    """What an agent asks: a credential for this node."""
+
+    version: int
+    node: NodeId
+    hostname: Text
+    agent_version: Text
+
+
+class Credential(Struct, kw_only=True):
+    """What the server answers. The credential is shown this once."""
+
+    node: NodeId
+    credential: str
+
+
+class Ack(Struct, kw_only=True):
+    """The server's answer to a report that is committed (now, or before: `duplicate`).
+
+    `roster_wanted` asks for the roster with the next report. `clock_offset` is server minus agent time, µs.
+    """
+
+    seq: int
+    duplicate: bool
+    roster_wanted: bool
+    clock_offset: int
+    server_time: Micros

@@ -1,0 +1,104 @@
+"""What one agent sends at once: samples, changed states, events and, when changed, the node's roster."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from gpufleet_agent.wire.inventory import Identifier, Roster, Small, Text
+
+PROTOCOL = 1
+
+Micros = Annotated[int, Meta(ge=0, lt=1 << 62)]
+Stored = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+NodeId = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+Scalar = Stored | Annotated[float, Meta(ge=-1e300, le=1e300)] | bool | Text | None
+
+MAX_GPUS = 1024
+MAX_TIMES = 3600
+MAX_STATES = 200_000
+MAX_EVENTS = 10_000
+
+
+class Clock(Struct, kw_only=True, frozen=True):
+    """One moment on an agent's clocks, µs: wall clock since the epoch, and time since boot of that boot id."""
+
+    wall: Micros
+    uptime: Micros
+    boot: Identifier
+
+
+class Driver(Struct, kw_only=True, frozen=True):
+    """How the driver answers. `since` (µs since the epoch) is when that state began."""
+
+    state: Literal["ok", "unresponsive", "absent", "failed"]
+    since: Micros
+    detail: Text = ""
+
+
+class Backlog(Struct, kw_only=True, frozen=True):
+    """What the agent's spool held when the report was made."""
+
+    reports: Small = 0
+    bytes: Annotated[int, Meta(ge=0, lt=1 << 62)] = 0
+    dropped: Small = 0
+
+
+class Samples(Struct, kw_only=True):
+    """T samples of G GPUs in columns.
+
+    `times` is T little-endian int64 (µs since the epoch, the end of each sample's interval), `durations` T
+    little-endian int32 (ms, the length of that interval). `columns` maps a metric to T × G little-endian stored
+    integers of the catalogue's width, all GPUs of the first time first.
+    """
+
+    gpus: Annotated[list[Identifier], Meta(min_length=1, max_length=MAX_GPUS)]
+    times: bytes
+    durations: bytes
+    columns: Annotated[dict[Identifier, bytes], Meta(max_length=512)]
+
+
+class State(Struct, array_like=True, frozen=True):
+    """A new value of a metric that is sent on change, as its stored integer (absent values included)."""
+
+    at: Micros
+    gpu: Identifier
+    metric: Identifier
+    stored: Stored
+
+
+class Event(Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """Something that happened once. `code` is the XID for kind `xid`."""
+
+    at: Micros
+    kind: Identifier
+    gpu: Identifier | None = None
+    partition: Identifier | None = None
+    code: Annotated[int, Meta(ge=0, lt=1 << 31)] | None = None
+    source: Text = "agent"
+    message: Annotated[str, Meta(max_length=2048)] = ""
+    detail: Annotated[dict[Identifier, Scalar], Meta(max_length=64)] = {}
+
+
+class Report(Struct, kw_only=True):
+    """One report. `(node, stream, seq)` names it for ever: the server takes each once.
+
+    A stream begins with an agent's spool; `seq` only grows within it, gaps allowed. `created` is when the report
+    was closed; `interval` (ms) is the sampling interval in force. `roster_digest` names the roster that samples
+    refer to; `roster` is there when the agent has reason to think the server lacks it.
+    """
+
+    version: Annotated[int, Meta(ge=1, le=1 << 16)]
+    node: NodeId
+    stream: NodeId
+    seq: Annotated[int, Meta(ge=1, lt=1 << 62)]
+    created: Clock
+    interval: Annotated[int, Meta(ge=100, le=3_600_000)]
+    driver: Driver
+    backlog: Backlog = Backlog()
+    roster_digest: Text = ""
+    roster: Roster | None = None
+    samples: Annotated[list[Samples], Meta(max_length=64)] = []
+    states: Annotated[list[State], Meta(max_length=MAX_STATES)] = []
+    events: Annotated[list[Event], Meta(max_length=MAX_EVENTS)] = []
