@@ -1,0 +1,1 @@
+"""Simulated nodes and GPUs that report over real HTTP, marked simulated everywhere."""

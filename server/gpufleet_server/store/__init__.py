@@ -1,0 +1,1 @@
+"""The schema, the engine and every connection."""

@@ -1,0 +1,154 @@
+"""The tables. Times are µs since the epoch, UTC; metric values are the catalogue's stored integers."""
+
+from gpufleet_agent.catalogue import EVERY_SAMPLE
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    UniqueConstraint,
+)
+from sqlalchemy.types import TypeEngine
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite only counts by itself in an INTEGER primary key.
+_Key = BigInteger().with_variant(Integer, "sqlite")
+
+INTEGERS: dict[int, type[TypeEngine[int]]] = {2: SmallInteger, 4: Integer, 8: BigInteger}
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("node_id", _Key, primary_key=True),
+    Column("uuid", String(36), nullable=False, unique=True),
+    Column("hostname", String(256), nullable=False, index=True),
+    Column("site", String(256), index=True),
+    Column("room", String(256)),
+    Column("rack", String(256)),
+    Column("simulated", Boolean, nullable=False, default=False),
+    Column("agent_version", String(256)),
+    Column("interval_ms", Integer, nullable=False),
+    Column("driver_state", String(16), nullable=False),
+    Column("driver_since", BigInteger, nullable=False),
+    Column("driver_detail", String(256), nullable=False, default=""),
+    Column("clock_offset", BigInteger, nullable=False, default=0, comment="server minus agent, as applied, µs"),
+    Column("clock_measured", BigInteger, nullable=False, default=0, comment="the same, as last measured, µs"),
+    Column("backlog_reports", Integer, nullable=False, default=0),
+    Column("backlog_bytes", BigInteger, nullable=False, default=0),
+    Column("backlog_dropped", BigInteger, nullable=False, default=0),
+    Column("roster_digest", String(256), nullable=False, default=""),
+    Column("facts", JSON, nullable=False, comment="wire.Host as it came"),
+    Column("first_seen", BigInteger, nullable=False),
+    Column("last_seen", BigInteger, nullable=False, comment="server time of the last report taken"),
+)
+
+streams = Table(
+    "streams",
+    metadata,
+    Column("node_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("stream", String(36), primary_key=True),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("last_seen", BigInteger, nullable=False),
+)
+
+# A row is a GPU in a node: a node can speak only for its own, and a GPU that moves begins a new row.
+gpus = Table(
+    "gpus",
+    metadata,
+    Column("gpu_id", _Key, primary_key=True),
+    Column("node_id", BigInteger, nullable=False),
+    Column("uuid", String(128), nullable=False, index=True),
+    Column("vendor", String(256)),
+    Column("model", String(256), index=True),
+    Column("serial", String(256), index=True),
+    Column("position", Integer, comment="the driver's index"),
+    Column("pci_address", String(256)),
+    Column("memory_total", BigInteger),
+    Column("lost", Boolean, nullable=False, default=False),
+    Column("identity", JSON, nullable=False, comment="wire.Gpu as it came"),
+    Column("first_seen", BigInteger, nullable=False),
+    Column("removed_at", BigInteger, comment="when a roster no longer held it"),
+    Column("last_sample", BigInteger, comment="ts of its newest row in samples"),
+    UniqueConstraint("node_id", "uuid"),
+)
+
+partitions = Table(
+    "partitions",
+    metadata,
+    Column("gpu_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("uuid", String(128), primary_key=True),
+    Column("profile", String(256)),
+    Column("facts", JSON, nullable=False, comment="wire.Partition as it came"),
+    Column("first_seen", BigInteger, nullable=False),
+    Column("removed_at", BigInteger),
+)
+
+# One nullable column a metric of every sample. No foreign keys: partitions come and go by time.
+samples = Table(
+    "samples",
+    metadata,
+    Column("gpu_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("ts", BigInteger, primary_key=True, autoincrement=False, comment="end of the interval"),
+    Column("duration", Integer, nullable=False, comment="length of the interval, ms"),
+    *(Column(metric.name, INTEGERS[metric.width]()) for metric in EVERY_SAMPLE),
+    sqlite_with_rowid=False,
+)
+
+# For metrics sent on change: each value from ts on. For metrics of every sample: only why they are absent from ts
+# on (value NULL, reason set), and that they are present again (both NULL).
+states = Table(
+    "states",
+    metadata,
+    Column("gpu_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("metric", String(64), primary_key=True),
+    Column("ts", BigInteger, primary_key=True, autoincrement=False),
+    Column("value", BigInteger),
+    Column("reason", SmallInteger, comment="catalogue Reason"),
+    sqlite_with_rowid=False,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("event_id", _Key, primary_key=True),
+    Column("node_id", BigInteger, nullable=False),
+    Column("gpu_id", BigInteger),
+    Column("partition", String(128)),
+    Column("ts", BigInteger, nullable=False, index=True),
+    Column("kind", String(128), nullable=False),
+    Column("code", Integer),
+    Column("source", String(256), nullable=False),
+    Column("message", String(2048), nullable=False, default=""),
+    Column("detail", JSON, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Index(None, "node_id", "ts"),
+    Index(None, "gpu_id", "ts"),
+    Index(None, "kind", "ts"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("token_id", _Key, primary_key=True),
+    Column("kind", String(16), nullable=False, comment="join, node, reader or admin"),
+    Column("name", String(256), nullable=False),
+    Column("hash", String(64), nullable=False, unique=True, comment="SHA-256 of the token, hex"),
+    Column("node", String(36), index=True, comment="the node a credential speaks for"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+    Column("last_used_at", BigInteger),
+)
