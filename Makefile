@@ -1,0 +1,80 @@
+# gpufleet: every target installs what it needs into .venv (and .tools, for programs that pip has not).
+PYTHON ?= python3
+BIN := .venv/bin
+TOOLS := $(CURDIR)/.tools
+export PATH := $(TOOLS)/usr/bin:$(PATH)
+PYTEST := $(BIN)/python -m pytest
+# The simulated driver is C: a compiler from PyPI serves where the machine has none.
+COMPILER := $(shell command -v cc || command -v gcc || command -v clang || echo --group compiler)
+COMPILER := $(filter --group compiler,$(COMPILER))
+SUDO := $(shell test "$$(id -u)" = 0 || echo sudo -n)
+
+.PHONY: up demo test test-agent lint docs bench bench-agent tools clean help
+
+help:  ## What there is to make
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+up: .venv/installed  ## Serve this machine: server and agent, until Ctrl-C
+	$(BIN)/gpufleet up
+
+demo: .venv/installed  ## Serve a simulated fleet of 64 GPUs, until Ctrl-C
+	$(BIN)/gpufleet demo --gpus 64
+
+test: .venv/dev tools test-agent  ## All tests
+	$(PYTEST) -n auto tests
+
+test-agent: .venv-agent/installed  ## The agent's tests with only the agent's own dependencies installed
+	.venv-agent/bin/python -m pytest -n auto tests/agent tests/wire tests/nvml_sim
+
+lint: .venv/dev .venv/bench  ## Style, types, imports, sizes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.10 agent/gpufleet_agent
+	$(BIN)/lint-imports
+	$(BIN)/python -m tests.lint.budgets
+
+docs: .venv/installed  ## Write the generated pages again
+	$(BIN)/python docs/build.py
+
+bench: bench-agent  ## All benchmarks
+
+bench-agent: .venv/dev .venv/bench  ## The agent's CPU and memory beside nvitop-exporter
+	$(BIN)/python -m tests.bench.agent
+
+# --- what the above need -------------------------------------------------------------------------------------------
+
+.venv/bin/pip:
+	$(PYTHON) -m venv .venv || ( $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy python3-venv && $(PYTHON) -m venv .venv )
+	$(BIN)/python -m pip install -q --upgrade 'pip>=25.1'
+
+.venv/installed: .venv/bin/pip agent/pyproject.toml server/pyproject.toml dashboards/pyproject.toml
+	$(BIN)/python -m pip install -q -e ./agent -e ./server -e ./dashboards
+	@touch $@
+
+.venv/dev: .venv/installed pyproject.toml
+	$(BIN)/python -m pip install -q --group dev $(COMPILER)
+	@touch $@
+
+.venv/bench: .venv/installed pyproject.toml
+	$(BIN)/python -m pip install -q --group bench
+	@touch $@
+
+.venv-agent/installed: .venv/bin/pip agent/pyproject.toml pyproject.toml
+	$(PYTHON) -m venv .venv-agent
+	.venv-agent/bin/python -m pip install -q --upgrade 'pip>=25.1'
+	.venv-agent/bin/python -m pip install -q -e ./agent --group agent-test $(COMPILER)
+	@touch $@
+
+# Debian's prometheus package is unpacked, not installed: no service is started on your machine.
+tools:
+	@command -v promtool >/dev/null || $(MAKE) --no-print-directory $(TOOLS)/usr/bin/promtool || \
+		echo "warning: promtool could not be had; the tests that need it will be skipped" >&2
+
+$(TOOLS)/usr/bin/promtool:
+	mkdir -p $(TOOLS)
+	$(SUDO) apt-get update -q
+	cd $(TOOLS) && apt-get download prometheus && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb
+
+clean:  ## Remove what was installed and built here
+	rm -rf .venv .venv-agent .tools tests/nvml_sim/.build

@@ -1,0 +1,50 @@
+"""Writes the pages that are generated: docs/metrics.md from the catalogue."""
+
+from pathlib import Path
+
+from gpufleet_agent.catalogue import METRICS, Metric
+
+HEAD = """# Metrics
+
+Generated from the catalogue (`agent/gpufleet_agent/catalogue/`) by `make docs`: do not edit.
+
+A value is stored as a whole number of *steps*, in the given number of *bytes*. *Every sample* metrics are in every
+sample; *on change* metrics are read about once a minute and stored when they changed. A gauge is a reading (a mean
+over the interval where the hardware accumulates), an increment is what was added in the interval, a state holds until
+the next one. A value that is absent is null with a reason (unsupported, no permission, failed, implausible, lost, not
+observed), never 0.
+
+| metric | unit | kind | cadence | rolls up as | step | bytes | what it is |
+|---|---|---|---|---|---|---|---|
+"""
+
+
+def row(metric: Metric) -> str:
+    """One metric as a line of the table."""
+    cells = (
+        f"`{metric.name}`",
+        metric.unit.symbol,
+        metric.kind.value,
+        metric.cadence.value,
+        metric.rollup.value,
+        str(metric.step),
+        str(metric.width),
+        metric.help,
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def flags(metric: Metric) -> str:
+    """The bits of a metric of flags, as a section of its own."""
+    bits = "\n".join(f"| `{bit:#x}` | {name} |" for bit, name in metric.flags)
+    return f"\n## `{metric.name}` by bit\n\n| bit | meaning |\n|---|---|\n{bits}\n"
+
+
+def metrics_page() -> str:
+    """The whole page."""
+    table = "\n".join(row(metric) for metric in METRICS) + "\n"
+    return HEAD + table + "".join(flags(metric) for metric in METRICS if metric.flags)
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("metrics.md").write_text(metrics_page())
