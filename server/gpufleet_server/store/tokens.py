@@ -1,0 +1,165 @@
+"""Tokens in the store, and a cache so that a report does not cost a select."""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, insert, select, update
+
+from gpufleet_server.domain import clock
+from gpufleet_server.domain.tokens import TokenKind, digest, kind_of, new_text
+from gpufleet_server.store.engine import Store
+from gpufleet_server.store.schema import tokens
+
+_RECHECK_S = 1.0
+_USE_STEP = 60 * clock.SECOND
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TokenRow:
+    """A token without its text. Times in µs; `node` is the node that a credential speaks for."""
+
+    id: int
+    kind: TokenKind
+    name: str
+    node: str | None
+    created_at: int
+    expires_at: int | None
+    revoked_at: int | None
+    last_used_at: int | None
+
+    def good(self, now: int) -> bool:
+        """Whether it may be used at `now`."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+_COLUMNS = (
+    tokens.c.token_id,
+    tokens.c.kind,
+    tokens.c.name,
+    tokens.c.node,
+    tokens.c.created_at,
+    tokens.c.expires_at,
+    tokens.c.revoked_at,
+    tokens.c.last_used_at,
+)
+
+
+def create(
+    connection: Connection,
+    kind: TokenKind,
+    name: str,
+    expires_at: int | None = None,
+    node: str | None = None,
+    *,
+    now: int | None = None,
+) -> tuple[int, str]:
+    """Make a token: its id and its text, which can't be had again."""
+    text = new_text(kind)
+    row = {
+        "kind": kind.value,
+        "name": name,
+        "hash": digest(text),
+        "node": node,
+        "created_at": clock.now() if now is None else now,
+        "expires_at": expires_at,
+    }
+    return connection.execute(insert(tokens).values(row).returning(tokens.c.token_id)).scalar_one(), text
+
+
+def find(connection: Connection, text: str, now: int) -> TokenRow | None:
+    """The token of this text, or None where there is none or it is revoked or expired."""
+    if kind_of(text) is None:
+        return None
+    row = connection.execute(select(*_COLUMNS).where(tokens.c.hash == digest(text))).one_or_none()
+    found = _token(row) if row is not None else None
+    return found if found is not None and found.good(now) else None
+
+
+def listing(connection: Connection) -> list[TokenRow]:
+    """Every token ever made, oldest first."""
+    return [_token(row) for row in connection.execute(select(*_COLUMNS).order_by(tokens.c.token_id))]
+
+
+def revoke(connection: Connection, token_id: int, *, now: int | None = None) -> bool:
+    """Revoke a token; False where there is none of this id that is not revoked already."""
+    done = connection.execute(
+        update(tokens)
+        .where(tokens.c.token_id == token_id, tokens.c.revoked_at.is_(None))
+        .values(revoked_at=clock.now() if now is None else now)
+    )
+    return done.rowcount == 1
+
+
+def revoke_node(connection: Connection, node: str, *, now: int) -> int:
+    """Revoke every credential of a node; how many there were."""
+    live = (tokens.c.node == node) & (tokens.c.kind == TokenKind.NODE.value) & tokens.c.revoked_at.is_(None)
+    return connection.execute(update(tokens).where(live).values(revoked_at=now)).rowcount
+
+
+class TokenCache:
+    """Looks tokens up for requests. A revocation, from whichever process, takes effect within about a second."""
+
+    def __init__(self, store: Store, now: Callable[[], int] = clock.now) -> None:
+        self._store, self._now = store, now
+        self._lock = threading.Lock()
+        self._known: dict[str, TokenRow] = {}
+        self._revoked = 0
+        self._checked = float("-inf")
+        self._used: dict[int, int] = {}
+
+    def check(self, text: str) -> TokenRow | None:
+        """The token of this text if it may be used now. May read the store."""
+        with self._lock:
+            if time.monotonic() - self._checked > _RECHECK_S:
+                self._forget_revoked()
+            row = self._known.get(digest(text)) or self._look_up(text)
+            return self._take(row)
+
+    def peek(self, text: str) -> TokenRow | None:
+        """Like `check`, but None also where it would have to read the store."""
+        if time.monotonic() - self._checked > _RECHECK_S or not self._lock.acquire(blocking=False):
+            return None
+        try:
+            return self._take(self._known.get(digest(text)))
+        finally:
+            self._lock.release()
+
+    def flush(self, connection: Connection) -> None:
+        """Write when tokens were last used, for those whose row is more than a minute behind."""
+        with self._lock:
+            used, self._used = self._used, {}
+        rows = [{"used_id": token_id, "used_at": at} for token_id, at in used.items()]
+        if rows:
+            behind = func.coalesce(tokens.c.last_used_at, 0) <= bindparam("used_at") - _USE_STEP
+            statement = update(tokens).where(tokens.c.token_id == bindparam("used_id"), behind)
+            connection.execute(statement.values(last_used_at=bindparam("used_at")), rows)
+
+    def _take(self, row: TokenRow | None) -> TokenRow | None:
+        now = self._now()
+        if row is None or not row.good(now):
+            return None
+        self._used[row.id] = now
+        return row
+
+    def _look_up(self, text: str) -> TokenRow | None:
+        with self._store.reading() as connection:
+            row = find(connection, text, self._now())
+        if row is not None:
+            self._known[digest(text)] = row
+        return row
+
+    def _forget_revoked(self) -> None:
+        # A count needs no clock: whoever revoked, with whatever idea of the time, it has grown.
+        with self._store.reading() as connection:
+            revoked = connection.execute(select(func.count(tokens.c.revoked_at))).scalar_one()
+        if revoked != self._revoked:
+            self._known.clear()
+        self._revoked, self._checked = revoked, time.monotonic()
+
+
+def _token(row: Sequence[Any]) -> TokenRow:
+    token_id, kind, name, node, created_at, expires_at, revoked_at, last_used_at = row
+    return TokenRow(token_id, TokenKind(kind), name, node, created_at, expires_at, revoked_at, last_used_at)
