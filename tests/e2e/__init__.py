@@ -1,0 +1,1 @@
+"""The whole path: driver, agent, server, store, screen, as real processes."""
