@@ -1,1 +1,1 @@
-"""Simulated nodes and GPUs that report over real HTTP, marked simulated everywhere."""
+"""Simulated nodes: a pure model of GPUs, and agents that report it over real HTTP."""

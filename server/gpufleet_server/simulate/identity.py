@@ -1,0 +1,146 @@
+"""What a simulated node and its GPUs say they are: every field of the roster, or why it is absent."""
+
+from __future__ import annotations
+
+import random
+import uuid
+
+import msgspec
+from gpufleet_agent import __version__ as agent_version
+from gpufleet_agent.wire import Gpu, Host, Partition, Roster
+
+from gpufleet_server.simulate.faults import FaultKind
+from gpufleet_server.simulate.noise import key
+from gpufleet_server.simulate.plan import SimNode
+
+_MIB = 1 << 20
+# As in the fleets that run: most nodes are on one driver, some lag behind.
+_DRIVERS = (("580.95.05", "13.0"), ("580.95.05", "13.0"), ("580.82.07", "13.0"), ("570.172.08", "12.8"))
+_BUSES = (0x1B, 0x43, 0x52, 0x61, 0x9D, 0xC3, 0xD1, 0xDF)
+# Profile, memory in MiB, multiprocessors, slices: three instances fill an A100 40 GB.
+_PROFILES = (("3g.20gb", 20096, 42, 3), ("2g.10gb", 9984, 28, 2), ("2g.10gb", 9984, 28, 2))
+
+
+def roster(node: SimNode, at: int) -> Roster:
+    """The roster as of `at` (µs): a GPU that fell off the bus is in it as lost."""
+    lost = {fault.gpu for fault in node.having(FaultKind.LOST) if fault.active(at)}
+    gpus = [_gpu(node, index) for index in range(node.count)]
+    return Roster(
+        host=_host(node),
+        gpus=[msgspec.structs.replace(gpu, state="lost") if gpu.index in lost else gpu for gpu in gpus],
+    )
+
+
+def gpu_uuid(node: SimNode, index: int) -> str:
+    """The UUID of a GPU."""
+    return f"GPU-{_uuid(node, 'gpu', index)}"
+
+
+def _host(node: SimNode) -> Host:
+    driver, cuda = _DRIVERS[key(node.seed, node.number, "driver") % len(_DRIVERS)]
+    large = node.count > 2
+    return Host(
+        hostname=node.hostname,
+        agent_version=agent_version,
+        machine_id=node.id.replace("-", ""),
+        dmi_vendor="Example Systems",
+        dmi_product=f"GX-{node.model.per_node}{node.model.architecture[0]}",
+        dmi_serial=f"EX{key(node.seed, node.number, 'dmi') % 10**8:08}",
+        os="Ubuntu 24.04.3 LTS",
+        kernel="6.8.0-86-generic",
+        architecture="x86_64",
+        cpu_model="INTEL(R) XEON(R) PLATINUM 8570" if large else "AMD Ryzen 9 7950X 16-Core Processor",
+        cpu_sockets=2 if large else 1,
+        cpu_threads=224 if large else 32,
+        memory_total=(2048 if large else 64) * 1024 * _MIB,
+        driver_version=driver,
+        nvml_version=f"{cuda.split('.')[0]}.{driver}",
+        cuda_version=cuda,
+        site=node.site.name,
+        room=node.room,
+        rack=node.rack,
+        labels={"use": node.use.name.lower()},
+        simulated=True,
+    )
+
+
+def _gpu(node: SimNode, index: int) -> Gpu:
+    model = node.model
+    # No two GPUs share what is a board's own; the same number gives the same board for ever.
+    own = random.Random(key(node.seed, node.number, index, "board"))  # noqa: S311
+    bus = _BUSES[index % len(_BUSES)] + (index // len(_BUSES))
+    gpu = Gpu(
+        uuid=gpu_uuid(node, index),
+        vendor="nvidia",
+        index=index,
+        serial=f"16{own.randrange(10**11):011}",
+        model=model.name,
+        brand=model.brand,
+        architecture=model.architecture,
+        compute_capability=model.compute_capability,
+        board_part_number=model.part_number,
+        board_id=bus << 8,
+        vbios_version=model.vbios,
+        inforom_image_version=model.inforom,
+        inforom_oem_version="2.1",
+        inforom_ecc_version="7.16",
+        inforom_power_version="1.0",
+        pci_address=f"00000000:{bus:02X}:00.0",
+        pci_device_id=model.device_id,
+        pci_subsystem_id=model.subsystem_id,
+        minor_number=index,
+        numa_node=index * 2 // max(node.count, 1),
+        module_id=index + 1,
+        chassis_serial=f"18{key(node.seed, node.number, 'chassis') % 10**11:011}",
+        tray_index=node.number % 18,
+        slot_number=index + 1,
+        host_id=1 + node.number % 2,
+        memory_total=model.memory * _MIB,
+        bar1_total=model.bar1 * _MIB,
+        cores=model.cores,
+        power_limit_default=model.power_limit,
+        power_limit_min=model.power_min,
+        power_limit_max=model.power_max,
+        graphics_clock_max=model.clock_max,
+        sm_clock_max=model.clock_max,
+        memory_clock_max=model.memory_clock,
+        video_clock_max=model.video_clock,
+        slowdown_temperature=model.slowdown,
+        shutdown_temperature=model.shutdown,
+        ecc_mode="enabled",
+        ecc_mode_pending="enabled",
+        mig_mode="enabled" if index < node.partitioned else "disabled",
+        mig_mode_pending="enabled" if index < node.partitioned else "disabled",
+        persistence_mode="enabled",
+        compute_mode="default",
+        pcie_generation_max=model.pcie_generation,
+        pcie_width_max=16,
+        nvlink_count=model.nvlinks,
+        nvlink_version=model.nvlink_version,
+        gsp_firmware_mode="enabled",
+        gsp_firmware_version=_DRIVERS[key(node.seed, node.number, "driver") % len(_DRIVERS)][0],
+        partitions=_partitions(node, index) if index < node.partitioned else [],
+    )
+    return msgspec.structs.replace(
+        gpu, **dict.fromkeys(model.untold), absent=dict.fromkeys(model.untold, "unsupported")
+    )
+
+
+def _partitions(node: SimNode, index: int) -> list[Partition]:
+    return [
+        Partition(
+            uuid=f"MIG-{_uuid(node, 'partition', index, number)}",
+            profile=profile,
+            gpu_instance=number + 1,
+            compute_instance=0,
+            memory_total=memory * _MIB,
+            multiprocessors=multiprocessors,
+            slices=slices,
+        )
+        for number, (profile, memory, multiprocessors, slices) in enumerate(_PROFILES)
+    ]
+
+
+def _uuid(node: SimNode, *parts: object) -> uuid.UUID:
+    halves = (key(node.seed, node.number, *parts, half) for half in "ab")
+    return uuid.UUID(int=next(halves) << 64 | next(halves))
