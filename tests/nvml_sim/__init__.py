@@ -1,0 +1,1 @@
+"""A simulated NVML driver for tests and benchmarks."""
