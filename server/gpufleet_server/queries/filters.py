@@ -1,0 +1,119 @@
+"""What a listing is narrowed to. An empty filter lets everything through; several values of one mean any of them."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, exists, func, or_, select
+
+from gpufleet_server.domain.state import GpuState, NodeState
+from gpufleet_server.queries import condition
+from gpufleet_server.store.schema import gpus, nodes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FleetFilter:
+    """A part of the fleet."""
+
+    site: Sequence[str] = ()
+    model: Sequence[str] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NodeFilter:
+    """Which nodes. `node` is an id or a hostname; `q` is looked for in hostnames, ids and DMI serials."""
+
+    site: Sequence[str] = ()
+    node: Sequence[str] = ()
+    state: Sequence[NodeState] = ()
+    simulated: bool | None = None
+    q: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GpuFilter:
+    """Which GPUs. Those removed are left out unless `state` asks for them. `q`: UUID, serial or hostname."""
+
+    site: Sequence[str] = ()
+    node: Sequence[str] = ()
+    model: Sequence[str] = ()
+    state: Sequence[GpuState] = ()
+    simulated: bool | None = None
+    q: str | None = None
+
+
+Conditions = list[ColumnElement[bool]]
+
+
+def of_fleet(wanted: FleetFilter) -> Conditions:
+    """Conditions on `gpus` joined with `nodes`."""
+    return [*_any_of(nodes.c.site, wanted.site), *_any_of(gpus.c.model, wanted.model)]
+
+
+def of_fleet_nodes(wanted: FleetFilter) -> Conditions:
+    """Conditions on `nodes` alone: a node is of a model when one of its GPUs is."""
+    conditions = _any_of(nodes.c.site, wanted.site)
+    if wanted.model:
+        conditions.append(exists(select(1).where(of_node(), gpus.c.model.in_(wanted.model))))
+    return conditions
+
+
+def of_nodes(wanted: NodeFilter, now: int) -> Conditions:
+    """Conditions on `nodes`."""
+    conditions = [
+        *_any_of(nodes.c.site, wanted.site),
+        *named(wanted.node),
+        *_any_of(condition.node_state(now), [state.value for state in wanted.state]),
+        *_simulated(wanted.simulated),
+    ]
+    if wanted.q:
+        serial = nodes.c.facts["dmi_serial"].as_string()
+        conditions.append(
+            or_(
+                nodes.c.hostname.icontains(wanted.q, autoescape=True),
+                nodes.c.uuid.istartswith(wanted.q, autoescape=True),
+                func.lower(serial) == func.lower(wanted.q),
+            )
+        )
+    return conditions
+
+
+def of_gpus(wanted: GpuFilter, now: int) -> Conditions:
+    """Conditions on `gpus` joined with `nodes`."""
+    conditions = [
+        *of_fleet(FleetFilter(site=wanted.site, model=wanted.model)),
+        *named(wanted.node),
+        *_simulated(wanted.simulated),
+    ]
+    if wanted.state:
+        conditions += _any_of(condition.gpu_state(now), [state.value for state in wanted.state])
+    else:
+        conditions.append(gpus.c.removed_at.is_(None))
+    if wanted.q:
+        conditions.append(
+            or_(
+                gpus.c.uuid.istartswith(wanted.q, autoescape=True),
+                gpus.c.uuid.istartswith(f"GPU-{wanted.q}", autoescape=True),
+                gpus.c.serial.istartswith(wanted.q, autoescape=True),
+                nodes.c.hostname.icontains(wanted.q, autoescape=True),
+            )
+        )
+    return conditions
+
+
+def of_node() -> ColumnElement[bool]:
+    """The GPUs that a node holds now; correlates with `nodes`."""
+    return (gpus.c.node_id == nodes.c.node_id) & gpus.c.removed_at.is_(None)
+
+
+def named(wanted: Sequence[str]) -> Conditions:
+    """Nodes of one of these ids or hostnames."""
+    return [or_(nodes.c.uuid.in_(wanted), nodes.c.hostname.in_(wanted))] if wanted else []
+
+
+def _any_of(column: ColumnElement[Any], wanted: Sequence[str]) -> Conditions:
+    return [column.in_(wanted)] if wanted else []
+
+
+def _simulated(wanted: bool | None) -> Conditions:
+    return [] if wanted is None else [nodes.c.simulated.is_(wanted)]

@@ -1,0 +1,186 @@
+"""GPUs: a listing with their newest samples, and one of them with everything that is known."""
+
+import dataclasses
+from typing import Any
+
+from gpufleet_agent.catalogue import EVERY_SAMPLE
+from gpufleet_agent.wire import Gpu as WireGpu
+from gpufleet_agent.wire import Partition as WirePartition
+from sqlalchemy import Connection, Row, Select, and_, func, or_, select
+
+from gpufleet_server.domain.problem import Problem
+from gpufleet_server.domain.state import GpuState
+from gpufleet_server.queries import condition, filters, latest, paging
+from gpufleet_server.queries.filters import GpuFilter
+from gpufleet_server.queries.latest import Reading
+from gpufleet_server.queries.paging import Key, Order, Page
+from gpufleet_server.store.schema import gpus, nodes, partitions, samples
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """A GPU. Memory in bytes; `at` is the time of its newest sample, µs."""
+
+    gpu_id: int
+    uuid: str
+    node_id: str
+    hostname: str
+    site: str | None
+    room: str | None
+    rack: str | None
+    index: int | None
+    state: GpuState
+    simulated: bool
+    vendor: str | None
+    model: str | None
+    serial: str | None
+    pci_address: str | None
+    memory_total: int | None
+    at: int | None
+    metrics: dict[str, Reading]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class GpuDetail:
+    """A GPU with every metric in `gpu.metrics`, its identity (all fields of wire.Gpu), and its partitions."""
+
+    gpu: Gpu
+    interval_ms: int
+    first_seen: int
+    removed_at: int | None
+    identity: dict[str, Any]
+    absent: dict[str, str]
+    partitions: list[dict[str, Any]]
+
+
+_PLACE = [
+    *paging.nulls_last(nodes.c.site, str),
+    Key(nodes.c.hostname, str),
+    *paging.nulls_last(gpus.c.position, int),
+    Key(gpus.c.gpu_id, int),
+]
+_SORTS = {
+    "hostname": (nodes.c.hostname, str),
+    "index": (gpus.c.position, int),
+    "model": (gpus.c.model, str),
+    "serial": (gpus.c.serial, str),
+    "id": (gpus.c.uuid, str),
+    "memory_total": (gpus.c.memory_total, int),
+    "at": (gpus.c.last_sample, int),
+} | {metric.name: (samples.c[metric.name], int) for metric in EVERY_SAMPLE}
+# What a listing may be sorted by; `-` in front turns it round.
+SORTS: tuple[str, ...] = ("site", "state", *_SORTS)
+
+
+def listing(
+    connection: Connection,
+    wanted: GpuFilter,
+    now: int,
+    *,
+    limit: int,
+    sort: str = "site",
+    cursor: str | None = None,
+) -> Page[Gpu]:
+    """GPUs in an order of SORTS, then by site, hostname and index. Those without a value come last either way."""
+    conditions, order = filters.of_gpus(wanted, now), _order(sort, now)
+    counted = select(func.count()).select_from(gpus.join(nodes, gpus.c.node_id == nodes.c.node_id)).where(*conditions)
+    query = _gpus(now)
+    if sort.lstrip("-") in {metric.name for metric in EVERY_SAMPLE}:
+        newest = and_(samples.c.gpu_id == gpus.c.gpu_id, samples.c.ts == gpus.c.last_sample)
+        query = query.outerjoin(samples, newest)
+    rows, following = paging.cut(
+        connection.execute(paging.page(query.where(*conditions), order, limit, cursor)).all(), order, limit
+    )
+    return Page(_with_samples(connection, rows), following, connection.execute(counted).scalar_one())
+
+
+def of_node(connection: Connection, node_id: int, now: int) -> list[Gpu]:
+    """The GPUs that a node holds, by index."""
+    query = _gpus(now).where(gpus.c.node_id == node_id, gpus.c.removed_at.is_(None))
+    rows = connection.execute(query.order_by(*(key.expression for key in _PLACE))).all()
+    return _with_samples(connection, rows)
+
+
+def one(connection: Connection, name: str, now: int) -> GpuDetail:
+    """The GPU of this UUID or serial, where it is now. Problem 404 if there is none, 409 if a serial is of several."""
+    row = _find(connection, name, now)
+    identity = _complete(row.identity, WireGpu.__struct_fields__)
+    return GpuDetail(
+        gpu=_gpu(row, latest.of_all(connection, row.gpu_id)),
+        interval_ms=row.interval_ms,
+        first_seen=row.first_seen,
+        removed_at=row.removed_at,
+        absent=identity.pop("absent") or {},
+        partitions=_partitions(connection, row.gpu_id),
+        identity=identity,
+    )
+
+
+def _find(connection: Connection, name: str, now: int) -> Row[Any]:
+    here_first = [gpus.c.removed_at.is_not(None), gpus.c.removed_at.desc(), gpus.c.gpu_id.desc()]
+    query = _gpus(now).where(or_(gpus.c.uuid == name, gpus.c.serial == name)).order_by(*here_first)
+    rows = connection.execute(query.limit(100)).all()
+    rows = [row for row in rows if row.uuid == name] or rows
+    if not rows:
+        raise Problem(404, f"no GPU has the UUID or serial {name!r}", "id")
+    present = {row.uuid for row in rows if row.removed_at is None} or {rows[0].uuid}
+    if len(present) > 1:
+        raise Problem(409, f"{name!r} is the serial of {', '.join(sorted(present))}: ask for one by its UUID", "id")
+    return rows[0]
+
+
+def _order(sort: str, now: int) -> Order:
+    name, descending = sort.lstrip("-"), sort.startswith("-")
+    if name == "state":
+        return Order(sort, [Key(condition.severity(condition.gpu_state(now)), int, descending), *_PLACE])
+    if name == "site":
+        return Order(sort, [*paging.nulls_last(nodes.c.site, str, descending=descending), *_PLACE[2:]])
+    column, kind = _SORTS[name]
+    return Order(sort, [*paging.nulls_last(column, kind, descending=descending), *_PLACE])
+
+
+def _gpus(now: int) -> Select[Any]:
+    return select(
+        gpus,
+        condition.gpu_state(now).label("state"),
+        nodes.c.uuid.label("node_uuid"),
+        nodes.c.interval_ms,
+        *(nodes.c[name] for name in ("hostname", "site", "room", "rack", "simulated")),
+    ).join_from(gpus, nodes, gpus.c.node_id == nodes.c.node_id)
+
+
+def _with_samples(connection: Connection, rows: Any) -> list[Gpu]:
+    readings = latest.of_samples(connection, [row.gpu_id for row in rows])
+    return [_gpu(row, readings[row.gpu_id]) for row in rows]
+
+
+def _gpu(row: Row[Any], metrics: dict[str, Reading]) -> Gpu:
+    return Gpu(
+        gpu_id=row.gpu_id,
+        uuid=row.uuid,
+        node_id=row.node_uuid,
+        hostname=row.hostname,
+        site=row.site,
+        room=row.room,
+        rack=row.rack,
+        index=row.position,
+        state=GpuState(row.state),
+        simulated=row.simulated,
+        vendor=row.vendor,
+        model=row.model,
+        serial=row.serial,
+        pci_address=row.pci_address,
+        memory_total=row.memory_total,
+        at=row.last_sample,
+        metrics=metrics,
+    )
+
+
+def _partitions(connection: Connection, gpu_id: int) -> list[dict[str, Any]]:
+    query = select(partitions).where(partitions.c.gpu_id == gpu_id, partitions.c.removed_at.is_(None))
+    rows = connection.execute(query.order_by(partitions.c.uuid)).all()
+    return [_complete(row.facts, WirePartition.__struct_fields__) | {"first_seen": row.first_seen} for row in rows]
+
+
+def _complete(stored: dict[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:
+    return {field: stored.get(field, {} if field == "absent" else None) for field in fields}

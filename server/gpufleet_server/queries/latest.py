@@ -1,0 +1,128 @@
+"""The newest value of metrics, or why there is none."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from gpufleet_agent.catalogue import EVERY_SAMPLE, METRICS, ON_CHANGE, Metric, Reason
+from sqlalchemy import Connection, String, and_, column, func, select, values
+
+from gpufleet_server.store.schema import gpus, samples, states
+
+_REASONS = frozenset(Reason)
+NOT_OBSERVED = Reason.NOT_OBSERVED.word
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reading:
+    """One value of a metric as its stored integer, or None with the reason. `at` is µs; None if never observed.
+
+    For a metric that is sent on change `at` is when the value came into force. `duration` is the length, ms, of the
+    interval that a value of a sample is of.
+    """
+
+    metric: Metric
+    stored: int | None
+    reason: str | None
+    at: int | None
+    duration: int | None = None
+
+    @property
+    def value(self) -> float | int | None:
+        """The value in the metric's unit."""
+        return None if self.stored is None else self.metric.value(self.stored)
+
+    @property
+    def rate(self) -> float | None:
+        """For an increment, the value a second."""
+        value = self.value
+        return None if value is None or not self.duration else value * 1000 / self.duration
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class State:
+    """A row of `states`."""
+
+    ts: int
+    value: int | None
+    reason: int | None
+
+
+States = dict[tuple[int, str], State]
+
+
+def word(reason: int | None) -> str:
+    """The word of a stored reason; a number that this version does not know is shown as it is."""
+    if reason is None:
+        return NOT_OBSERVED
+    return Reason(reason).word if reason in _REASONS else f"reason {reason}"
+
+
+def newest_states(
+    connection: Connection, gpu_ids: Sequence[int], metrics: Sequence[str], at: int | None = None
+) -> States:
+    """The newest row of `states` for each GPU and metric that has one, not later than `at`."""
+    if not gpu_ids or not metrics:
+        return {}
+    # One look into the index per GPU and metric: a GPU's history may be long, and is never walked through.
+    wanted = values(column("metric", String), name="wanted").data([(name,) for name in metrics]).cte("wanted")
+    found = select(func.max(states.c.ts)).where(states.c.gpu_id == gpus.c.gpu_id, states.c.metric == wanted.c.metric)
+    if at is not None:
+        found = found.where(states.c.ts <= at)
+    newest = (
+        select(gpus.c.gpu_id, wanted.c.metric, found.correlate(gpus, wanted).scalar_subquery().label("ts"))
+        .select_from(gpus.join(wanted, gpus.c.gpu_id.in_(gpu_ids)))
+        .subquery()
+    )
+    same = and_(states.c.gpu_id == newest.c.gpu_id, states.c.metric == newest.c.metric, states.c.ts == newest.c.ts)
+    rows = connection.execute(select(states).select_from(newest.join(states, same)))
+    return {(row.gpu_id, row.metric): State(row.ts, row.value, row.reason) for row in rows}
+
+
+def of_samples(connection: Connection, gpu_ids: Sequence[int]) -> dict[int, dict[str, Reading]]:
+    """For each GPU the newest values of the metrics that every sample holds."""
+    rows = _sample_rows(connection, gpu_ids)
+    gaps = _gaps(connection, rows)
+    return {gpu_id: _readings(gpu_id, rows.get(gpu_id), gaps) for gpu_id in gpu_ids}
+
+
+def of_all(connection: Connection, gpu_id: int) -> dict[str, Reading]:
+    """The newest values of every metric of the catalogue for one GPU."""
+    sampled = of_samples(connection, [gpu_id])[gpu_id]
+    found = newest_states(connection, [gpu_id], [metric.name for metric in ON_CHANGE])
+    changed = {metric.name: in_force(metric, found.get((gpu_id, metric.name))) for metric in ON_CHANGE}
+    return {metric.name: (sampled | changed)[metric.name] for metric in METRICS}
+
+
+def in_force(metric: Metric, state: State | None) -> Reading:
+    """What a row of `states` says of a metric that is sent on change."""
+    if state is None:
+        return Reading(metric, None, NOT_OBSERVED, None)
+    return Reading(metric, state.value, None if state.value is not None else word(state.reason), state.ts)
+
+
+_Row = Mapping[str, int | None]
+
+
+def _sample_rows(connection: Connection, gpu_ids: Sequence[int]) -> dict[int, _Row]:
+    newest = and_(samples.c.gpu_id == gpus.c.gpu_id, samples.c.ts == gpus.c.last_sample)
+    query = select(samples).join(gpus, newest).where(gpus.c.gpu_id.in_(gpu_ids))
+    return {row[0]: dict(zip(samples.c.keys(), row, strict=True)) for row in connection.execute(query)}
+
+
+def _gaps(connection: Connection, rows: Mapping[int, _Row]) -> States:
+    """Why values are absent: asked only for GPUs and metrics that have a gap."""
+    missing = {gpu: [m.name for m in EVERY_SAMPLE if row[m.name] is None] for gpu, row in rows.items()}
+    names = {name for gaps in missing.values() for name in gaps}
+    return newest_states(connection, [gpu for gpu, gaps in missing.items() if gaps], sorted(names))
+
+
+def _readings(gpu_id: int, row: _Row | None, gaps: States) -> dict[str, Reading]:
+    return {metric.name: _reading(metric, row, gaps.get((gpu_id, metric.name))) for metric in EVERY_SAMPLE}
+
+
+def _reading(metric: Metric, row: _Row | None, gap: State | None) -> Reading:
+    if row is None:
+        return Reading(metric, None, NOT_OBSERVED, None)
+    stored = row[metric.name]
+    reason = None if stored is not None else word(gap.reason if gap else None)
+    return Reading(metric, stored, reason, row["ts"], row["duration"])
