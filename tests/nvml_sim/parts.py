@@ -30,9 +30,13 @@ class Board:
         """Values that need not be distinct; __ stands for a dot."""
         self.gpu.values.update({name.replace("__", "."): value for name, value in values.items()})
 
-    def number(self, name: str, base: int, scale: int = 1) -> None:
+    def number(self, name: str, base: int) -> None:
         """base + a number that only this field of this GPU has; for ranges of some 10,000 and more."""
-        self._distinct(name, (base + self._own()) * scale)
+        self._distinct(name, base + self._own())
+
+    def mebibytes(self, name: str, low: int) -> None:
+        """An amount of memory, hardly more than `low`."""
+        self._distinct(name, (low + self.index) * MIB)
 
     def share(self, name: str, base: float) -> None:
         """A percentage with a fraction that only this field of this GPU has."""
@@ -112,11 +116,9 @@ def load(board: Board, engines: tuple[str, ...] = ("encoder", "decoder", "jpg", 
 
 def memory(board: Board, total_mib: int) -> None:
     """Framebuffer and BAR1. As nvidia-smi shows it, used excludes reserved: total = reserved + used + free."""
-    board.number("fb.total", total_mib, MIB)
-    board.number("fb.used", total_mib // 3, MIB)
-    board.number("fb.reserved", total_mib // 100, MIB)
-    board.number("bar1.total", total_mib * 3 // 2, MIB)
-    board.number("bar1.used", total_mib // 50, MIB)
+    for name, low in (("fb.total", total_mib), ("fb.used", total_mib // 3), ("fb.reserved", total_mib // 100),
+                      ("bar1.total", total_mib * 3 // 2), ("bar1.used", total_mib // 50)):
+        board.mebibytes(name, low)
 
 
 def pcie(board: Board, gen: int) -> None:
