@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tests.nvml_sim import parts
+from tests.nvml_sim.device import Device, Value, counter, error, pulse, sine
 from tests.nvml_sim.parts import MIB, Board
-from tests.nvml_sim.scenario import Device, Value, counter, error, pulse, sine
 
 Overrides = Mapping[str, Value] | None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tests.nvml_sim.scenario import Device, Value
+from tests.nvml_sim.device import Device, Value
 
 MIB = 1 << 20
 LINK_ERRORS = range(5)
