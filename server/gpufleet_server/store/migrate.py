@@ -1,5 +1,6 @@
 """Brings a store to the schema of this version, and gives every metric of the catalogue its column."""
 
+import functools
 from collections.abc import Iterable
 
 from alembic import command
@@ -26,7 +27,7 @@ def migrate(store: Store) -> None:
 
 def migrated(connection: Connection) -> bool:
     """Whether the store has the schema of this version."""
-    return _current(connection) == ScriptDirectory.from_config(_config()).get_current_head()
+    return _current(connection) == _head()
 
 
 def add_sample_columns(connection: Connection, metrics: Iterable[Metric]) -> None:
@@ -36,6 +37,11 @@ def add_sample_columns(connection: Connection, metrics: Iterable[Metric]) -> Non
     for metric in metrics:
         if metric.name not in there:
             operations.add_column(samples.name, Column(metric.name, INTEGERS[metric.width]()))
+
+
+@functools.cache
+def _head() -> str | None:
+    return ScriptDirectory.from_config(_config()).get_current_head()
 
 
 def _config(connection: Connection | None = None) -> Config:

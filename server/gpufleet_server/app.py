@@ -1,0 +1,119 @@
+"""The only place where the server's parts are put together."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+
+from gpufleet_agent import wire
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from gpufleet_server import __version__
+from gpufleet_server.domain import clock
+from gpufleet_server.domain.problem import Problem
+from gpufleet_server.ingest.endpoint import Enrolments, Reports
+from gpufleet_server.ingest.statistics import Statistics
+from gpufleet_server.ingest.writer import Writer
+from gpufleet_server.store.engine import Store
+from gpufleet_server.store.migrate import migrated
+from gpufleet_server.store.tokens import TokenCache
+
+_LOG = logging.getLogger(__name__)
+
+
+def create_app(
+    store: Store, *, now: Callable[[], int] = clock.now, max_waiting: int = 2000, max_waiting_bytes: int = 256 << 20
+) -> Starlette:
+    """The server on a migrated store, which stays the caller's to close.
+
+    `now` tells the time in µs. Of at most `max_waiting` reports and `max_waiting_bytes` the writing may lag behind.
+    """
+    statistics, tokens = Statistics(), TokenCache(store, now)
+    writer = Writer(store, tokens, statistics, now=now, max_reports=max_waiting, max_bytes=max_waiting_bytes)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        writer.start()
+        yield
+        await asyncio.to_thread(writer.stop)
+
+    routes = [
+        Route("/", _about),
+        Route("/healthz", _alive),
+        Route("/readyz", _ready(store, writer)),
+        *_ingest(store, tokens, writer, statistics, now),
+    ]
+    handlers = {Problem: _problem, HTTPException: _http_problem, Exception: _failure}
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    return app
+
+
+def _ingest(
+    store: Store, tokens: TokenCache, writer: Writer, statistics: Statistics, now: Callable[[], int]
+) -> list[BaseRoute]:
+    return [
+        Route(wire.REPORT_PATH, Reports(tokens, writer, statistics, now), methods=["POST"]),
+        Route(wire.ENROL_PATH, Enrolments(store, tokens, statistics, now), methods=["POST"]),
+    ]
+
+
+async def _about(_request: Request) -> Response:
+    return JSONResponse(
+        {
+            "name": "gpufleet",
+            "version": __version__,
+            "what": "The GPUs of a fleet: inventory, health and use.",
+            "api": "/api/v1",
+            "openapi": "/api/v1/openapi.json",
+            "metrics": "/metrics",
+            "health": ["/healthz", "/readyz"],
+        }
+    )
+
+
+async def _alive(_request: Request) -> Response:
+    return JSONResponse({"status": "alive"})
+
+
+def _ready(store: Store, writer: Writer) -> Callable[[Request], Response]:
+    # Not async: Starlette runs it in a thread, where waiting for the store holds nothing up.
+    def ready(_request: Request) -> Response:
+        if not writer.ready:
+            raise Problem(503, "the server is stopping, or too many reports wait to be written", retry_after=5)
+        try:
+            with store.reading() as connection:
+                current = migrated(connection)
+        except SQLAlchemyError as error:
+            _LOG.warning("the store does not answer: %s", error)
+            raise Problem(503, "the store does not answer", retry_after=5) from None
+        if not current:
+            raise Problem(503, "the store is not migrated to this version's schema")
+        return JSONResponse({"status": "ready"})
+
+    return ready
+
+
+async def _problem(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, Problem):
+        raise error
+    headers = error.all_headers()
+    return JSONResponse(error.body(), error.status, headers, media_type=headers["content-type"])
+
+
+async def _http_problem(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    details = {404: f"there is nothing at {request.url.path[:200]}", 405: f"{request.method} is not possible here"}
+    detail = details.get(error.status_code, error.detail)
+    return await _problem(request, Problem(error.status_code, detail, headers=dict(error.headers or {})))
+
+
+async def _failure(request: Request, _error: Exception) -> Response:
+    # The cause goes to the log of the ASGI server, which is given the exception after this answer.
+    return await _problem(request, Problem(500, "the server failed; its log says why"))

@@ -1,0 +1,115 @@
+"""The two things an agent asks: take this report, and give me a credential."""
+
+import asyncio
+import functools
+from collections.abc import Callable
+
+import msgspec
+from gpufleet_agent import wire
+from sqlalchemy.exc import OperationalError
+from starlette.types import Receive, Scope, Send
+
+from gpufleet_server.domain import clock
+from gpufleet_server.domain.problem import Problem
+from gpufleet_server.domain.tokens import TokenKind
+from gpufleet_server.ingest.prepare import Prepared, prepare
+from gpufleet_server.ingest.request import answer_json, authenticated, check_type, headers, read_body
+from gpufleet_server.ingest.statistics import Statistics
+from gpufleet_server.ingest.writer import Writer
+from gpufleet_server.store.engine import Store
+from gpufleet_server.store.tokens import TokenCache, TokenRow, create, revoke_node
+
+# Larger bodies are decoded beside the event loop, a few at a time: each may grow to wire.MAX_DECODED.
+_SMALL_BODY = 16 << 10
+_LARGE_AT_ONCE = 2
+_MAX_ENROLMENT = 16 << 10
+
+_to_json = msgspec.json.Encoder()
+_enrolment = msgspec.json.Decoder(wire.Enrolment)
+
+
+class Reports:
+    """ASGI: `POST wire.REPORT_PATH` with a node's credential. Answers once the report is committed."""
+
+    def __init__(
+        self, tokens: TokenCache, writer: Writer, statistics: Statistics, now: Callable[[], int] = clock.now
+    ) -> None:
+        self._tokens, self._writer, self._statistics, self._now = tokens, writer, statistics, now
+        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take one report. Problem where it is not taken."""
+        try:
+            ack = await self._take(scope, receive)
+        except Problem as problem:
+            self._statistics.reports["refused" if problem.status < 500 else "unavailable"] += 1
+            raise
+        self._statistics.reports["duplicate" if ack.duplicate else "stored"] += 1
+        await answer_json(send, 200, _to_json.encode(ack))
+
+    async def _take(self, scope: Scope, receive: Receive) -> wire.Ack:
+        given = headers(scope)
+        token = await authenticated(self._tokens, given, TokenKind.NODE)
+        check_type(given, wire.CONTENT_TYPE, wire.ENCODING)
+        sent = _sent(given.get(wire.CLOCK_HEADER))
+        body = await read_body(given, receive, wire.MAX_BODY)
+        self._statistics.body_bytes += len(body)
+        prepared = await self._prepare(body, sent, token)
+        return await asyncio.wrap_future(self._writer.submit(prepared))
+
+    async def _prepare(self, body: bytes, sent: wire.Clock | None, token: TokenRow) -> Prepared:
+        work = functools.partial(prepare, body, sent, token.node, token.name or str(token.node), self._now())
+        if len(body) <= _SMALL_BODY:
+            return work()
+        async with self._large:
+            return await asyncio.to_thread(work)
+
+
+class Enrolments:
+    """ASGI: `POST wire.ENROL_PATH` with a join token. A node has one credential: a new one ends those before."""
+
+    def __init__(
+        self, store: Store, tokens: TokenCache, statistics: Statistics, now: Callable[[], int] = clock.now
+    ) -> None:
+        self._store, self._tokens, self._statistics, self._now = store, tokens, statistics, now
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Give one credential. Problem where it is not given."""
+        given = headers(scope)
+        await authenticated(self._tokens, given, TokenKind.JOIN)
+        check_type(given, "application/json")
+        enrolment = _decode_enrolment(await read_body(given, receive, _MAX_ENROLMENT))
+        credential = await asyncio.to_thread(self._enrol, enrolment)
+        self._statistics.enrolments += 1
+        await answer_json(send, 201, _to_json.encode(credential))
+
+    def _enrol(self, enrolment: wire.Enrolment) -> wire.Credential:
+        now, node = self._now(), enrolment.node
+        try:
+            with self._store.writing() as connection:
+                revoke_node(connection, node, now=now)
+                _, text = create(connection, TokenKind.NODE, enrolment.hostname, node=node, now=now)
+        except OperationalError:
+            raise Problem(503, "the store is busy or full; nothing was stored", retry_after=5) from None
+        return wire.Credential(node=node, credential=text)
+
+
+def _sent(header: str | None) -> wire.Clock | None:
+    try:
+        return wire.parse_clock(header) if header is not None else None
+    except wire.WireError as error:
+        raise Problem(error.status, error.problem, error.field) from None
+
+
+def _decode_enrolment(body: bytes) -> wire.Enrolment:
+    try:
+        enrolment = _enrolment.decode(body)
+    except msgspec.ValidationError as error:
+        problem, _, path = str(error).partition(" - at `")
+        raise Problem(422, problem, path.rstrip("`").removeprefix("$.") or "body") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Problem(400, f"not JSON: {error}", "body") from None
+    if enrolment.version != wire.PROTOCOL:
+        problem = f"protocol {enrolment.version} is not spoken here; this server speaks {wire.PROTOCOL}"
+        raise Problem(400, problem, "version")
+    return enrolment

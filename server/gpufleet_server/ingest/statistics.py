@@ -1,0 +1,47 @@
+"""What the ingest has done since the server started: plain numbers, read when someone asks."""
+
+import collections
+import dataclasses
+
+_MOST_NAMES = 100
+
+
+@dataclasses.dataclass(slots=True)
+class Tally:
+    """What reports added to the store."""
+
+    samples: int = 0
+    values: int = 0
+    states: int = 0
+    events: int = 0
+    # Samples whose GPU already had one at exactly that time, after the clock was corrected: the first was kept.
+    collisions: int = 0
+    # Metrics that this server does not know, by name: how many columns and states of them came.
+    unknown_metrics: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+
+
+@dataclasses.dataclass(slots=True)
+class Statistics(Tally):
+    """Counters only grow, each from one thread only: `reports`, `enrolments` and `body_bytes` from the event loop."""
+
+    # stored, duplicate, refused (4xx) and unavailable (5xx)
+    reports: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    enrolments: int = 0
+    body_bytes: int = 0
+    commits: int = 0
+    failed_commits: int = 0
+    commit_seconds: float = 0.0
+    queued_reports: int = 0
+    queued_bytes: int = 0
+
+    def add(self, tally: Tally) -> None:
+        """Count what a committed report added."""
+        self.samples += tally.samples
+        self.values += tally.values
+        self.states += tally.states
+        self.events += tally.events
+        self.collisions += tally.collisions
+        for name, count in tally.unknown_metrics.items():
+            # The names are the agents' to choose: they must not grow without bound.
+            known = name in self.unknown_metrics or len(self.unknown_metrics) < _MOST_NAMES
+            self.unknown_metrics[name if known else "other"] += count
