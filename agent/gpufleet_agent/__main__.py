@@ -1,0 +1,7 @@
+"""`python -m gpufleet_agent` is `gpufleet-agent`."""
+
+import sys
+
+from gpufleet_agent.cli import main
+
+sys.exit(main())

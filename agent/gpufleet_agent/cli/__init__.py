@@ -1,0 +1,105 @@
+"""The command line: `gpufleet-agent run | once | check`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gpufleet_agent import __version__
+from gpufleet_agent.config import SETTINGS, ConfigError, load
+
+_EXIT_CODES = """\
+exit codes:
+  0  fine
+  1  a problem: see what was said
+  2  wrong usage or configuration
+  3  no driver (once, check)
+"""
+_COMMANDS = {
+    "run": "read the driver and report to the server until told to stop",
+    "once": "read one whole report and print it; nothing is sent or kept",
+    "check": "say what this host can and cannot give, and why",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. The exit code."""
+    flags = vars(_parser().parse_args(arguments))
+    command, file = flags.pop("command"), flags.pop("config", None)
+    as_json, timeout = flags.pop("json", False), flags.pop("timeout", 0.0)
+    try:
+        config = load(flags, os.environ, file)
+        if command == "run":
+            from gpufleet_agent.cli.run import run
+
+            return run(config)
+        if command == "once":
+            from gpufleet_agent.cli.once import once
+
+            return once(config, as_json, timeout)
+        from gpufleet_agent.cli.check import check
+
+        return check(config, as_json, timeout)
+    except ConfigError as error:
+        print(f"gpufleet-agent: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone; the interpreter must not complain about it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gpufleet-agent",
+        description="Reads this host's GPU driver and reports to a gpufleet server.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"gpufleet-agent {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="run | once | check")
+    for name, help in _COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=help,
+            description=help[0].upper() + help[1:] + ".",
+            epilog=_EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if name != "run":
+            command.add_argument("--json", action="store_true", help="print JSON")
+            command.add_argument(
+                "--timeout",
+                type=float,
+                default=60.0,
+                metavar="SECONDS",
+                help="give up on a driver that does not answer after this time (60)",
+            )
+        _add_settings(command)
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "settings", "Each may also stand in the file, or in the environment as GPUFLEET_AGENT_<NAME>; flags come first."
+    )
+    group.add_argument(
+        "--config", type=Path, metavar="FILE", help="settings as TOML (/etc/gpufleet/agent.toml)", default=None
+    )
+    for setting in SETTINGS:
+        if setting.key == "metrics_allow_remote":
+            group.add_argument(setting.flag, action="store_true", default=argparse.SUPPRESS, help=setting.help)
+            continue
+        group.add_argument(
+            setting.flag,
+            dest=setting.key,
+            action="append" if setting.key == "labels" else "store",
+            default=argparse.SUPPRESS,
+            metavar=setting.metavar,
+            help=setting.help,
+        )

@@ -1,0 +1,222 @@
+"""The agent: wires reader, collector, spool and delivery together and runs them in one thread."""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import logging
+import os
+import select
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpufleet_agent import __version__
+from gpufleet_agent.backends.backend import Backend
+from gpufleet_agent.config import Config
+from gpufleet_agent.host import product_uuid, read_host
+from gpufleet_agent.node import node_id
+from gpufleet_agent.runtime.clock import monotonic
+from gpufleet_agent.runtime.collector import Collector
+from gpufleet_agent.runtime.delivery import Delivery
+from gpufleet_agent.runtime.enrol import Enroller
+from gpufleet_agent.runtime.frames import Ticked
+from gpufleet_agent.runtime.push import Link
+from gpufleet_agent.runtime.spool import Spool
+from gpufleet_agent.runtime.supervisor import Patience, Supervisor
+from gpufleet_agent.runtime.unspooled import Unspooled
+from gpufleet_agent.wire import Event
+
+if TYPE_CHECKING:
+    from gpufleet_agent.exposition import Listener
+
+_LOG = logging.getLogger("gpufleet_agent")
+_TELL_DROPPED_SECONDS = 600.0
+_FAREWELL_SECONDS = 5.0
+_URGENT = frozenset({"spool_degraded", "spool_recovered"})
+
+
+class Refused(Exception):
+    """The agent cannot run like this; the text says why."""
+
+
+class Agent:
+    """One node's agent. `run` returns when it was told to stop."""
+
+    def __init__(
+        self, config: Config, backend: Backend, root: Path = Path("/"), patience: Patience | None = None
+    ) -> None:
+        """Take over the state folder. Refused where that, the token or the port cannot be had."""
+        self._config = config
+        host = read_host(config, root=root)
+        self._lock = _take_folder(config.state_dir)
+        try:
+            node = node_id(config.state_dir, host, product_uuid(root))
+        except OSError as error:
+            raise Refused(
+                f"{config.state_dir}: this machine has no id of its own and none can be kept: {error}"
+            ) from None
+        self._spool: Spool | None = None
+        self._delivery: Delivery | None = None
+        if config.server is not None:
+            self._spool = Spool(config.state_dir, node, config.spool_size, config.spool_age)
+            self._delivery = self._make_delivery(config.server, node, host.hostname, self._spool)
+        self._collector = Collector(
+            node, lambda facts: read_host(config, facts, root), config.interval, self._spool or Unspooled()
+        )
+        self._supervisor = Supervisor(backend, config.interval, patience)
+        self._listener = self._listen()
+        self._stopping = False
+        self._tell_dropped_at = 0.0
+        self.node = node
+
+    def run(self) -> int:
+        """Work until SIGTERM or SIGINT; then close the open report and try to push what waits. The exit code."""
+        _LOG.info(
+            "gpufleet-agent %s: node %s, every %g s, %s",
+            __version__,
+            self.node,
+            self._config.interval,
+            f"to {self._config.server}" if self._config.server else "no server",
+        )
+        # What was made so far stays: left out of collections, its pages stay shared with the reader.
+        gc.collect()
+        gc.freeze()
+        with _signals(self._stop) as wakeup:
+            while not self._stopping:
+                self._wait(wakeup)
+                self._read()
+                self._deliver()
+            self._say_farewell()
+        return 0
+
+    def _stop(self) -> None:
+        self._stopping = True
+
+    def _make_delivery(self, server: str, node: str, hostname: str, spool: Spool) -> Delivery:
+        token = self._config.join_token()
+        enroller = Enroller(self._config.state_dir, node, hostname, token)
+        if enroller.credential is None and token is None:
+            raise Refused("this node is not enrolled yet: give a join token (--token-file, GPUFLEET_AGENT_TOKEN)")
+        return Delivery(Link(server, self._config.ca_file), spool, enroller)
+
+    def _listen(self) -> Listener | None:
+        if self._config.metrics_listen is None:
+            return None
+        from gpufleet_agent.exposition import Listener, Snapshot
+
+        try:
+            listener = Listener(self._config.metrics_listen, Snapshot(), self._refresh)
+        except OSError as error:
+            host, port = self._config.metrics_listen
+            raise Refused(f"metrics_listen: {host}:{port}: {error.strerror}") from None
+        _LOG.info("metrics at http://%s:%d/metrics", self._config.metrics_listen[0], listener.port)
+        return listener
+
+    def _refresh(self) -> None:
+        if self._listener is not None:
+            snapshot = self._listener.snapshot
+            snapshot.roster, snapshot.driver = self._collector.roster, self._supervisor.driver
+            snapshot.states = self._collector.states
+            snapshot.backlog = self._spool.backlog if self._spool else snapshot.backlog
+
+    def _wait(self, wakeup: int) -> None:
+        """Sleep until a frame, a scrape, a signal or the next thing that is due."""
+        due = min(self._supervisor.due, self._collector.due, self._delivery.due if self._delivery else float("inf"))
+        listening = self._listener.fd if self._listener is not None else None
+        fds = [fd for fd in (wakeup, self._supervisor.fd, listening) if fd is not None]
+        ready = select.select(fds, [], [], min(max(0.0, due - monotonic()), 60.0))[0]
+        if wakeup in ready:
+            os.read(wakeup, 64)
+        if self._listener is not None and listening in ready:
+            self._listener.answer()
+
+    def _read(self) -> None:
+        """Take in what the reader and the driver's state have to say, and close the report if it is due."""
+        before = self._supervisor.driver
+        frames = self._supervisor.tend()
+        driver = self._supervisor.driver
+        for frame in frames:
+            self._collector.take(frame)
+            if self._listener is not None and isinstance(frame, Ticked):
+                self._listener.snapshot.take(frame)
+        if driver is not None and driver != before:
+            _LOG.log(
+                logging.INFO if driver.state == "ok" else logging.WARNING, "driver %s %s", driver.state, driver.detail
+            )
+            self._collector.stand(driver)
+        self._tell(self._supervisor.take_events())
+        self._collector.tend()
+        if self._spool is not None:
+            self._tell(self._spool.take_notices(), urgent=False)
+
+    def _tell(self, events: list[Event], urgent: bool = True) -> None:
+        for event in events:
+            _LOG.warning("%s: %s", event.kind, event.message)
+        self._collector.tell(events, urgent)
+
+    def _deliver(self) -> None:
+        """One step of the delivery, if it is time."""
+        if self._delivery is None or self._spool is None:
+            return
+        if self._delivery.due <= monotonic():
+            ack, events = self._delivery.step()
+            self._tell(events, urgent=False)
+            if ack is not None and ack.roster_wanted:
+                self._collector.want_roster(ack.seq)
+        if self._delivery.reachable or monotonic() >= self._tell_dropped_at:
+            dropped = self._spool.take_dropped()
+            if dropped is not None:
+                self._tell([dropped], urgent=False)
+                self._tell_dropped_at = monotonic() + _TELL_DROPPED_SECONDS
+
+    def _say_farewell(self) -> None:
+        end = monotonic() + _FAREWELL_SECONDS
+        for frame in self._supervisor.stop():
+            self._collector.take(frame)
+        if self._spool is not None:
+            dropped = self._spool.take_dropped()
+            self._tell([dropped] if dropped else [], urgent=False)
+        self._collector.seal()
+        while self._delivery is not None and self._delivery.due <= monotonic() < end:
+            self._delivery.step(limit=end - monotonic())
+        if self._delivery is not None and self._spool is not None:
+            self._delivery.close()
+            _LOG.info("stopped; %d reports wait", self._spool.backlog.reports)
+        if self._listener is not None:
+            self._listener.close()
+        os.close(self._lock)
+
+
+def _take_folder(folder: Path) -> int:
+    """Make the state folder ours alone, for as long as the descriptor is open. The folder itself bears the lock."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Refused(f"state_dir: {folder}: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise Refused(f"state_dir: {folder}: another agent is using it") from None
+    return lock
+
+
+@contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[int]:
+    """SIGTERM and SIGINT call `stop`; gives a descriptor that becomes readable when they come."""
+    wakeup, written = os.pipe()
+    os.set_blocking(written, False)
+    before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.set_wakeup_fd(written, warn_on_full_buffer=False)
+    try:
+        yield wakeup
+    finally:
+        signal.set_wakeup_fd(-1)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(wakeup)
+        os.close(written)

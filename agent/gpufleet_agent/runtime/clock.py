@@ -1,0 +1,40 @@
+"""The agent's clocks: the wall for what is reported, the time since boot for what is awaited."""
+
+from __future__ import annotations
+
+import functools
+import time
+import uuid
+from pathlib import Path
+
+from gpufleet_agent.wire import Clock
+
+
+def wall() -> int:
+    """µs since the epoch."""
+    return time.time_ns() // 1000
+
+
+def monotonic() -> float:
+    """Seconds that never go back; they stand still while the machine sleeps."""
+    return time.monotonic()
+
+
+@functools.cache
+def boot_id() -> str:
+    """The kernel's name of this boot; a random one where it does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return str(uuid.uuid4())
+
+
+def read_clock() -> Clock:
+    """This moment on all clocks."""
+    return Clock(wall=wall(), uptime=time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000, boot=boot_id())
+
+
+def later(clock: Clock, at: int) -> Clock:
+    """The moment of `clock` moved to the wall time `at` (µs), should that be later."""
+    ahead = max(0, at - clock.wall)
+    return Clock(wall=clock.wall + ahead, uptime=clock.uptime + ahead, boot=clock.boot)

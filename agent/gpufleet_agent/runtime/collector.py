@@ -1,0 +1,212 @@
+"""Turns what the reader tells into reports: when to close one, what goes into it, and what changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from gpufleet_agent.backends.backend import DriverFacts
+from gpufleet_agent.runtime.clock import monotonic, read_clock, wall
+from gpufleet_agent.runtime.draft import Draft
+from gpufleet_agent.runtime.frames import (
+    Begun,
+    Changed,
+    Enlisted,
+    Frame,
+    Happened,
+    Opened,
+    Record,
+    Rostered,
+    Stood,
+    Ticked,
+)
+from gpufleet_agent.runtime.roster import roster_events
+from gpufleet_agent.wire import Backlog, Driver, Event, Gpu, Host, Report, Roster, State, digest, encode
+
+REPORT_SECONDS = 10.0
+# What belongs together comes within this time: roster and states at the start, a burst of events.
+GATHER_SECONDS = 0.2
+
+
+class Keeper(Protocol):
+    """Where reports are kept; the spool is one."""
+
+    @property
+    def backlog(self) -> Backlog:
+        """What waits now."""
+        ...
+
+    def take_number(self) -> tuple[str, int]:
+        """Stream and number for the next report."""
+        ...
+
+    def begin(self, begun: Begun) -> None:
+        """A report begins."""
+        ...
+
+    def append(self, record: Record) -> None:
+        """Something belongs to it."""
+        ...
+
+    def close(self, seq: int, body: bytes) -> None:
+        """It is finished."""
+        ...
+
+
+class Collector:
+    """Holds the open report, the roster and the states that were sent last."""
+
+    def __init__(self, node: str, read_host: Callable[[DriverFacts | None], Host], interval: float, keeper: Keeper):
+        self._node, self._read_host, self._keeper = node, read_host, keeper
+        self._interval = interval
+        self._period = max(interval, REPORT_SECONDS)
+        self._draft: Draft | None = None
+        self._driver: Driver | None = None
+        self._facts: DriverFacts | None = None
+        self._roster: Roster | None = None
+        self._digest = ""
+        self._states: dict[tuple[str, str], State] = {}
+        self._roster_seq = 0
+        self._sealed = monotonic()
+        self._soon: float | None = None
+
+    @property
+    def due(self) -> float:
+        """When `tend` is wanted (monotonic seconds)."""
+        if self._driver is None:
+            return self._sealed + 3600
+        # While the driver answers a tick closes the report; this is for when none comes.
+        late = self._interval if self._driver.state == "ok" else 0.0
+        regular = self._sealed + self._period + late
+        return regular if self._soon is None else min(regular, self._soon)
+
+    @property
+    def roster(self) -> Roster | None:
+        """The node and its GPUs as last read."""
+        return self._roster
+
+    @property
+    def states(self) -> list[State]:
+        """The latest value of every metric that is sent on change."""
+        return list(self._states.values())
+
+    def take(self, frame: Frame) -> None:
+        """Take in what the reader told."""
+        if isinstance(frame, Ticked):
+            self._add(frame)
+            if monotonic() - self._sealed >= self._period - self._interval / 2:
+                self.seal()
+        elif isinstance(frame, Happened):
+            self.tell(frame.events)
+        elif isinstance(frame, Changed):
+            self._take_states(frame.states)
+        elif isinstance(frame, Rostered):
+            self._take_gpus(frame.gpus)
+        elif isinstance(frame, Opened):
+            self._facts = frame.facts
+
+    def tell(self, events: list[Event], urgent: bool = True) -> None:
+        """Add events; an urgent one closes the report at once."""
+        if events:
+            self._add(Happened(events))
+            if urgent:
+                self._hurry()
+
+    def stand(self, driver: Driver) -> None:
+        """Note how the driver answers."""
+        if driver == self._driver:
+            return
+        first, self._driver = self._driver is None, driver
+        if self._draft is not None:
+            self._add(Stood(driver))
+        if self._roster is None and driver.state != "ok":
+            self._enlist([])
+        if not first:
+            self._hurry()
+
+    def want_roster(self, seq: int) -> None:
+        """The server asked for the roster with its answer to report `seq`; nothing is done if it is on its way."""
+        if self._roster is not None and seq >= self._roster_seq:
+            self._send_roster()
+
+    def tend(self) -> None:
+        """Close the report if it is due."""
+        if self._driver is not None and monotonic() >= self.due:
+            self.seal()
+
+    def seal(self) -> Report | None:
+        """Close the report now, empty or not; None before anything is known of the driver."""
+        if self._driver is None:
+            return None
+        draft = self._draft or self._begin()
+        report = draft.report(self._node, self._keeper.backlog, read_clock())
+        self._keeper.close(draft.seq, encode(report))
+        self._draft, self._soon, self._sealed = None, None, monotonic()
+        return report
+
+    def _hurry(self) -> None:
+        if self._soon is None:
+            self._soon = monotonic() + GATHER_SECONDS
+
+    def _begin(self) -> Draft:
+        stream, seq = self._keeper.take_number()
+        begun = Begun(
+            stream=stream,
+            seq=seq,
+            interval=round(self._interval * 1000),
+            clock=read_clock(),
+            driver=self._driver or Driver(state="failed", since=wall(), detail="not read yet"),
+            roster_digest=self._digest,
+        )
+        self._keeper.begin(begun)
+        self._draft = Draft(begun)
+        return self._draft
+
+    def _add(self, record: Record) -> None:
+        draft = self._draft or self._begin()
+        draft.add(record)
+        self._keeper.append(record)
+        if draft.full:
+            self.seal()
+
+    def _take_states(self, states: list[State]) -> None:
+        """Add those that differ from what was sent (a new reader tells all)."""
+        changed = []
+        for state in states:
+            key = (state.gpu, state.metric)
+            before = self._states.get(key)
+            if before is None or before.stored != state.stored:
+                self._states[key] = state
+                changed.append(state)
+        if changed:
+            self._add(Changed(changed))
+
+    def _take_gpus(self, gpus: list[Gpu]) -> None:
+        before = self._roster
+        if before is not None and before.gpus == gpus and digest(self._new_roster(gpus)) == self._digest:
+            return
+        if before is not None and self._driver is not None and self._draft is not None:
+            # What came before belongs to the roster before.
+            self.seal()
+        self._enlist(gpus)
+        if before is not None:
+            self.tell(roster_events(before, self._roster or before))
+
+    def _new_roster(self, gpus: list[Gpu]) -> Roster:
+        return Roster(host=self._read_host(self._facts), gpus=gpus)
+
+    def _enlist(self, gpus: list[Gpu]) -> None:
+        self._roster = self._new_roster(gpus)
+        self._digest = digest(self._roster)
+        known = {gpu.uuid for gpu in gpus}
+        self._states = {key: state for key, state in self._states.items() if key[0] in known}
+        self._send_roster(with_states=False)
+
+    def _send_roster(self, with_states: bool = True) -> None:
+        if self._roster is None:
+            return
+        self._add(Enlisted(self._roster, self._digest))
+        self._roster_seq = self._draft.seq if self._draft else 0
+        if with_states and self._states:
+            self._add(Changed(self.states))
+        self._hurry()

@@ -1,0 +1,138 @@
+"""One kept-alive HTTP connection to the server, used from the agent's only thread."""
+
+from __future__ import annotations
+
+import http.client
+import select
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+import msgspec
+
+from gpufleet_agent import __version__
+from gpufleet_agent.runtime.clock import monotonic
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 15.0
+_MAX_ANSWER = 1 << 20
+
+
+class Unreachable(Exception):
+    """No answer: no connection, no name, a certificate that is not trusted, time over. The text says which."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the server said."""
+
+    status: int
+    content_type: str
+    retry_after: float | None
+    body: bytes
+
+    @property
+    def is_problem(self) -> bool:
+        """Whether it is a problem document of a gpufleet server, not a page of something in between."""
+        return self.content_type.startswith("application/problem+json")
+
+    @property
+    def problem(self) -> str:
+        """The server's own words, or the start of whatever came."""
+        try:
+            told = msgspec.json.decode(self.body, type=dict[str, object])
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            text = self.body[:200].decode("utf-8", "replace").strip()
+        else:
+            text = ": ".join(str(told[key]) for key in ("title", "detail") if told.get(key))
+        return f"HTTP {self.status}" + (f": {text}" if text else "")
+
+
+class Link:
+    """Speaks to one server. A connection that the server closed meanwhile is opened anew without a word."""
+
+    def __init__(self, server: str, ca_file: Path | None = None) -> None:
+        """`server` is its base URL, such as `https://gpufleet.example`."""
+        self._url: SplitResult = urlsplit(server)
+        self._ca_file = ca_file
+        self._connection: http.client.HTTPConnection | None = None
+
+    def post(self, path: str, body: bytes, headers: dict[str, str], limit: float = READ_SECONDS) -> Answer:
+        """Send and wait for the answer. Unreachable where there is none within `limit` seconds."""
+        return self._ask("POST", path, body, headers, limit)
+
+    def get(self, path: str) -> Answer:
+        """Ask for a page."""
+        return self._ask("GET", path, None, {}, READ_SECONDS)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str], limit: float) -> Answer:
+        end = monotonic() + limit
+        headers = {"User-Agent": f"gpufleet-agent/{__version__}", "Accept": "application/json", **headers}
+        try:
+            kept = self._connection is not None and not self._closed_by_server()
+            connection = self._connected(min(CONNECT_SECONDS, limit))
+            if connection.sock is not None:
+                connection.sock.settimeout(max(0.1, end - monotonic()))
+            try:
+                return self._exchange(connection, method, path, body, headers)
+            except (ConnectionError, http.client.BadStatusLine):
+                # It may have been closed just as we wrote. Sending twice does no harm: reports are numbered.
+                if not kept:
+                    raise
+                self.close()
+                return self._exchange(self._connected(CONNECT_SECONDS), method, path, body, headers)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise Unreachable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from error
+
+    def _exchange(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: dict[str, str],
+    ) -> Answer:
+        connection.request(method, self._url.path.rstrip("/") + path, body, headers)
+        response = connection.getresponse()
+        data = response.read(_MAX_ANSWER)
+        if response.will_close or not response.isclosed():
+            self.close()
+        return Answer(response.status, response.headers.get_content_type(), _seconds(response), data)
+
+    def _connected(self, seconds: float) -> http.client.HTTPConnection:
+        if self._connection is not None:
+            return self._connection
+        host, port = self._url.hostname or "", self._url.port
+        if self._url.scheme == "https":
+            import ssl
+
+            context = ssl.create_default_context(cafile=self._ca_file)
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                host, port, timeout=seconds, context=context
+            )
+        else:
+            connection = http.client.HTTPConnection(host, port, timeout=seconds)
+        connection.connect()
+        connection.sock.settimeout(READ_SECONDS)
+        self._connection = connection
+        return connection
+
+    def _closed_by_server(self) -> bool:
+        """A kept connection with something to read is at its end."""
+        sock = self._connection.sock if self._connection is not None else None
+        if sock is not None and not select.select([sock], [], [], 0)[0]:
+            return False
+        self.close()
+        return True
+
+
+def _seconds(response: http.client.HTTPResponse) -> float | None:
+    text = response.headers.get("Retry-After", "")
+    return min(float(text), 3600.0) if text.isascii() and text.isdigit() else None

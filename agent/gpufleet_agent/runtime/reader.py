@@ -1,0 +1,122 @@
+"""The reader: a child process that owns the driver session and tells the parent what it sees."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+
+from gpufleet_agent.backends.backend import Session, Tick
+from gpufleet_agent.catalogue import EVERY_SAMPLE, Reason
+from gpufleet_agent.runtime.clock import monotonic, wall
+from gpufleet_agent.runtime.frames import (
+    Alive,
+    Changed,
+    Frame,
+    Happened,
+    Opened,
+    Rostered,
+    encode,
+    ticked,
+)
+from gpufleet_agent.wire import Gpu, State
+
+SURVEY_SECONDS = 60.0
+ALIVE_SECONDS = 5.0
+_PR_SET_PDEATHSIG = 1
+
+
+class Reader:
+    """Samples on a fixed beat, looks at roster and states once a minute, and listens for events in between."""
+
+    def __init__(self, session: Session, interval: float, fd: int) -> None:
+        self._session, self._interval, self._fd = session, interval, fd
+        self._gpus: list[Gpu] = []
+        self._states: dict[tuple[str, str], int] = {}
+        self._shape: tuple[object, ...] | None = None
+        self._surveyed = -math.inf
+        self._survey_due = 0.0
+        self._told = 0.0
+
+    def run(self) -> None:
+        """Read until the session ends. DriverGone and whatever else the backend raises; BrokenPipeError at the end."""
+        self._tell(Opened(self._session.facts()))
+        self._survey()
+        self._sample()
+        due = monotonic() + self._interval
+        while True:
+            self._listen(due)
+            if monotonic() >= due:
+                self._sample()
+                # Beats that were missed are left out, so that the schedule never drifts.
+                due += self._interval * max(1, math.ceil((monotonic() - due) / self._interval))
+            if monotonic() >= self._survey_due:
+                self._survey()
+
+    def _listen(self, due: float) -> None:
+        events = self._session.wait(min(max(0.0, min(due, self._survey_due) - monotonic()), ALIVE_SECONDS))
+        if events:
+            self._tell(Happened(events))
+            # An XID tends to come with new error counts; a storm of them must not become a storm of surveys.
+            self._survey_due = min(self._survey_due, self._surveyed + 1)
+        elif monotonic() - self._told >= ALIVE_SECONDS - 0.5:
+            self._tell(Alive())
+
+    def _sample(self) -> None:
+        tick = self._session.sample()
+        if tick is None:
+            self._tell(Alive())
+            return
+        shape = _shape(tick)
+        if self._shape not in (None, shape):
+            self._survey()
+        self._shape = shape
+        self._tell(ticked(tick))
+
+    def _survey(self) -> None:
+        """Tell what changed in the roster and in the metrics that are sent on change."""
+        gpus = self._session.gpus()
+        if gpus != self._gpus or self._surveyed == -math.inf:
+            self._gpus = gpus
+            self._tell(Rostered(gpus))
+        at = wall()
+        now = {(gpu, name): stored for gpu, states in self._session.states().items() for name, stored in states.items()}
+        changed = [State(at, *key, stored) for key, stored in now.items() if self._states.get(key) != stored]
+        self._states = now
+        if changed:
+            self._tell(Changed(changed))
+        self._surveyed = monotonic()
+        self._survey_due = self._surveyed + SURVEY_SECONDS
+
+    def _tell(self, frame: Frame) -> None:
+        send(self._fd, frame)
+        self._told = monotonic()
+
+
+def _shape(tick: Tick) -> tuple[object, ...]:
+    """The GPUs of a tick and which of them are lost."""
+    metric = EVERY_SAMPLE[0]
+    lost = metric.absent(Reason.LOST)
+    return (*tick.gpus, *(value == lost for value in tick.columns.get(metric.name, ())))
+
+
+def send(fd: int, frame: Frame) -> None:
+    """Write a frame whole; blocks while the pipe is full."""
+    data = memoryview(encode(frame))
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def settle(parent: int, write_fd: int) -> None:
+    """Part from the parent: own signals, none of its files, and an end when it ends."""
+    import ctypes
+
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.closerange(3, write_fd)
+    os.closerange(write_fd + 1, os.sysconf("SC_OPEN_MAX"))
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(0)

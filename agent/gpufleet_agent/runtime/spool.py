@@ -1,0 +1,264 @@
+"""Reports on disk until the server has committed them: bounded, oldest out first, in memory where the disk refuses."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpufleet_agent.runtime.clock import wall
+from gpufleet_agent.runtime.draft import Draft
+from gpufleet_agent.runtime.files import write_whole
+from gpufleet_agent.runtime.frames import Begun, Record, read_records
+from gpufleet_agent.runtime.journal import Journal, remove
+from gpufleet_agent.runtime.sequence import Sequence
+from gpufleet_agent.wire import Backlog, Event, WireError, decode, encode, unpack
+
+MEMORY_BYTES = 8 << 20
+REJECTED_KEPT = 100
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A closed report that waits. `body` is there where it could not be written to disk."""
+
+    seq: int
+    size: int
+    at: float
+    path: Path
+    body: bytes | None = None
+
+    def read(self) -> bytes:
+        """The body of the request. OSError where the file has gone."""
+        return self.path.read_bytes() if self.body is None else self.body
+
+
+@dataclass(slots=True)
+class Dropped:
+    """Reports that were given up, and the times they covered (µs since the epoch)."""
+
+    reports: int = 0
+    first: int = 0
+    last: int = 0
+
+    def event(self) -> Event:
+        """The gap as an event."""
+        return Event(
+            at=wall(),
+            kind="spool_dropped",
+            message=f"{self.reports} reports were dropped: the spool was full or they were too old",
+            detail={"reports": self.reports, "from": self.first, "to": self.last},
+        )
+
+
+class Spool:
+    """The folder `spool/` of the state folder, and `rejected/` beside it."""
+
+    def __init__(self, state: Path, node: str, max_bytes: int, max_age: float) -> None:
+        """Take over what an earlier run left. `max_age` in seconds."""
+        self._folder, self._rejected = state / "spool", state / "rejected"
+        self._node, self._max_bytes, self._max_age = node, max_bytes, max_age
+        self._entries: deque[Entry] = deque()
+        self._disk = self._memory = 0
+        self._journal: Journal | None = None
+        self._trouble = ""
+        self._notices: list[Event] = []
+        self._dropped = Dropped()
+        self._dropped_ever = 0
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            found = sorted(self._folder.iterdir())
+        except OSError as error:
+            found = []
+            self._note_trouble(error)
+        self._sequence = Sequence(state / "stream.json", max((_seq(path) for path in found), default=0))
+        self._take_over(found)
+
+    @property
+    def backlog(self) -> Backlog:
+        """What waits now, and how many reports this run has dropped."""
+        return Backlog(reports=len(self._entries), bytes=self._disk + self._memory, dropped=self._dropped_ever)
+
+    @property
+    def trouble(self) -> str:
+        """Why reports are kept in memory only; empty while the disk takes them."""
+        return self._trouble
+
+    def take_number(self) -> tuple[str, int]:
+        """Stream and number for the next report."""
+        return self._sequence.take()
+
+    def begin(self, begun: Begun) -> None:
+        """Open the journal of a report."""
+        try:
+            self._journal = Journal(self._path(begun.seq, "journal"), begun)
+        except OSError as error:
+            self._note_trouble(error)
+
+    def append(self, record: Record) -> None:
+        """Add to the open journal."""
+        if self._journal is None:
+            return
+        try:
+            self._journal.append(record)
+        except OSError as error:
+            # What is there stays for a restart, which then has at least that much.
+            self._journal.close()
+            self._journal = None
+            self._note_trouble(error)
+
+    def close(self, seq: int, body: bytes) -> None:
+        """Keep a finished report, then give up its journal."""
+        entry = Entry(seq, len(body), time.time(), self._path(seq, "report"))
+        journal, self._journal = self._journal, None
+        try:
+            write_whole(entry.path, body)
+        except OSError as error:
+            entry.body = body
+            self._note_trouble(error)
+        else:
+            self._note_recovery()
+        self._entries.append(entry)
+        self._add(entry)
+        if journal is not None:
+            journal.close()
+        if entry.body is None:
+            remove(self._path(seq, "journal"))
+        self.trim()
+
+    def head(self) -> Entry | None:
+        """The oldest report that waits: they go in order."""
+        return self._entries[0] if self._entries else None
+
+    def remove(self, entry: Entry) -> None:
+        """Forget a report: the server has it, or it is gone."""
+        self._entries.remove(entry)
+        self._add(entry, -1)
+        remove(entry.path)
+        if entry.body is not None:
+            remove(self._path(entry.seq, "journal"))
+
+    def reject(self, entry: Entry) -> None:
+        """Put aside a report that the server will never take; the newest are kept for a look."""
+        try:
+            body = entry.read()
+            self._rejected.mkdir(exist_ok=True)
+            write_whole(self._rejected / entry.path.name, body)
+            for old in sorted(self._rejected.iterdir())[:-REJECTED_KEPT]:
+                remove(old)
+        except OSError as error:
+            self._note_trouble(error)
+        self.remove(entry)
+
+    def trim(self) -> None:
+        """Drop the oldest reports beyond the bounds; the newest always stays."""
+        while len(self._entries) > 1:
+            victim = self._victim()
+            if victim is None:
+                break
+            self._drop(victim)
+
+    def take_dropped(self) -> Event | None:
+        """The gap since the call before, if there is one."""
+        dropped, self._dropped = self._dropped, Dropped()
+        return dropped.event() if dropped.reports else None
+
+    def take_notices(self) -> list[Event]:
+        """What happened to the disk since the call before."""
+        notices, self._notices = self._notices, []
+        return notices
+
+    def _take_over(self, found: list[Path]) -> None:
+        for path in found:
+            try:
+                if path.suffix == ".report":
+                    status = path.stat()
+                    self._entries.append(Entry(_seq(path), status.st_size, status.st_mtime, path))
+                    self._add(self._entries[-1])
+                elif path.suffix == ".tmp":
+                    remove(path)
+            except OSError as error:
+                self._note_trouble(error)
+        for path in found:
+            if path.suffix == ".journal":
+                self._replay(path)
+        self._entries = deque(sorted(self._entries, key=lambda entry: entry.seq))
+        self.trim()
+
+    def _replay(self, path: Path) -> None:
+        """Make a report of a journal that was left over, unless that had been done."""
+        if any(entry.seq == _seq(path) for entry in self._entries):
+            remove(path)
+            return
+        try:
+            records = read_records(path.read_bytes())
+        except OSError as error:
+            self._note_trouble(error)
+            return
+        if not records or not isinstance(records[0], Begun):
+            remove(path)
+            return
+        draft = Draft(records[0])
+        for record in records[1:]:
+            draft.add(record)
+        if draft.empty:
+            remove(path)
+        else:
+            self.close(draft.seq, encode(draft.report(self._node, self.backlog)))
+
+    def _victim(self) -> Entry | None:
+        if self._entries[0].at < time.time() - self._max_age:
+            return self._entries[0]
+        if self._disk > self._max_bytes:
+            return next(entry for entry in self._entries if entry.body is None)
+        if self._memory > MEMORY_BYTES:
+            return next(entry for entry in self._entries if entry.body is not None)
+        return None
+
+    def _add(self, entry: Entry, sign: int = 1) -> None:
+        if entry.body is None:
+            self._disk += sign * entry.size
+        else:
+            self._memory += sign * entry.size
+
+    def _drop(self, entry: Entry) -> None:
+        first, last = _times(entry)
+        known = self._dropped.reports
+        self._dropped = Dropped(
+            known + 1,
+            min(self._dropped.first, first) if known else first,
+            max(self._dropped.last, last),
+        )
+        self._dropped_ever += 1
+        self.remove(entry)
+
+    def _path(self, seq: int, kind: str) -> Path:
+        return self._folder / f"{seq:020}.{kind}"
+
+    def _note_trouble(self, error: OSError) -> None:
+        if not self._trouble:
+            text = f"reports are kept in memory only: {error}"
+            self._notices.append(Event(at=wall(), kind="spool_degraded", message=text[:2048]))
+        self._trouble = str(error)
+
+    def _note_recovery(self) -> None:
+        if self._trouble:
+            self._notices.append(Event(at=wall(), kind="spool_recovered", message="reports are kept on disk again"))
+        self._trouble = ""
+
+
+def _seq(path: Path) -> int:
+    name = path.name.split(".", 1)[0]
+    return int(name) if name.isascii() and name.isdigit() else 0
+
+
+def _times(entry: Entry) -> tuple[int, int]:
+    """The first and last moment a report tells of; its own age where it cannot be read."""
+    try:
+        report = decode(entry.read())
+    except (OSError, WireError):
+        return int(entry.at * 1e6), int(entry.at * 1e6)
+    times = [time for samples in report.samples for time in unpack(samples.times, 8)]
+    times += [event.at for event in report.events] or [report.created.wall]
+    return min(times), max(times)

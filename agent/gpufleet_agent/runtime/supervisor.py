@@ -1,0 +1,247 @@
+"""Keeps one reader at work: notices when it hangs, dies or has no driver, and starts the next when that is safe."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from gpufleet_agent.backends.backend import Backend, DriverAbsent, DriverGone
+from gpufleet_agent.runtime.clock import monotonic, wall
+from gpufleet_agent.runtime.frames import Alive, Fault, Frame, Opened, Splitter, Ticked, decode_frame
+from gpufleet_agent.runtime.reader import Reader, send, settle
+from gpufleet_agent.wire import Driver, Event
+
+_PIPE_BYTES = 1 << 20
+_STUCK_SECONDS = 5.0
+_EXIT_ABSENT, _EXIT_FAILED = 3, 4
+DriverState = Literal["ok", "unresponsive", "absent", "failed"]
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait, in seconds: for an open driver to say something, for it to open, and between readers."""
+
+    silence: float
+    opening: float = 60.0
+    restart: float = 1.0
+    restart_absent: float = 10.0
+    restart_most: float = 60.0
+
+    @classmethod
+    def with_interval(cls, seconds: float) -> Patience:
+        """What suits a sampling interval. A reader says at least every 5 s that it is alive."""
+        return cls(silence=max(3 * min(seconds, 5.0), 10.0))
+
+
+class Supervisor:
+    """At most one reader at a time, ever: where one cannot be killed (stuck in the kernel) no other is started."""
+
+    def __init__(self, backend: Backend, interval: float, patience: Patience | None = None) -> None:
+        self._backend, self._interval = backend, interval
+        self._patience = patience or Patience.with_interval(interval)
+        self._pid = 0
+        self.fd: int | None = None
+        self._splitter = Splitter()
+        self._heard = monotonic()
+        self._opened = False
+        self._killed_at: float | None = None
+        self._started = self._closed_at = 0.0
+        self._restart_at = monotonic()
+        self._delay = 0.0
+        self._driver: Driver | None = None
+        self._events: list[Event] = []
+
+    @property
+    def driver(self) -> Driver | None:
+        """How the driver answers; None until that is known."""
+        return self._driver
+
+    @property
+    def due(self) -> float:
+        """When `tend` is wanted at the latest (monotonic seconds)."""
+        if not self._pid:
+            return self._restart_at
+        if self.fd is None:
+            return monotonic() + (0.02 if monotonic() - self._closed_at < 1 else 1.0)
+        return self._heard + self._allowed
+
+    def tend(self) -> list[Frame]:
+        """Do what is due; the frames that came. Never blocks."""
+        frames = self._receive()
+        for frame in frames:
+            self._note(frame)
+        if self._pid:
+            self._reap()
+        if self.fd is not None and monotonic() - self._heard > self._allowed:
+            self._give_up()
+        if not self._pid and monotonic() >= self._restart_at:
+            self._start()
+        return frames
+
+    def take_events(self) -> list[Event]:
+        """What happened to driver and reader since the call before."""
+        events, self._events = self._events, []
+        return events
+
+    def stop(self, seconds: float = 1.0) -> list[Frame]:
+        """End the reader, and give what it still had to say; one that is stuck in the kernel is left behind."""
+        frames = self._receive()
+        if self._pid:
+            self._kill()
+        end = monotonic() + seconds
+        while self._pid and monotonic() < end:
+            self._reap()
+            if self._pid:
+                time.sleep(0.005)
+        self._restart_at = float("inf")
+        return frames
+
+    @property
+    def _allowed(self) -> float:
+        return self._patience.silence if self._opened else self._patience.opening
+
+    def _start(self) -> None:
+        try:
+            self._pid, self.fd = _fork_reader(self._backend, self._interval)
+        except OSError as error:
+            self._stand("failed", f"no reader could be started: {error}")
+            self._restart_at = monotonic() + self._patience.restart_most
+            return
+        os.set_blocking(self.fd, False)
+        with contextlib.suppress(OSError):  # the bound for unprivileged pipes may be lower
+            fcntl.fcntl(self.fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        self._splitter = Splitter()
+        self._heard = self._started = monotonic()
+        self._opened, self._killed_at = False, None
+
+    def _receive(self) -> list[Frame]:
+        if self.fd is None:
+            return []
+        frames: list[Frame] = []
+        try:
+            while data := os.read(self.fd, _PIPE_BYTES):
+                self._heard = monotonic()
+                frames += [decode_frame(body) for body in self._splitter.feed(data)]
+            self._close_pipe()
+        except BlockingIOError:
+            pass
+        except (ValueError, msgspec.MsgspecError) as error:
+            self._stand("failed", f"the reader sent something unreadable: {error}")
+            self._kill()
+        return frames
+
+    def _note(self, frame: Frame) -> None:
+        if isinstance(frame, Fault):
+            self._stand(frame.state, frame.text)
+            return
+        self._opened = True
+        # A tick and a sign of life come only after the driver has answered a whole sample.
+        if isinstance(frame, (Ticked, Alive)) or (self._driver is None and not isinstance(frame, Opened)):
+            self._stand("ok", "")
+
+    def _give_up(self) -> None:
+        silent = monotonic() - self._heard
+        doing = "while it was read" if self._opened else "while it was opened"
+        text = f"a driver call has not returned for {silent:.0f} s {doing}"
+        self._stand("unresponsive", text, since=wall() - int(silent * 1e6))
+        self._kill()
+
+    def _kill(self) -> None:
+        self._close_pipe()
+        os.kill(self._pid, signal.SIGKILL)
+        self._killed_at = self._killed_at or monotonic()
+
+    def _reap(self) -> None:
+        """See whether the reader has ended. Its pipe is read to the end first: that comes from `_receive`."""
+        if self.fd is not None:
+            return
+        pid, status = os.waitpid(self._pid, os.WNOHANG)
+        if pid:
+            self._bury(status)
+        elif self._killed_at is None and monotonic() - self._closed_at > _STUCK_SECONDS:
+            self._kill()
+        elif self._killed_at is not None and monotonic() - self._killed_at > _STUCK_SECONDS:
+            text = f"the reader (process {self._pid}) hangs in the kernel and cannot be ended; no other is started"
+            self._stand("unresponsive", text)
+
+    def _bury(self, status: int) -> None:
+        if os.WIFSIGNALED(status) and self._killed_at is None:
+            text = f"the reader was ended by {signal.Signals(os.WTERMSIG(status)).name}"
+            self._events.append(Event(at=wall(), kind="reader_crashed", message=text))
+            self._stand("failed", text, kind=None)
+        elif self._driver is None:
+            self._stand("failed", "the reader ended without a word")
+        if monotonic() - self._started > self._patience.restart_most:
+            self._delay = 0.0
+        absent = self._driver is not None and self._driver.state == "absent"
+        first = self._patience.restart_absent if absent else self._patience.restart
+        self._delay = min(max(2 * self._delay, first), self._patience.restart_most)
+        self._restart_at = monotonic() + self._delay
+        self._pid = 0
+
+    def _close_pipe(self) -> None:
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd, self._closed_at = None, monotonic()
+
+    def _stand(self, state: DriverState, detail: str, since: int | None = None, kind: str | None = "driver_") -> None:
+        """Note how the driver answers; a change is an event, save for a driver that was absent from the start."""
+        before, detail = self._driver, detail[:256]
+        same = before is not None and before.state == state
+        self._driver = Driver(state=state, since=before.since if before and same else since or wall(), detail=detail)
+        if same or kind is None or (before is None and state in ("ok", "absent")):
+            return
+        if state == "ok" and before is not None:
+            seconds = (wall() - before.since) / 1e6
+            detail = f"the driver answers again; it was {before.state} for {seconds:.0f} s"
+        name = "driver_recovered" if state == "ok" else kind + state
+        self._events.append(Event(at=wall(), kind=name, message=detail))
+
+
+def _fork_reader(backend: Backend, interval: float) -> tuple[int, int]:
+    """Start a reader. Its process id, and the end of the pipe that its frames come from."""
+    read_fd, write_fd = os.pipe()
+    parent = os.getpid()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(read_fd)
+        os.close(write_fd)
+        raise
+    if pid:
+        os.close(write_fd)
+        return pid, read_fd
+    code = _EXIT_FAILED
+    try:
+        settle(parent, write_fd)
+        code = _read_driver(backend, interval, write_fd)
+    finally:
+        # Nothing of the parent's may run here: no exit handlers, no flushing of its buffers.
+        os._exit(code)
+
+
+def _read_driver(backend: Backend, interval: float, fd: int) -> int:
+    """Open the driver and read it until that ends; the exit code says how. `interval` in seconds."""
+    try:
+        session = backend.open()
+        try:
+            Reader(session, interval, fd).run()
+        finally:
+            session.close()
+    except DriverAbsent as error:
+        send(fd, Fault("absent", str(error)))
+        return _EXIT_ABSENT
+    except DriverGone as error:
+        send(fd, Fault("failed", str(error)))
+    except BrokenPipeError:
+        return 0
+    except Exception as error:  # noqa: BLE001 - whatever a backend raises must reach the parent as a fault
+        send(fd, Fault("failed", f"the reader failed: {type(error).__name__}: {error}"))
+    return _EXIT_FAILED

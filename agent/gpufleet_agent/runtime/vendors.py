@@ -1,0 +1,23 @@
+"""The backend for this host: the first vendor whose driver is here. Vendors are loaded in the reader only."""
+
+from __future__ import annotations
+
+from gpufleet_agent.backends.backend import DriverAbsent, Session
+
+
+class AnyVendor:
+    """Opens whichever driver this host has."""
+
+    vendor = "any"
+
+    def open(self) -> Session:
+        """A session on the first driver found. DriverAbsent tells what each vendor lacked."""
+        from gpufleet_agent.backends import discover
+
+        absent = []
+        for backend in discover().values():
+            try:
+                return backend.open()
+            except DriverAbsent as error:
+                absent.append(str(error))
+        raise DriverAbsent("; ".join(absent) or "no vendor's backend is installed")
