@@ -1,0 +1,24 @@
+"""NVIDIA GPUs, read through NVML by nvidia-ml-py (pynvml)."""
+
+from __future__ import annotations
+
+from gpufleet_agent.backends.backend import Backend, Session
+
+
+class NvidiaBackend:
+    """Opens NVML. `probe_every` (s) is how often a lost GPU is asked whether it is back."""
+
+    vendor = "nvidia"
+
+    def __init__(self, probe_every: float = 60.0) -> None:
+        self._probe_every = probe_every
+
+    def open(self) -> Session:
+        """Load NVML and open it. DriverAbsent where that fails."""
+        # pynvml is loaded here, so that who only looks for backends does not pay for it.
+        from gpufleet_agent.backends.nvidia.session import NvidiaSession
+
+        return NvidiaSession(self._probe_every)
+
+
+BACKEND: Backend = NvidiaBackend()

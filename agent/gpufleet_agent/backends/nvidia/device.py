@@ -1,0 +1,112 @@
+"""One GPU of a session: its identity, its readers, and whether it is still there."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from gpufleet_agent.backends.nvidia import mig, samples, states
+from gpufleet_agent.backends.nvidia.identity import identify, unreachable
+from gpufleet_agent.backends.nvidia.library import GpuLost, Handle
+from gpufleet_agent.backends.nvidia.moment import Moment, Reader
+from gpufleet_agent.backends.nvidia.rows import Row, absent
+from gpufleet_agent.backends.nvidia.sources import Binder
+from gpufleet_agent.catalogue import Reason
+from gpufleet_agent.wire import Gpu
+
+# Where one of these changes, what was unsupported may be supported now.
+_MODES = ("mig_mode", "ecc_mode", "nvlink_count", "slowdown_temperature", "power_limit_max")
+
+
+class Device:
+    """A GPU that the driver shows. `driver` is the major number of the driver's version.
+
+    Every method that reads raises DriverGone, and GpuLost once the GPU has fallen off the bus.
+    """
+
+    def __init__(self, identity: Gpu, handle: Handle | None, driver: int, reason: Reason = Reason.LOST) -> None:
+        self.identity, self.handle, self._driver, self._reason = identity, handle, driver, reason
+        self._sampling: tuple[Binder, list[Reader]] | None = None
+        self._stating: tuple[Binder, list[Reader]] | None = None
+        self._sampled_at: float | None = None
+
+    @classmethod
+    def behind(cls, handle: Handle, index: int, driver: int) -> Device:
+        """The GPU behind a handle. One that is lost has no handle, and of its identity what can still be told."""
+        identity = identify(handle, index)
+        return cls(identity, None if identity.state == "lost" else handle, driver)
+
+    @classmethod
+    def hidden(cls, index: int, driver: int, reason: Reason) -> Device:
+        """A GPU that is counted, but of which the driver gives no handle."""
+        return cls(unreachable(index, reason), None, driver, reason)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether there is nothing to read from."""
+        return self.handle is None
+
+    def lose(self) -> None:
+        """The GPU is gone; its identity stays as it was last seen."""
+        self.close()
+        self.handle, self._reason, self._sampled_at = None, Reason.LOST, None
+        self.identity = msgspec.structs.replace(self.identity, state="lost")
+
+    def move(self, index: int) -> None:
+        """The driver counts it at another place now."""
+        self.identity = msgspec.structs.replace(self.identity, index=index)
+
+    def refresh(self) -> Gpu:
+        """Its identity as it is now."""
+        if self.handle is None:
+            return self.identity
+        seen = identify(self.handle, self.identity.index)
+        if seen.state == "lost":
+            raise GpuLost
+        if _needs_rebinding(self.identity, seen):
+            self._unbind()
+        self.identity = seen
+        return seen
+
+    def sample(self) -> list[int]:
+        """One stored integer for each of `samples.NAMES`."""
+        if self.handle is None:
+            return absent(samples.METRICS, self._reason)
+        if self._sampling is None:
+            self._sampling = self._bind(self.handle, samples.ROWS)
+        now = time.monotonic()
+        moment = Moment(now, 0.0 if self._sampled_at is None else now - self._sampled_at)
+        values = [int(read(moment)) for read in self._sampling[1]]
+        self._sampled_at = now
+        samples.cross_check(values, self.identity)
+        return values
+
+    def states(self) -> dict[str, int]:
+        """Metric → stored integer for each of `states.NAMES`."""
+        if self.handle is None:
+            return dict(zip(states.NAMES, absent(states.METRICS, self._reason), strict=True))
+        if self._stating is None:
+            self._stating = self._bind(self.handle, states.ROWS)
+        moment = Moment(time.monotonic(), 0.0)
+        return {name: int(read(moment)) for name, read in zip(states.NAMES, self._stating[1], strict=True)}
+
+    def close(self) -> None:
+        """Free what NVML holds for it."""
+        self._unbind()
+
+    def _bind(self, handle: Handle, rows: tuple[Row, ...]) -> tuple[Binder, list[Reader]]:
+        binder = Binder(handle, self.identity, self._driver, mig.instances(handle))
+        return binder, [row.bind(binder) for row in rows]
+
+    def _unbind(self) -> None:
+        for bound in (self._sampling, self._stating):
+            if bound is not None:
+                bound[0].close()
+        self._sampling = self._stating = None
+
+
+def _needs_rebinding(before: Gpu, after: Gpu) -> bool:
+    if any(getattr(before, name) != getattr(after, name) for name in _MODES):
+        return True
+    return [p.uuid for p in before.partitions] != [p.uuid for p in after.partitions]

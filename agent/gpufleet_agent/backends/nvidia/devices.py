@@ -1,0 +1,139 @@
+"""The GPUs of a session: who is there, who is lost, who came back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from gpufleet_agent.backends.backend import Reading
+from gpufleet_agent.backends.nvidia.device import Device
+from gpufleet_agent.backends.nvidia.facts import text
+from gpufleet_agent.backends.nvidia.identity import is_placeholder, placeholder
+from gpufleet_agent.backends.nvidia.library import GpuLost, Handle, ask
+from gpufleet_agent.catalogue import Reason
+from gpufleet_agent.wire import Event, Gpu
+
+_T = TypeVar("_T")
+_LOST = "The GPU does not answer any more: it has fallen off the bus or was taken out of service."
+_RETURNED = "The GPU answers again."
+_ADDED = "The driver shows a GPU that it did not show before."
+
+
+class Devices:
+    """All GPUs that the driver counts or has counted in this session, in the order in which they were first seen.
+
+    `driver` is the major number of the driver's version, `probe_every` (s) how often lost GPUs are looked for.
+    """
+
+    def __init__(self, driver: int, probe_every: float) -> None:
+        self.news: list[Event] = []
+        self._driver, self._probe_every = driver, probe_every
+        self._by_uuid: dict[str, Device] = {}
+        self._count, self._counted_at = 0, 0.0
+
+    def __iter__(self) -> Iterator[Device]:
+        return iter(tuple(self._by_uuid.values()))
+
+    def identity(self, uuid: str) -> Gpu:
+        """What is known of one of them."""
+        return self._by_uuid[uuid].identity
+
+    def guarded(self, device: Device, read: Callable[[], _T]) -> _T | None:
+        """What `read` gives; None where it finds the GPU lost, which is then news."""
+        try:
+            return read()
+        except GpuLost:
+            self._lose(device)
+            return None
+
+    def look_for_returned(self) -> None:
+        """Where a GPU is lost, count anew once in a while, and at once where the number of GPUs changed."""
+        if not any(device.is_lost for device in self):
+            return
+        if time.monotonic() - self._counted_at >= self._probe_every or ask("nvmlDeviceGetCount") != self._count:
+            self.count()
+
+    def find_lost(self) -> None:
+        """Ask each of them for a sign of life."""
+        for device in self:
+            self.guarded(device, device.refresh)
+
+    def count(self) -> None:
+        """Meet all that the driver counts; those known and not met are lost."""
+        self._counted_at = time.monotonic()
+        try:
+            self._count = ask("nvmlDeviceGetCount")
+        except Reading:
+            return
+        met: set[str] = set()
+        nameless: dict[int, Reason] = {}
+        for index in range(self._count):
+            try:
+                handle = ask("nvmlDeviceGetHandleByIndex", index)
+                met.add(self._meet(handle, index))
+            except GpuLost:
+                nameless[index] = Reason.LOST
+            except Reading as failed:
+                nameless[index] = failed.reason
+        for device in self:
+            if device.identity.uuid not in met and not device.is_lost:
+                self._lose(device)
+        self._place(nameless)
+
+    def close(self) -> None:
+        """Let go of all of them."""
+        for device in self:
+            device.close()
+        self._by_uuid = {}
+
+    def _meet(self, handle: Handle, index: int) -> str:
+        uuid = _uuid(handle, index)
+        known = self._by_uuid.get(uuid)
+        if known is None or known.is_lost:
+            self._welcome(uuid, known, Device.behind(handle, index, self._driver))
+        elif known.identity.index != index:
+            known.move(index)
+        return uuid
+
+    def _welcome(self, uuid: str, known: Device | None, device: Device) -> None:
+        if known is not None and device.is_lost:
+            return
+        was_nameless = placeholder(device.identity.index) in self._by_uuid
+        self._by_uuid[uuid] = device
+        if known is not None or was_nameless:
+            self._tell("gpu_returned", device, _RETURNED)
+        else:
+            self._tell("gpu_added", device, _ADDED)
+
+    def _place(self, nameless: dict[int, Reason]) -> None:
+        """Keep a place for GPUs that are counted but cannot be told from others, unless they were met before."""
+        explained = {gpu.index for gpu in self._lost_by_name()}
+        wanted = {placeholder(index): index for index in nameless if index not in explained}
+        for uuid in [uuid for uuid in self._by_uuid if is_placeholder(uuid) and uuid not in wanted]:
+            del self._by_uuid[uuid]
+        for uuid, index in wanted.items():
+            if uuid not in self._by_uuid:
+                self._by_uuid[uuid] = Device.hidden(index, self._driver, nameless[index])
+
+    def _lost_by_name(self) -> Iterator[Gpu]:
+        return (device.identity for device in self if device.is_lost and not is_placeholder(device.identity.uuid))
+
+    def _lose(self, device: Device) -> None:
+        device.lose()
+        self._tell("gpu_lost", device, _LOST)
+
+    def _tell(self, kind: str, device: Device, message: str) -> None:
+        gpu = device.identity
+        detail: dict[str, int | float | bool | str | None] = {"index": gpu.index}
+        if gpu.pci_address is not None:
+            detail["pci_address"] = gpu.pci_address
+        now = time.time_ns() // 1000
+        self.news.append(Event(at=now, kind=kind, gpu=gpu.uuid, source="nvml", message=message, detail=detail))
+
+
+def _uuid(handle: Handle, index: int) -> str:
+    try:
+        return text(ask("nvmlDeviceGetUUID", handle))
+    except Reading:
+        return placeholder(index)

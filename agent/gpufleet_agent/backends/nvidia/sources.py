@@ -1,0 +1,311 @@
+"""The kinds of source a metric can be read from, each bound to one GPU before the first sample."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable
+from ctypes import byref, c_uint
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+from gpufleet_agent.backends.backend import Reading
+from gpufleet_agent.backends.nvidia.counters import Counter
+from gpufleet_agent.backends.nvidia.fields import FieldBatch
+from gpufleet_agent.backends.nvidia.gpm import Gpm
+from gpufleet_agent.backends.nvidia.library import INSUFFICIENT_SIZE, Handle, ask, failure, function
+from gpufleet_agent.backends.nvidia.moment import Moment, Number, Reader, whole
+from gpufleet_agent.backends.nvidia.structs import MEMBERS, Process, Sample
+from gpufleet_agent.catalogue import Reason
+from gpufleet_agent.wire import Gpu
+
+Convert = Callable[[Number], Number]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One C function of NVML: its arguments between the handle and what it fills; `version` of the struct filled."""
+
+    name: str
+    fills: tuple[type[Any], ...] = (c_uint,)
+    arguments: tuple[int, ...] = ()
+    version: int = 0
+
+
+class Binder:
+    """What the sources of one GPU share: its handle and identity, calls made once a moment, fields, GPM."""
+
+    def __init__(self, handle: Handle, identity: Gpu, driver: int, instances: tuple[Handle, ...] = ()) -> None:
+        self.handle, self.identity, self.driver, self.instances = handle, identity, driver, instances
+        self._calls: dict[Call, BoundCall] = {}
+        self._fields: FieldBatch | None = None
+        self._gpm: Gpm | None = None
+
+    def call(self, call: Call) -> BoundCall:
+        """The one bound call for this description."""
+        if call not in self._calls:
+            self._calls[call] = BoundCall(call, self.handle)
+        return self._calls[call]
+
+    @property
+    def fields(self) -> FieldBatch:
+        """This GPU's field values."""
+        if self._fields is None:
+            self._fields = FieldBatch(self.handle)
+        return self._fields
+
+    @property
+    def gpm(self) -> Gpm:
+        """This GPU's GPM. Reading where it has none."""
+        if self._gpm is None:
+            self._gpm = Gpm(self.handle)
+        return self._gpm
+
+    def close(self) -> None:
+        """Free what NVML holds for this GPU."""
+        if self._gpm is not None:
+            self._gpm.close()
+
+
+class Source(Protocol):
+    """Something that a metric can be read from."""
+
+    def bind(self, gpu: Binder) -> Reader:
+        """The reader for one GPU. Reading where this can never be read from it."""
+        ...
+
+
+class BoundCall:
+    """A call with its arguments and the cells it fills, ready to be made again and again."""
+
+    __slots__ = ("_code", "_is_argued", "_moment", "_run", "cells")
+
+    def __init__(self, call: Call, handle: Handle) -> None:
+        self.cells = tuple(kind() for kind in call.fills)
+        if call.version:
+            self.cells[0].version = call.version << 24 | ctypes.sizeof(self.cells[0])
+        self._run = partial(function(call.name), handle, *call.arguments, *map(byref, self.cells))
+        self._is_argued = bool(call.arguments)
+        self._moment: Moment | None = None
+        self._code = 0
+
+    def fetch(self, moment: Moment) -> None:
+        """Make the call, unless this moment's answer is here already."""
+        if self._moment is not moment:
+            self._moment, self._code = moment, self._run()
+        if self._code:
+            raise failure(self._code, self._is_argued)
+
+
+@dataclass(frozen=True)
+class Get:
+    """A member of the cell that a call fills."""
+
+    call: Call
+    member: str = "value"
+    convert: Convert | None = None
+    cell: int = 0
+
+    def bind(self, gpu: Binder) -> Reader:
+        """See Source."""
+        call = gpu.call(self.call)
+        fetch, cell, member, convert = call.fetch, call.cells[self.cell], self.member, self.convert
+
+        def read(moment: Moment) -> Number:
+            fetch(moment)
+            value: Number = getattr(cell, member)
+            return value if convert is None else convert(value)
+
+        return read
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field value; `since` is the first driver branch to trust with this id."""
+
+    number: int
+    convert: Convert | None = None
+    scope: int = 0
+    since: int = 0
+
+    def bind(self, gpu: Binder) -> Reader:
+        """See Source."""
+        if gpu.driver < self.since:
+            raise Reading(Reason.UNSUPPORTED)
+        return gpu.fields.add(self.number, self.scope, self.convert)
+
+
+@dataclass(frozen=True)
+class GpmMetric:
+    """A GPM metric by its NVML number."""
+
+    number: int
+    convert: Convert | None = None
+
+    def bind(self, gpu: Binder) -> Reader:
+        """See Source."""
+        read, convert = gpu.gpm.metric(self.number), self.convert
+        return read if convert is None else lambda moment: convert(read(moment))
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Units a second of a counter, as the mean since the moment before."""
+
+    counter: Source
+    convert: Convert
+
+    def bind(self, gpu: Binder) -> Reader:
+        """See Source."""
+        read, convert, counter = self.counter.bind(gpu), self.convert, Counter()
+
+        def mean(moment: Moment) -> Number:
+            step = counter.advance(whole(read(moment)), moment.now)
+            if step is None or step[1] <= 0:
+                raise Reading(Reason.NOT_OBSERVED)
+            return convert(step[0] / step[1])
+
+        return mean
+
+
+@dataclass(frozen=True)
+class BufferMean:
+    """The mean of what the driver sampled into its ring buffer since the moment before."""
+
+    kind: int
+
+    def bind(self, gpu: Binder) -> Reader:
+        """See Source."""
+        return RingBuffer(gpu.handle, self.kind).mean
+
+
+class RingBuffer:
+    """One of the driver's ring buffers of one GPU."""
+
+    __slots__ = ("_capacity", "_count", "_handle", "_is_full", "_kind", "_last_seen", "_run", "_samples", "_type")
+
+    def __init__(self, handle: Handle, kind: int) -> None:
+        self._run, self._handle, self._kind = function("nvmlDeviceGetSamples"), handle, kind
+        self._type, self._count = c_uint(), c_uint()
+        self._ask(0, None)
+        self._capacity = self._count.value
+        self._samples = (Sample * self._capacity)()
+        self._last_seen = self._begin()
+
+    def mean(self, moment: Moment) -> float:
+        """The mean of the samples that are new. Reading where there is none."""
+        self._count.value = self._capacity
+        self._ask(self._last_seen, self._samples)
+        self._last_seen = self._newest()
+        member = MEMBERS[self._type.value]
+        total = sum(getattr(sample.value, member) for sample in self._samples[: self._count.value])
+        return float(total / self._count.value)
+
+    def _begin(self) -> int:
+        """The time (µs) after which the first interval begins: what the buffer holds now is before it."""
+        self._count.value = self._capacity
+        try:
+            self._ask(0, self._samples)
+        except Reading:
+            return time.time_ns() // 1000
+        return self._newest()
+
+    def _ask(self, last_seen: int, room: Any) -> None:
+        code = self._run(
+            self._handle, self._kind, ctypes.c_ulonglong(last_seen), byref(self._type), byref(self._count), room
+        )
+        if code or not self._count.value:
+            raise failure(code, argued=True)
+
+    def _newest(self) -> int:
+        newest: int = max(sample.time for sample in self._samples[: self._count.value])
+        return newest
+
+
+@dataclass(frozen=True)
+class Headroom:
+    """How far a temperature is below the GPU's slowdown threshold."""
+
+    temperature: Source
+
+    def bind(self, gpu: Binder) -> Reader:
+        """See Source."""
+        threshold = gpu.identity.slowdown_temperature
+        if threshold is None:
+            raise Reading(Reason.UNSUPPORTED)
+        read = self.temperature.bind(gpu)
+        return lambda moment: threshold - read(moment)
+
+
+# Filled by whoever asks for processes; only the count is of interest, so all share one.
+_PROCESSES = (Process * 128)()
+
+
+@dataclass(frozen=True)
+class ProcessCount:
+    """Processes in the list that a function gives, of all MIG instances where there are some."""
+
+    name: str
+
+    def bind(self, gpu: Binder) -> Reader:
+        """See Source."""
+        run, count = function(self.name), c_uint()
+        handles = gpu.instances or (gpu.handle,)
+
+        def read(moment: Moment) -> int:
+            total = 0
+            for handle in handles:
+                count.value = len(_PROCESSES)
+                code = run(handle, byref(count), _PROCESSES)
+                if code and code != INSUFFICIENT_SIZE:
+                    raise failure(code)
+                total += count.value
+            return total
+
+        return read
+
+
+@dataclass(frozen=True)
+class Links:
+    """The sum over all NVLinks of a source that takes the link's number."""
+
+    of: Callable[[int], Source] = field(hash=False)
+
+    def parts(self, gpu: Binder) -> tuple[Reader, ...]:
+        """One reader for each link. Reading where the GPU has no NVLink."""
+        count = gpu.identity.nvlink_count
+        if not count:
+            raise Reading(Reason.UNSUPPORTED)
+        return tuple(self.of(link).bind(gpu) for link in range(count))
+
+    def bind(self, gpu: Binder) -> Reader:
+        """See Source. A link that gives no value, such as one that is down, is left out of the sum."""
+        readers = self.parts(gpu)
+
+        def total(moment: Moment) -> Number:
+            values, problem = [], Reading(Reason.UNSUPPORTED)
+            for read in readers:
+                try:
+                    values.append(read(moment))
+                except Reading as failed:
+                    problem = failed
+            if not values:
+                raise problem
+            return sum(values)
+
+        return total
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a getter of pynvml answers: for what is read rarely."""
+
+    getter: str
+    arguments: tuple[int, ...] = ()
+    convert: Callable[[Any], Number] = int
+
+    def bind(self, gpu: Binder) -> Reader:
+        """See Source."""
+        handle = gpu.handle
+        return lambda moment: self.convert(ask(self.getter, handle, *self.arguments))
