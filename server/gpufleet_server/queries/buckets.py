@@ -27,6 +27,10 @@ class Grid:
     def __len__(self) -> int:
         return -(-self.end // self.step) - self.first if self.end > self.start else 0
 
+    def until(self, end: int) -> "Grid":
+        """The same grid, ending at `end` where it would go on."""
+        return dataclasses.replace(self, end=min(self.end, end))
+
     def begins(self) -> list[int]:
         """When each bucket begins."""
         return [(self.first + number) * self.step for number in range(len(self))]

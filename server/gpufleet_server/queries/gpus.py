@@ -13,7 +13,7 @@ from gpufleet_server.domain.state import GpuState
 from gpufleet_server.queries import condition, filters, latest, paging
 from gpufleet_server.queries.filters import GpuFilter
 from gpufleet_server.queries.latest import Reading
-from gpufleet_server.queries.paging import Key, Order, Page
+from gpufleet_server.queries.paging import CountedPage, Key, Order
 from gpufleet_server.store.schema import gpus, nodes, partitions, samples
 
 
@@ -45,12 +45,20 @@ class GpuDetail:
     """A GPU with every metric in `gpu.metrics`, its identity (all fields of wire.Gpu), and its partitions."""
 
     gpu: Gpu
-    interval_ms: int
     first_seen: int
     removed_at: int | None
     identity: dict[str, Any]
     absent: dict[str, str]
     partitions: list[dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Located:
+    """Which GPU a name means, and how often its node samples."""
+
+    gpu_id: int
+    uuid: str
+    interval_ms: int
 
 
 _PLACE = [
@@ -80,7 +88,7 @@ def listing(
     limit: int,
     sort: str = "site",
     cursor: str | None = None,
-) -> Page[Gpu]:
+) -> CountedPage[Gpu]:
     """GPUs in an order of SORTS, then by site, hostname and index. Those without a value come last either way."""
     conditions, order = filters.of_gpus(wanted, now), _order(sort, now)
     counted = select(func.count()).select_from(gpus.join(nodes, gpus.c.node_id == nodes.c.node_id)).where(*conditions)
@@ -91,7 +99,7 @@ def listing(
     rows, following = paging.cut(
         connection.execute(paging.page(query.where(*conditions), order, limit, cursor)).all(), order, limit
     )
-    return Page(_with_samples(connection, rows), following, connection.execute(counted).scalar_one())
+    return CountedPage(_with_samples(connection, rows), following, connection.execute(counted).scalar_one())
 
 
 def of_node(connection: Connection, node_id: int, now: int) -> list[Gpu]:
@@ -107,13 +115,18 @@ def one(connection: Connection, name: str, now: int) -> GpuDetail:
     identity = _complete(row.identity, WireGpu.__struct_fields__)
     return GpuDetail(
         gpu=_gpu(row, latest.of_all(connection, row.gpu_id)),
-        interval_ms=row.interval_ms,
         first_seen=row.first_seen,
         removed_at=row.removed_at,
         absent=identity.pop("absent") or {},
         partitions=_partitions(connection, row.gpu_id),
         identity=identity,
     )
+
+
+def locate(connection: Connection, name: str, now: int) -> Located:
+    """The same GPU as `one`, without what is known of it."""
+    row = _find(connection, name, now)
+    return Located(row.gpu_id, row.uuid, row.interval_ms)
 
 
 def _find(connection: Connection, name: str, now: int) -> Row[Any]:

@@ -10,7 +10,7 @@ from gpufleet_server.domain.problem import Problem
 from gpufleet_server.domain.state import NodeState
 from gpufleet_server.queries import condition, filters, paging
 from gpufleet_server.queries.filters import NodeFilter
-from gpufleet_server.queries.paging import Key, Order, Page
+from gpufleet_server.queries.paging import CountedPage, Key, Order
 from gpufleet_server.store.schema import gpus, nodes
 
 _ORDER = Order("node", [*paging.nulls_last(nodes.c.site, str), Key(nodes.c.hostname, str), Key(nodes.c.node_id, int)])
@@ -65,13 +65,13 @@ class Node:
 
 def listing(
     connection: Connection, wanted: NodeFilter, now: int, *, limit: int, cursor: str | None = None
-) -> Page[Node]:
+) -> CountedPage[Node]:
     """Nodes by site and hostname."""
     conditions = filters.of_nodes(wanted, now)
     total = connection.execute(select(func.count()).select_from(nodes).where(*conditions)).scalar_one()
     query = paging.page(_nodes(now).where(*conditions), _ORDER, limit, cursor)
     rows, following = paging.cut(connection.execute(query).all(), _ORDER, limit)
-    return Page([_node(row) for row in rows], following, total)
+    return CountedPage([_node(row) for row in rows], following, total)
 
 
 def one(connection: Connection, name: str, now: int) -> Node:

@@ -35,11 +35,17 @@ class Order:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Page(Generic[_Item]):
-    """Some of a listing. `next` is the cursor of what follows, None at the end; `total` counts the whole listing."""
+    """Some of a listing. `next` is the cursor of what follows, None at the end."""
 
     items: list[_Item]
     next: str | None
-    total: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CountedPage(Page[_Item]):
+    """The same, with how many the whole listing has."""
+
+    total: int
 
 
 def nulls_last(column: ColumnElement[Any], type: type[int] | type[str], *, descending: bool = False) -> list[Key]:

@@ -11,25 +11,24 @@ from gpufleet_server.store.engine import Store
 
 
 @contextlib.contextmanager
-def reading(store: Store) -> Iterator[Connection]:
-    """`store.reading()`, with Problem 503 where the database is locked, full, gone or out of connections."""
+def answering() -> Iterator[None]:
+    """Problem 503 where the database is locked, full, gone or out of connections."""
     try:
-        with store.reading() as connection:
-            yield connection
+        yield
     except (OperationalError, TimeoutError) as error:
-        raise _unavailable(error) from error
+        cause = error.orig if isinstance(error, OperationalError) else error
+        raise Problem(503, f"the store does not answer: {cause}", retry_after=5) from error
+
+
+@contextlib.contextmanager
+def reading(store: Store) -> Iterator[Connection]:
+    """`store.reading()`, answering."""
+    with answering(), store.reading() as connection:
+        yield connection
 
 
 @contextlib.contextmanager
 def writing(store: Store) -> Iterator[Connection]:
-    """`store.writing()` with the same Problem."""
-    try:
-        with store.writing() as connection:
-            yield connection
-    except (OperationalError, TimeoutError) as error:
-        raise _unavailable(error) from error
-
-
-def _unavailable(error: OperationalError | TimeoutError) -> Problem:
-    cause = error.orig if isinstance(error, OperationalError) else error
-    return Problem(503, f"the store does not answer: {cause}", retry_after=5)
+    """`store.writing()`, answering."""
+    with answering(), store.writing() as connection:
+        yield connection

@@ -1,0 +1,178 @@
+"""GPUs."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from fastapi import Query as FromQuery
+from gpufleet_agent.catalogue import Kind
+from gpufleet_agent.wire import Gpu as WireGpu
+from gpufleet_agent.wire import Partition as WirePartition
+from pydantic import ConfigDict, Field, WithJsonSchema
+
+from gpufleet_server.api import errors
+from gpufleet_server.api.answers import Answer, Instant, NodeName, Number, ReasonText, complete_schema
+from gpufleet_server.api.context import Given
+from gpufleet_server.api.parameters import Cursor, GpuName, Limit, Nothing, Query, Simulated, Sort, Text, Texts
+from gpufleet_server.domain.state import GpuState
+from gpufleet_server.queries import gpus
+from gpufleet_server.queries.filters import GpuFilter
+from gpufleet_server.queries.gpus import Gpu, GpuDetail
+from gpufleet_server.queries.latest import Reading
+from gpufleet_server.queries.reading import reading
+
+router = APIRouter()
+
+
+class Value(Answer):
+    """A metric's newest value, or null and why."""
+
+    value: Number | None
+    unit: str
+    reason: ReasonText | None
+
+
+class FullValue(Value):
+    """A metric's newest value with all that is known of it."""
+
+    kind: str = Field(description="gauge, increment or state")
+    at: Instant | None = Field(description="end of the sample's interval, or since when a state holds")
+    stored: int | None = Field(description="the integer in the store")
+    rate: Number | None = Field(None, description="for an increment: the value a second")
+    flags: list[str] | None = Field(None, description="for flags: the names of those that are set")
+
+
+class GpuItem(Answer):
+    """A GPU with its newest sample."""
+
+    id: str = Field(description="UUID")
+    node: NodeName
+    site: str | None
+    room: str | None
+    rack: str | None
+    index: int | None = Field(description="the driver's")
+    state: GpuState
+    simulated: bool
+    vendor: str | None
+    model: str | None
+    serial: str | None
+    pci_address: str | None
+    memory_total: int | None = Field(description="B")
+    at: Instant | None = Field(description="time of its newest sample")
+    metrics: dict[str, Value] = Field(description="by name, as /metrics lists them")
+
+
+_IDENTITY = complete_schema(WireGpu, {"uuid", "state", "partitions", "absent"})
+_PARTITION = complete_schema(WirePartition)
+
+
+def _describe_identity(schema: dict[str, Any]) -> None:
+    schema["properties"] = _IDENTITY["properties"] | schema["properties"]
+    schema["required"] = list(dict.fromkeys([*schema["required"], *_IDENTITY["required"]]))
+
+
+class GpuAnswer(GpuItem):
+    """A GPU with its identity, its partitions, and the newest value of every metric. W, MHz, °C and B throughout."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra=_describe_identity)
+
+    metrics: dict[str, FullValue]  # type: ignore[assignment]
+    absent: dict[str, str] = Field(description="why a field of the identity is null, by field")
+    partitions: list[Annotated[dict[str, Any], WithJsonSchema(_PARTITION)]] = Field(description="MIG instances")
+    first_seen: Instant
+    removed_at: Instant | None = Field(description="when its node no longer held it")
+
+
+class GpuPage(Answer):
+    """Some of the GPUs."""
+
+    items: list[GpuItem]
+    next: str | None = Field(description="cursor of the next page; null at the end")
+    total: int = Field(description="of the whole listing")
+
+
+class GpusQuery(Query):
+    """Which GPUs, and in what order."""
+
+    site: Texts = Field([])
+    node: Texts = Field([], description="id or hostname")
+    model: Texts = Field([])
+    state: list[GpuState] = Field([], max_length=10, description="without it, all but removed ones")
+    simulated: Simulated | None = None
+    q: Text | None = Field(None, description="beginning of a UUID or serial, or part of a hostname")
+    sort: Sort = Field("site", description="`-` in front for the highest first; without a value come last")
+    limit: Limit = 100
+    cursor: Cursor | None = None
+
+
+@router.get("/gpus", responses=errors.documented())
+def gpus_listing(context: Given, query: Annotated[GpusQuery, FromQuery()]) -> GpuPage:
+    """GPUs with their newest samples, by site, hostname and index or as `sort` says."""
+    wanted = GpuFilter(
+        site=query.site,
+        node=query.node,
+        model=query.model,
+        state=query.state,
+        simulated=query.simulated,
+        q=query.q,
+    )
+    with reading(context.store) as connection:
+        page = gpus.listing(connection, wanted, context.now(), limit=query.limit, sort=query.sort, cursor=query.cursor)
+    return GpuPage(items=[item(gpu) for gpu in page.items], next=page.next, total=page.total)
+
+
+@router.get("/gpus/{id}", responses=errors.documented(404, 409), response_model_exclude_unset=True)
+def gpu(context: Given, name: GpuName, query: Annotated[Nothing, FromQuery()]) -> GpuAnswer:
+    """One GPU, by UUID or serial, with everything that is known of it."""
+    with reading(context.store) as connection:
+        found = gpus.one(connection, name, context.now())
+    return _answer(found)
+
+
+def item(gpu: Gpu) -> GpuItem:
+    """A GPU as listings give it."""
+    values = {
+        name: Value(value=reading.value, unit=reading.metric.unit.symbol, reason=reading.reason)
+        for name, reading in gpu.metrics.items()
+    }
+    return GpuItem(**_fields(gpu), metrics=values)
+
+
+def _answer(found: GpuDetail) -> GpuAnswer:
+    fields = _fields(found.gpu)
+    rest = {name: value for name, value in found.identity.items() if name in _IDENTITY["required"]}
+    return GpuAnswer(
+        **(rest | fields),
+        metrics={name: _full(reading) for name, reading in found.gpu.metrics.items()},
+        absent=found.absent,
+        partitions=found.partitions,
+        first_seen=found.first_seen,
+        removed_at=found.removed_at,
+    )
+
+
+def _fields(gpu: Gpu) -> dict[str, Any]:
+    same = ("site", "room", "rack", "index", "state", "simulated", "vendor", "model", "serial", "pci_address")
+    return {name: getattr(gpu, name) for name in same} | {
+        "id": gpu.uuid,
+        "node": NodeName(id=gpu.node_id, hostname=gpu.hostname),
+        "memory_total": gpu.memory_total,
+        "at": gpu.at,
+    }
+
+
+def _full(reading: Reading) -> FullValue:
+    metric = reading.metric
+    only: dict[str, Any] = {}
+    if metric.kind is Kind.INCREMENT:
+        only["rate"] = reading.rate
+    if metric.flags:
+        only["flags"] = None if reading.stored is None else metric.flag_names(reading.stored)
+    return FullValue(
+        value=reading.value,
+        unit=metric.unit.symbol,
+        kind=metric.kind.value,
+        reason=reading.reason,
+        at=reading.at,
+        stored=reading.stored,
+        **only,
+    )

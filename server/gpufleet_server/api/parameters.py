@@ -1,0 +1,76 @@
+"""The parameters of queries: bounded, and an unknown one is an error, for operators mistype."""
+
+import difflib
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import Path
+from gpufleet_agent.catalogue import BY_NAME
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from gpufleet_server.domain import times
+from gpufleet_server.queries.gpus import SORTS
+from gpufleet_server.queries.paging import MAX_CURSOR
+
+_CLEAN = r"^[^\x00]*$"
+
+
+def _time(value: Any) -> Any:
+    return times.parse(value) if isinstance(value, str) else value
+
+
+def _known(kind: str, names: Sequence[str], name: str) -> str:
+    if name in names:
+        return name
+    near = difflib.get_close_matches(name, names, n=3)
+    hint = f"; near it: {', '.join(near)}" if near else ""
+    raise ValueError(f"{name[:80]!r} is no {kind}{hint}")
+
+
+def _sort(value: str) -> str:
+    known = _known("order", SORTS, value.removeprefix("-"))
+    return f"-{known}" if value.startswith("-") else known
+
+
+def _metric(value: str) -> str:
+    return _known("metric", list(BY_NAME), value)
+
+
+def _split(value: Any) -> Any:
+    return [part for item in value for part in item.split(",")] if isinstance(value, list) else value
+
+
+Text = Annotated[str, Field(min_length=1, max_length=256, pattern=_CLEAN)]
+Texts = Annotated[list[Text], Field(max_length=100)]
+Time = Annotated[
+    int | None,
+    BeforeValidator(_time),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]}),
+]
+Limit = Annotated[int, Field(ge=1, le=1000, description="How many at most.")]
+Cursor = Annotated[
+    str, Field(max_length=MAX_CURSOR, description="`next` of the page before.", json_schema_extra={"format": "cursor"})
+]
+Sort = Annotated[
+    str,
+    AfterValidator(_sort),
+    Field(json_schema_extra={"enum": [sign + name for name in SORTS for sign in ("", "-")]}),
+]
+Metrics = Annotated[
+    list[Annotated[str, AfterValidator(_metric), Field(json_schema_extra={"enum": list(BY_NAME)})]],
+    BeforeValidator(_split),
+    Field(max_length=len(BY_NAME)),
+]
+Simulated = Annotated[bool, Field(description="Only simulated ones, or only real ones.")]
+GpuName = Annotated[str, Path(alias="id", max_length=256, pattern=_CLEAN, description="A GPU's UUID or serial.")]
+NodeName = Annotated[str, Path(alias="id", max_length=256, pattern=_CLEAN, description="A node's id or hostname.")]
+
+
+class Query(BaseModel):
+    """The parameters of a query."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Nothing(Query):
+    """No parameters."""

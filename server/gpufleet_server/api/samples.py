@@ -1,0 +1,106 @@
+"""A GPU's metrics over time."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from fastapi import Query as FromQuery
+from gpufleet_agent.catalogue import METRICS
+from pydantic import AfterValidator, Field
+
+from gpufleet_server.api import errors
+from gpufleet_server.api.answers import Answer, Instant, Number, ReasonText
+from gpufleet_server.api.context import Given
+from gpufleet_server.api.parameters import GpuName, Metrics, Query, Time
+from gpufleet_server.domain import times
+from gpufleet_server.domain.clock import SECOND
+from gpufleet_server.domain.problem import Problem
+from gpufleet_server.queries import buckets, gpus, series
+from gpufleet_server.queries.reading import reading
+from gpufleet_server.queries.series import Column, Series
+
+router = APIRouter()
+_HOUR = 3600 * SECOND
+_RAW: Literal["raw"] = "raw"
+
+
+class MetricColumn(Answer):
+    """A metric at each time."""
+
+    unit: str
+    kind: str
+    rollup: str = Field(description="how the samples of a step became one value")
+    values: list[Number | None]
+    reasons: list[ReasonText | None] | None = Field(None, description="left out where no value is absent")
+
+
+class SamplesAnswer(Answer):
+    """Columns of equal length. At a step, `times` are the beginnings of steps; raw, the ends of samples' intervals."""
+
+    gpu: str
+    start: Instant
+    end: Instant
+    step_s: Number | None = Field(description="null for raw samples")
+    times: list[Instant]
+    coverage: list[Number] = Field(description="share of the step that samples cover, 0 to 1")
+    observed_s: list[Number] = Field(description="time that samples cover, s; an increment over this is a rate")
+    metrics: dict[str, MetricColumn]
+
+
+def _step(value: str) -> str:
+    if value != _RAW:
+        times.length(value)
+    return value
+
+
+class SamplesQuery(Query):
+    """What of a GPU, when and how fine."""
+
+    start: Time = Field(None, description="after this; an hour before `end` without it")
+    end: Time = Field(None, description="up to and with this; now without it")
+    step: Annotated[str, AfterValidator(_step)] | None = Field(
+        None,
+        max_length=32,
+        description="seconds, or with a unit such as 5m or 1h, or `raw`; without it, one with at most 300 points",
+    )
+    metrics: Metrics = Field([], description="names, with commas or repeated; all without it")
+
+
+@router.get("/gpus/{id}/samples", responses=errors.documented(404, 409), response_model_exclude_unset=True)
+def samples(context: Given, name: GpuName, query: Annotated[SamplesQuery, FromQuery()]) -> SamplesAnswer:
+    """A GPU's metrics over a time at a step, with their coverage: at most 11,000 points, none later than now."""
+    now = context.now()
+    end = now if query.end is None else query.end
+    start = end - _HOUR if query.start is None else query.start
+    if start >= end:
+        raise Problem(422, f"start {times.iso(start)} is not before end {times.iso(end)}", "start")
+    wanted = [metric for metric in METRICS if metric.name in query.metrics] if query.metrics else list(METRICS)
+    with reading(context.store) as connection:
+        gpu = gpus.locate(connection, name, now)
+        if query.step == _RAW:
+            found = series.raw(connection, gpu.gpu_id, start, end, wanted)
+        else:
+            step = None if query.step is None else times.length(query.step)
+            grid = buckets.grid(start, end, step, gpu.interval_ms).until(now)
+            found = series.stepped(connection, gpu.gpu_id, grid, wanted)
+    return _answer(gpu.uuid, start, end, found)
+
+
+def _answer(gpu: str, start: int, end: int, found: Series) -> SamplesAnswer:
+    return SamplesAnswer(
+        gpu=gpu,
+        start=start,
+        end=end,
+        step_s=None if found.step is None else found.step / SECOND,
+        times=found.times,
+        coverage=found.coverage,
+        observed_s=[ms / 1000 for ms in found.observed],
+        metrics={column.metric.name: _column(column) for column in found.columns},
+    )
+
+
+def _column(column: Column) -> MetricColumn:
+    metric = column.metric
+    gaps: dict[str, Any] = {"reasons": column.reasons} if any(column.reasons) else {}
+    return MetricColumn(
+        unit=metric.unit.symbol, kind=metric.kind.value, rollup=metric.rollup.value, values=column.values, **gaps
+    )
