@@ -106,17 +106,22 @@ class Metric:
     flags: tuple[tuple[int, str], ...] = ()
     lowest: int = field(init=False)
     highest: int = field(init=False)
+    # The step's two halves: a Fraction gives them too slowly for what is done hundreds of times a second.
+    _up: int = field(init=False, repr=False)
+    _down: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         bits = 8 * self.width - 1
+        object.__setattr__(self, "_up", self.step.denominator)
+        object.__setattr__(self, "_down", self.step.numerator)
         object.__setattr__(self, "lowest", -(1 << bits))
         object.__setattr__(self, "highest", (1 << bits) - 1)
 
     def store(self, value: float) -> int:
         """The stored integer of `value` in `unit`, rounded half up; out of range is stored as implausible."""
-        up, down = self.step.denominator, self.step.numerator
+        up, down = self._up, self._down
         if isinstance(value, int):
-            stored = (2 * value * up + down) // (2 * down)
+            stored = value * up if down == 1 else (2 * value * up + down) // (2 * down)
         else:
             # NaN and infinities fail the comparison; they never reach int().
             scaled = value * up / down

@@ -56,9 +56,11 @@ class Choice:
         self.lasting = Reason.UNSUPPORTED
         self._unbound, self._gpu = list(sources), gpu
 
-    def read(self, moment: Moment, least: float, most: float) -> Number:
-        """The first plausible value. Reading where no source gives one."""
+    def read(self, moment: Moment, least: float, most: float, first: Reason | None = None) -> Number:
+        """The first plausible value; `first` says why the first reader has none. Reading where no source has one."""
         at, reason = 0, None
+        if first is not None and not self._is_over(0, first):
+            at, reason = 1, first
         while at < len(self.readers) or self._bind_next():
             try:
                 value = self.readers[at](moment)
@@ -94,18 +96,34 @@ class Choice:
 class Gauge:
     """A metric whose value is what its source says."""
 
-    __slots__ = ("_choice", "_least", "_metric", "_most")
+    __slots__ = ("_choice", "_first", "_least", "_metric", "_most", "_store")
 
     def __init__(self, row: Row, gpu: Binder, most: float) -> None:
         self._metric, self._least, self._most = BY_NAME[row.metric], row.least, most
+        self._store = self._metric.store
         self._choice = Choice(row.sources, gpu)
+        self._first: Reader | None = None
 
     def read(self, moment: Moment) -> int:
         """The stored integer of this moment."""
+        if self._first is None:
+            return self._search(moment)
         try:
-            return self._metric.store(self._choice.read(moment, self._least, self._most))
+            value = self._first(moment)
         except Reading as failed:
-            return self._metric.absent(failed.reason)
+            return self._search(moment, failed.reason)
+        if self._least <= value <= self._most:
+            return self._store(value)
+        return self._search(moment, Reason.IMPLAUSIBLE)
+
+    def _search(self, moment: Moment, first: Reason | None = None) -> int:
+        """Off the beaten path: at the beginning, and where the source that worked so far has failed."""
+        try:
+            stored = self._store(self._choice.read(moment, self._least, self._most, first))
+        except Reading as failed:
+            stored = self._metric.absent(failed.reason)
+        self._first = self._choice.readers[0] if self._choice.readers else None
+        return stored
 
 
 class Counted:

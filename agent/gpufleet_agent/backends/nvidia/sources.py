@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import time
 from collections.abc import Callable
 from ctypes import byref, c_uint
 from dataclasses import dataclass, field
@@ -16,7 +15,8 @@ from gpufleet_agent.backends.nvidia.fields import FieldBatch
 from gpufleet_agent.backends.nvidia.gpm import Gpm
 from gpufleet_agent.backends.nvidia.library import INSUFFICIENT_SIZE, Handle, ask, failure, function
 from gpufleet_agent.backends.nvidia.moment import Moment, Number, Reader, whole
-from gpufleet_agent.backends.nvidia.structs import MEMBERS, Process, Sample
+from gpufleet_agent.backends.nvidia.ring import RingBuffer
+from gpufleet_agent.backends.nvidia.structs import Process
 from gpufleet_agent.catalogue import Reason
 from gpufleet_agent.wire import Gpu
 
@@ -178,49 +178,6 @@ class BufferMean:
     def bind(self, gpu: Binder) -> Reader:
         """See Source."""
         return RingBuffer(gpu.handle, self.kind).mean
-
-
-class RingBuffer:
-    """One of the driver's ring buffers of one GPU."""
-
-    __slots__ = ("_capacity", "_count", "_handle", "_is_full", "_kind", "_last_seen", "_run", "_samples", "_type")
-
-    def __init__(self, handle: Handle, kind: int) -> None:
-        self._run, self._handle, self._kind = function("nvmlDeviceGetSamples"), handle, kind
-        self._type, self._count = c_uint(), c_uint()
-        self._ask(0, None)
-        self._capacity = self._count.value
-        self._samples = (Sample * self._capacity)()
-        self._last_seen = self._begin()
-
-    def mean(self, moment: Moment) -> float:
-        """The mean of the samples that are new. Reading where there is none."""
-        self._count.value = self._capacity
-        self._ask(self._last_seen, self._samples)
-        self._last_seen = self._newest()
-        member = MEMBERS[self._type.value]
-        total = sum(getattr(sample.value, member) for sample in self._samples[: self._count.value])
-        return float(total / self._count.value)
-
-    def _begin(self) -> int:
-        """The time (µs) after which the first interval begins: what the buffer holds now is before it."""
-        self._count.value = self._capacity
-        try:
-            self._ask(0, self._samples)
-        except Reading:
-            return time.time_ns() // 1000
-        return self._newest()
-
-    def _ask(self, last_seen: int, room: Any) -> None:
-        code = self._run(
-            self._handle, self._kind, ctypes.c_ulonglong(last_seen), byref(self._type), byref(self._count), room
-        )
-        if code or not self._count.value:
-            raise failure(code, argued=True)
-
-    def _newest(self) -> int:
-        newest: int = max(sample.time for sample in self._samples[: self._count.value])
-        return newest
 
 
 @dataclass(frozen=True)
