@@ -14,6 +14,7 @@ from gpufleet_agent import __version__ as agent_version
 from gpufleet_agent.wire import (
     CLOCK_HEADER,
     CONTENT_TYPE,
+    ENCODING,
     ENROL_PATH,
     PROTOCOL,
     REPORT_PATH,
@@ -132,6 +133,7 @@ class SimAgent:
         headers = {
             "authorization": f"Bearer {self._credential}",
             "content-type": CONTENT_TYPE,
+            "content-encoding": ENCODING,
             CLOCK_HEADER: clock_header(self._reporter.clock(now())),
         }
         return await self._link.post(REPORT_PATH, headers, sent.body)

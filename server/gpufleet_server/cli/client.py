@@ -1,0 +1,97 @@
+"""Reads a server through its REST API."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx
+
+from gpufleet_server import __version__
+from gpufleet_server.cli.errors import CliError
+from gpufleet_server.cli.settings import Access
+
+Params = Mapping[str, str | int | float | bool | list[str] | None]
+Json = dict[str, Any]
+
+_PAGE = 500
+
+
+class NotFound(CliError):
+    """The server has no such thing."""
+
+
+class Api:
+    """The REST API of one server. Every method raises CliError where no good answer comes."""
+
+    def __init__(self, access: Access, timeout: float = 30.0) -> None:
+        self.server = access.server
+        self._http = httpx.Client(
+            base_url=f"{access.server}/api/v1",
+            headers={"authorization": f"Bearer {access.token}", "user-agent": f"gpufleet/{__version__}"},
+            timeout=timeout,
+        )
+
+    def __enter__(self) -> "Api":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, path: str, params: Params | None = None) -> Json:
+        """The JSON object at a path; parameters that are None are left out."""
+        given = {name: value for name, value in (params or {}).items() if value is not None}
+        try:
+            answer = self._http.get(path, params=given)
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise CliError(f"can't reach {self.server}: {error or type(error).__name__}") from error
+        if answer.is_success:
+            return self._object(answer)
+        raise self._refused(answer)
+
+    def pages(self, path: str, params: Params, limit: int | None) -> tuple[list[Json], int | None]:
+        """The items of a listing over as many pages as it takes, `limit` at most, and how many there are in all."""
+        items: list[Json] = []
+        total: int | None = None
+        for page in self._pages(path, params, limit):
+            items += page["items"]
+            total = page.get("total")
+            if limit is not None and len(items) >= limit:
+                break
+        return items[:limit], total
+
+    def _pages(self, path: str, params: Params, limit: int | None) -> Iterator[Json]:
+        asked = dict(params) | {"limit": min(limit or _PAGE, _PAGE)}
+        while True:
+            page = self.get(path, asked)
+            yield page
+            if page["next"] is None:
+                return
+            asked["cursor"] = page["next"]
+
+    def _object(self, answer: httpx.Response) -> Json:
+        try:
+            found = answer.json()
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise CliError(f"{answer.url} answers {answer.status_code} with something that is no gpufleet answer")
+        return found
+
+    def _refused(self, answer: httpx.Response) -> CliError:
+        detail = _detail(answer)
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            return CliError(f"{self.server} does not take this token: {detail}")
+        if answer.status_code == httpx.codes.NOT_FOUND and _is_problem(answer):
+            return NotFound(detail)
+        return CliError(f"{answer.request.url} answers {answer.status_code}: {detail}")
+
+
+def _is_problem(answer: httpx.Response) -> bool:
+    content_type: str = answer.headers.get("content-type", "")
+    return content_type.startswith("application/problem+json")
+
+
+def _detail(answer: httpx.Response) -> str:
+    if not _is_problem(answer):
+        return f"{answer.reason_phrase or 'no reason'} (is this a gpufleet server?)"
+    problem = answer.json()
+    return str(problem.get("detail") or problem.get("title"))

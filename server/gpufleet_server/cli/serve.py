@@ -1,0 +1,73 @@
+"""`gpufleet serve`: the server on a database."""
+
+import asyncio
+import logging
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpufleet_server.cli.errors import CliError
+from gpufleet_server.cli.settings import DEFAULT_LISTEN, address, default_database
+from gpufleet_server.cli.token import Database, opened
+
+if TYPE_CHECKING:
+    import socket
+
+    from gpufleet_server.cli.hosting import Server
+
+_LOG = logging.getLogger("gpufleet")
+
+Listen = Annotated[
+    str,
+    typer.Option(metavar="HOST:PORT", envvar="GPUFLEET_LISTEN", help="Where to listen; port 0 takes a free one."),
+]
+
+
+class Level(StrEnum):
+    """How much to log."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def serve(
+    database: Database = None,
+    listen: Listen = DEFAULT_LISTEN,
+    tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="Certificate chain, PEM: serve https.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="The certificate's key, PEM.")] = None,
+    metrics_public: Annotated[bool, typer.Option(help="Let /metrics be read without a token.")] = False,
+    log_level: Annotated[Level, typer.Option(help="How much to log on stderr.")] = Level.INFO,
+) -> None:
+    """Serve agents, the REST API and /metrics on a database, until SIGTERM or Ctrl-C.
+
+    The database is made, or brought to this version's schema, first. Agents need a join token and the commands that
+    read a reader token: [bold]gpufleet token create[/bold].
+    """
+    from gpufleet_server.app import create_app
+    from gpufleet_server.cli import hosting
+
+    if (tls_cert is None) != (tls_key is None):
+        raise CliError("--tls-cert and --tls-key go together", 2)
+    hosting.log_to_stderr(log_level.value)
+    url = database or default_database()
+    with opened(url, make=True) as store:
+        server = hosting.configured(create_app(store), tls_cert, tls_key)
+        with hosting.listen(*address(listen)) as listening:
+            hosting.run(_serve(server, listening, tls=tls_cert is not None, database=url))
+
+
+async def _serve(server: "Server", listening: "socket.socket", *, tls: bool, database: str) -> None:
+    from gpufleet_server.cli import hosting
+
+    stop: asyncio.Event = hosting.stopped_by_signals()
+    async with hosting.serving(server, listening, stop):
+        _LOG.info("listening on %s, database %s", hosting.url_of(listening, tls=tls), database)
+        if not tls and not hosting.is_loopback(listening):
+            _LOG.warning("other machines can reach this address and tokens travel in the clear: use --tls-cert")
+        await stop.wait()
+        _LOG.info("stopping")
+    _LOG.info("stopped")

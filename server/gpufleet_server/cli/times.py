@@ -1,0 +1,33 @@
+"""Times as they are typed: how long ago, or when."""
+
+from datetime import datetime
+
+from gpufleet_server.cli.errors import CliError
+from gpufleet_server.domain import clock, times
+
+
+def length(text: str, option: str) -> int:
+    """The µs of a length such as `30s`, `10m`, `1h` or `30d`. CliError where it is none."""
+    try:
+        return times.length(text)
+    except ValueError as error:
+        raise CliError(f"{option}: {error}", 2) from None
+
+
+def moment(text: str, option: str, now: int | None = None) -> str:
+    """A length ago, ISO 8601 (local time unless it says otherwise) or epoch seconds, as the API takes it."""
+    if text[-1:].isalpha() and text[-1:] not in "Zz":
+        return times.iso((clock.now() if now is None else now) - length(text, option))
+    try:
+        return times.iso(times.parse(_with_offset(text)))
+    except ValueError as error:
+        raise CliError(f"{option}: {error}; or a length ago such as 1h", 2) from None
+
+
+def _with_offset(text: str) -> str:
+    try:
+        then = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    # Eight digits alone are a date to Python, and seconds since the epoch to everyone who types them here.
+    return text if text.isdigit() else then.astimezone().isoformat()

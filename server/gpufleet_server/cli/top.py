@@ -1,0 +1,217 @@
+"""`gpufleet top`: the fleet as it is now, worst first."""
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gpufleet_server.cli import options
+from gpufleet_server.cli.errors import CliError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from gpufleet_server.cli.client import Api
+
+Item = dict[str, Any]
+
+_EVERY = 2.0
+_XID_MINUTES = 10
+# GPUs this close to slowing themselves down count as hot, °C.
+_HOT_MARGIN = 5
+# Clock events that tell of a GPU held back by heat or by its power supply, not by its own power limit.
+_HELD_BACK = {
+    "hardware slowdown",
+    "software thermal slowdown",
+    "hardware thermal slowdown",
+    "hardware power brake slowdown",
+}
+_ONCE_ROWS = 40
+_STATES = ("lost", "driver_failed", "not_reporting")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What one look shows: the summary, GPUs worst first, and recent XIDs by GPU, newest first."""
+
+    server: str
+    summary: Item
+    gpus: list[Item]
+    xids: dict[str, list[Item]]
+
+
+def top(
+    once: Annotated[bool, typer.Option("--once", help="Print one look and end, for scripts.")] = False,
+    site: options.Sites = None,
+    model: options.Models = None,
+    server: options.Server = None,
+    token: options.Token = None,
+) -> None:
+    """A live view of the fleet, worst first; q or Ctrl-C ends it.
+
+    First come lost GPUs, failed drivers, silent nodes, recent XIDs, hot and throttled GPUs; then the busiest.
+    """
+    from gpufleet_server.cli.client import Api
+    from gpufleet_server.cli.render import console, show
+    from gpufleet_server.cli.settings import access
+
+    out = console()
+    wanted = {"site": site, "model": model}
+    with Api(access(server, token), timeout=10.0) as api:
+        if once or not out.is_terminal:
+            show(view(look(api, wanted, _ONCE_ROWS), out, _ONCE_ROWS), out)
+            return
+        _live(api, wanted, out)
+
+
+def _live(api: "Api", wanted: Item, out: "Console") -> None:
+    from rich.live import Live
+
+    from gpufleet_server.cli.keys import Keys
+
+    frame = look(api, wanted, out.height)
+    with Keys() as keys, Live(console=out, screen=True, auto_refresh=False) as live:
+        while True:
+            live.update(view(frame, out, out.height), refresh=True)
+            try:
+                if keys.pressed("q", _EVERY):
+                    return
+                frame = look(api, wanted, out.height)
+            except KeyboardInterrupt:
+                return
+            except CliError as error:
+                live.update(_unreachable(error), refresh=True)
+                time.sleep(_EVERY)
+
+
+def look(api: "Api", wanted: Item, rows: int) -> Frame:
+    """Ask for what a screen of `rows` can show: a few short listings, however large the fleet."""
+    summary = api.get("/summary", wanted)
+    since = f"{_server_time(summary) - 60 * _XID_MINUTES:.6f}"
+    events = api.pages("/events", {"kind": "xid", "since": since, "site": wanted["site"]}, 5 * rows)[0]
+    xids: dict[str, list[Item]] = {}
+    for event in events:
+        if event["gpu"]:
+            xids.setdefault(event["gpu"], []).append(event)
+    found: dict[str, Item] = {}
+    troubled = [state for state in _STATES if summary["gpus"]["by_state"].get(state)]
+    for query in (*({"state": state} for state in troubled), *_SORTS):
+        for one in api.pages("/gpus", wanted | query, rows)[0]:
+            found.setdefault(one["id"], one)
+    for uuid in list(xids)[:rows]:
+        if uuid not in found:
+            found |= {one["id"]: one for one in api.pages("/gpus", wanted | {"q": uuid}, 1)[0]}
+    present = [one for one in found.values() if one["state"] != "removed"]
+    return Frame(api.server, summary, sorted(present, key=lambda one: _rank(one, xids)), xids)
+
+
+_SORTS: tuple[Item, ...] = (
+    {"sort": "temperature_margin"},
+    {"sort": "-clock_event_reasons"},
+    {"sort": "-gpu_utilization"},
+    {"sort": "-power"},
+)
+
+
+def _server_time(summary: Item) -> float:
+    from gpufleet_server.cli.units import when
+
+    then = when(summary["time"])
+    return time.time() if then is None else then.timestamp()
+
+
+def _rank(gpu: Item, xids: dict[str, list[Item]]) -> tuple[Any, ...]:
+    """Sorts worst first."""
+    trouble = (*(gpu["state"] == state for state in _STATES), gpu["id"] in xids, _hot(gpu), bool(_held_back(gpu)))
+    return (*(not bad for bad in trouble), -(_value(gpu, "gpu_utilization") or 0), -(_value(gpu, "power") or 0))
+
+
+def _value(gpu: Item, metric: str) -> float | None:
+    found: float | None = gpu["metrics"].get(metric, {}).get("value")
+    return found
+
+
+def _hot(gpu: Item) -> bool:
+    margin = _value(gpu, "temperature_margin")
+    return margin is not None and margin <= _HOT_MARGIN
+
+
+def _held_back(gpu: Item) -> list[str]:
+    flags: list[str] = gpu["metrics"].get("clock_event_reasons", {}).get("flags") or []
+    return [flag for flag in flags if flag in _HELD_BACK]
+
+
+def view(frame: Frame, out: "Console", rows: int) -> "RenderableType":
+    """A look as one thing to print, of no more than `rows` lines."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from gpufleet_server.cli.fleet import group_columns
+    from gpufleet_server.cli.render import table
+
+    models = frame.summary["by_model"][: max(rows // 4, 1)]
+    parts: list[RenderableType] = [*_head(frame), Text("")]
+    if models:
+        parts += [table(models, group_columns("model", "MODEL", models), out.width), Text("")]
+    used = len(_head(frame)) + 1 + (len(models) + 2 if models else 0)
+    shown = frame.gpus[: max(rows - used - 2, 1)]
+    if shown:
+        parts.append(table([gpu | {"why": why(gpu, frame.xids)} for gpu in shown], _columns(shown), out.width))
+    else:
+        parts.append(Text("no GPUs yet: they appear with an agent's first report"))
+    return Group(*parts)
+
+
+def _head(frame: Frame) -> list[Any]:
+    from rich.text import Text
+
+    from gpufleet_server.cli import units
+    from gpufleet_server.cli.fleet import states
+
+    gpus, nodes, power = frame.summary["gpus"], frame.summary["nodes"], frame.summary["power"]
+    simulated = f", {gpus['simulated']} simulated" if gpus["simulated"] else ""
+    busy = units.percent(frame.summary["gpu_utilization"]["value"])
+    lines = [
+        Text.assemble(
+            ("gpufleet top", "bold"), f"  {frame.server}  {units.local(frame.summary['time'])} {units.zone()}"
+        ),
+        Text.assemble("GPUs  ", states(gpus["total"], gpus["by_state"], simulated)),
+        Text.assemble(
+            "nodes ", states(nodes["total"], nodes["by_state"], ""), f"   {busy} busy, {units.watts(power['value'])}"
+        ),
+    ]
+    for line in lines:
+        line.no_wrap, line.overflow = True, "ellipsis"
+    return lines
+
+
+def why(gpu: Item, xids: dict[str, list[Item]]) -> Any:
+    """What is wrong with a GPU, in a few words."""
+    from rich.text import Text
+
+    parts: list[tuple[str, str]] = []
+    if recent := xids.get(gpu["id"]):
+        codes = ", ".join(dict.fromkeys(str(event["code"]) for event in recent))
+        parts.append((f"xid {codes}" + (f" ×{len(recent)}" if len(recent) > 1 else ""), "red"))
+    if _hot(gpu):
+        parts.append(("hot", "yellow"))
+    if _held_back(gpu):
+        parts.append(("throttled", "yellow"))
+    return Text(", ").join(Text(text, style=style) for text, style in parts)
+
+
+def _columns(gpus: list[Item]) -> list[Any]:
+    from gpufleet_server.cli.fleet import gpu_columns
+    from gpufleet_server.cli.render import Column
+
+    names = ("SERIAL", "UUID", "RACK", "SAMPLE")
+    columns = [column for column in gpu_columns(gpus) if column.header not in names]
+    place = next(place for place, column in enumerate(columns) if column.header == "STATE")
+    return [*columns[: place + 1], Column("", lambda gpu: gpu["why"], 1), *columns[place + 1 :]]
+
+
+def _unreachable(error: CliError) -> Any:
+    from rich.text import Text
+
+    return Text(f"{error}\ntrying again", style="red")
