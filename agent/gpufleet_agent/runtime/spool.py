@@ -260,5 +260,6 @@ def _times(entry: Entry) -> tuple[int, int]:
     except (OSError, WireError):
         return int(entry.at * 1e6), int(entry.at * 1e6)
     times = [time for samples in report.samples for time in unpack(samples.times, 8)]
-    times += [event.at for event in report.events] or [report.created.wall]
+    times += [event.at for event in report.events]
+    times = times or [report.created.wall]
     return min(times), max(times)

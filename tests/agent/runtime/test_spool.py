@@ -1,0 +1,239 @@
+"""The spool: whatever happens in whatever order, each tick is delivered exactly once."""
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from gpufleet_agent.runtime import spool as spool_module
+from gpufleet_agent.runtime.clock import read_clock
+from gpufleet_agent.runtime.draft import Draft
+from gpufleet_agent.runtime.frames import Begun, Ticked
+from gpufleet_agent.runtime.spool import Spool
+from gpufleet_agent.wire import Backlog, Driver, decode, encode, pack, unpack
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+NODE = "00000000-0000-4000-8000-000000000001"
+
+
+def begin(spool: Spool) -> Draft:
+    """Open a report in this spool."""
+    stream, seq = spool.take_number()
+    begun = Begun(stream, seq, 1000, read_clock(), Driver(state="ok", since=1), "")
+    spool.begin(begun)
+    return Draft(begun)
+
+
+def tick(at: int) -> Ticked:
+    """A sample of one GPU at this time."""
+    return Ticked(at=at, duration=1000, gpus=["GPU-0"], columns={"power": pack([at], 4)})
+
+
+def append(spool: Spool, draft: Draft, at: int) -> None:
+    """Add a tick as the collector does."""
+    draft.add(tick(at))
+    spool.append(tick(at))
+
+
+def close(spool: Spool, draft: Draft) -> None:
+    """Finish the report as the collector does."""
+    spool.close(draft.seq, encode(draft.report(NODE, Backlog())))
+
+
+def times(body: bytes) -> list[int]:
+    """The times of a report's samples."""
+    return [time for samples in decode(body).samples for time in unpack(samples.times, 8)]
+
+
+class SpoolMachine(RuleBasedStateMachine):
+    """An agent that appends, closes, crashes anywhere and restarts; a server that takes each number once, in order."""
+
+    @initialize()
+    def start(self) -> None:
+        """An agent with an empty state folder."""
+        self.state = Path(tempfile.mkdtemp())
+        self.next = 1
+        self.server: dict[str, int] = {}
+        self.taken: list[int] = []
+        self.open: Draft | None = None
+        self.spool = self.fresh()
+
+    def fresh(self) -> Spool:
+        """What a new agent process finds."""
+        return Spool(self.state, NODE, 1 << 30, 1e9)
+
+    @rule(count=st.integers(1, 4))
+    def ticks(self, count: int) -> None:
+        """Samples are read."""
+        for _ in range(count):
+            self.open = self.open or begin(self.spool)
+            append(self.spool, self.open, self.next)
+            self.next += 1
+
+    @precondition(lambda self: self.open is not None)
+    @rule()
+    def seal(self) -> None:
+        """The report is closed."""
+        assert self.open is not None
+        close(self.spool, self.open)
+        self.open = None
+
+    @rule(answered=st.booleans())
+    def push(self, answered: bool) -> None:
+        """The oldest report reaches the server; its answer may not reach the agent."""
+        entry = self.spool.head()
+        if entry is None:
+            return
+        report = decode(entry.read())
+        if report.seq > self.server.get(report.stream, 0):
+            self.server[report.stream] = report.seq
+            self.taken += times(entry.read())
+        if answered:
+            self.spool.remove(entry)
+
+    @rule(torn=st.binary(max_size=40))
+    def crash(self, torn: bytes) -> None:
+        """The agent is killed, perhaps within a write, and starts again."""
+        journals = list((self.state / "spool").glob("*.journal"))
+        for journal in journals:
+            # Half a record, as a cut of power may leave it.
+            journal.write_bytes(journal.read_bytes() + (1 + len(torn)).to_bytes(4, "little") + torn)
+        self.open = None
+        self.spool = self.fresh()
+
+    @precondition(lambda self: self.open is not None)
+    @rule(written=st.booleans())
+    def crash_while_closing(self, written: bool) -> None:
+        """The agent is killed before the report has its name, or before the journal is gone."""
+        assert self.open is not None
+        journal = self.state / "spool" / f"{self.open.seq:020}.journal"
+        before = journal.read_bytes()
+        close(self.spool, self.open)
+        report = journal.with_suffix(".report")
+        journal.write_bytes(before)
+        if not written:
+            report.rename(report.with_name(report.name + ".tmp"))
+        self.open = None
+        self.spool = self.fresh()
+
+    @rule(content=st.sampled_from([b"", b"{", b'{"stream":"x","reserved":3}']))
+    def lose_stream(self, content: bytes) -> None:
+        """The file with the stream's name is damaged while the agent is down."""
+        (self.state / "stream.json").write_bytes(content)
+        self.open = None
+        self.spool = self.fresh()
+
+    @invariant()
+    def nothing_twice(self) -> None:
+        """No tick was taken twice, and the order was kept."""
+        assert self.taken == sorted(set(self.taken))
+
+    def teardown(self) -> None:
+        """After a last restart everything that was read has arrived."""
+        self.spool = self.fresh()
+        while self.spool.head() is not None:
+            self.push(answered=True)
+        assert self.taken == list(range(1, self.next))
+        assert not list((self.state / "spool").iterdir())
+        shutil.rmtree(self.state)
+
+
+TestSpoolMachine = SpoolMachine.TestCase
+TestSpoolMachine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+
+
+def test_the_oldest_go_first_and_the_gap_is_told(tmp_path: Path) -> None:
+    """Beyond its size the spool drops the oldest reports and says which time they covered."""
+    spool = Spool(tmp_path, NODE, 1000, 1e9)
+    for at in range(1, 21):
+        draft = begin(spool)
+        append(spool, draft, at)
+        close(spool, draft)
+    dropped = spool.backlog.dropped
+    assert 0 < dropped < 20
+    assert spool.backlog.bytes <= 1000
+    head = spool.head()
+    assert head is not None
+    assert times(head.read()) == [dropped + 1]
+    event = spool.take_dropped()
+    assert event is not None
+    assert event.detail == {"reports": dropped, "from": 1, "to": dropped}
+    assert spool.take_dropped() is None
+
+
+def test_what_is_too_old_is_dropped(tmp_path: Path) -> None:
+    """A report older than the bound goes as soon as there is a newer one."""
+    spool = Spool(tmp_path, NODE, 1 << 30, 3600)
+    for at in (1, 2):
+        draft = begin(spool)
+        append(spool, draft, at)
+        close(spool, draft)
+    oldest = min((tmp_path / "spool").glob("*.report"))
+    os.utime(oldest, (time.time() - 7200,) * 2)
+    assert Spool(tmp_path, NODE, 1 << 30, 3600).backlog == Backlog(
+        reports=1, bytes=max((tmp_path / "spool").glob("*.report")).stat().st_size, dropped=1
+    )
+
+
+def test_a_full_disk_is_survived_in_memory(tmp_path: Path) -> None:
+    """Where the disk takes nothing reports wait in memory, under a stream whose numbers cannot come again."""
+    (tmp_path / "spool").mkdir()
+    spool = Spool(tmp_path, NODE, 1 << 30, 1e9)
+    (tmp_path / "spool").rmdir()
+    (tmp_path / "spool").touch()  # a file where the folder was: every write fails
+    (tmp_path / "stream.json.tmp").mkdir()
+    draft = begin(spool)
+    append(spool, draft, 1)
+    close(spool, draft)
+    assert [event.kind for event in spool.take_notices()] == ["spool_degraded"]
+    head = spool.head()
+    assert head is not None
+    assert times(head.read()) == [1]
+    assert not (tmp_path / "stream.json").exists()
+    (tmp_path / "spool").unlink()
+    (tmp_path / "spool").mkdir()
+    draft = begin(spool)
+    close(spool, draft)
+    assert [event.kind for event in spool.take_notices()] == ["spool_recovered"]
+    assert spool.backlog.reports == 2
+
+
+def test_memory_is_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In memory the oldest report goes when there is no more room."""
+    monkeypatch.setattr(spool_module, "MEMORY_BYTES", 500)
+    (tmp_path / "spool").touch()
+    spool = Spool(tmp_path, NODE, 1 << 30, 1e9)
+    for at in range(1, 11):
+        draft = begin(spool)
+        append(spool, draft, at)
+        close(spool, draft)
+    assert spool.backlog.bytes <= 500
+    assert spool.backlog.dropped + spool.backlog.reports == 10
+
+
+def test_rejected_reports_are_kept_for_a_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest of them, not all."""
+    monkeypatch.setattr(spool_module, "REJECTED_KEPT", 2)
+    spool = Spool(tmp_path, NODE, 1 << 30, 1e9)
+    for _ in range(3):
+        close(spool, begin(spool))
+        entry = spool.head()
+        assert entry is not None
+        spool.reject(entry)
+    assert [int(path.stem) for path in sorted((tmp_path / "rejected").iterdir())] == [2, 3]
+    assert spool.head() is None
+
+
+def test_a_cut_of_power_in_a_journal_keeps_what_came_before(tmp_path: Path) -> None:
+    """Zeros or rubbish at a journal's end do not cost the records before them."""
+    spool = Spool(tmp_path, NODE, 1 << 30, 1e9)
+    append(spool, begin(spool), 1)
+    journal = next((tmp_path / "spool").glob("*.journal"))
+    journal.write_bytes(journal.read_bytes() + bytes(100))
+    head = Spool(tmp_path, NODE, 1 << 30, 1e9).head()
+    assert head is not None
+    assert times(head.read()) == [1]

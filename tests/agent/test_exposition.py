@@ -1,0 +1,110 @@
+"""The Prometheus text: clean, complete, and silent about what is absent."""
+
+import shutil
+import subprocess
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, METRICS, ON_CHANGE, Kind, Reason
+from gpufleet_agent.exposition import Listener, Snapshot, render, series_name
+from gpufleet_agent.runtime.frames import Ticked
+from gpufleet_agent.wire import Backlog, Driver, Gpu, Host, Roster, State, pack
+from prometheus_client.parser import text_string_to_metric_families
+
+GPUS = ["GPU-a", "GPU-b"]
+
+
+def snapshot() -> Snapshot:
+    """Two GPUs, every metric of the first with a value of its own, none of the second's every-sample metrics."""
+    roster = Roster(
+        host=Host(hostname="h", agent_version="0", driver_version="570.1"),
+        gpus=[Gpu(uuid=uuid, vendor="v", index=n, model="Model X", serial=f"s{n}") for n, uuid in enumerate(GPUS)],
+    )
+    states = [State(1, "GPU-a", metric.name, 50 + place) for place, metric in enumerate(ON_CHANGE)]
+    shown = Snapshot(roster, Driver(state="ok", since=1), Backlog(reports=3, bytes=99, dropped=2), states)
+    shown.take(tick(1))
+    shown.take(tick(2))
+    return shown
+
+
+def tick(at: int) -> Ticked:
+    """A sample of both GPUs."""
+    columns = {m.name: pack([10 + n, m.absent(Reason.UNSUPPORTED)], m.width) for n, m in enumerate(EVERY_SAMPLE)}
+    return Ticked(at=at, duration=1000, gpus=GPUS, columns=columns)
+
+
+def values(text: bytes) -> dict[tuple[str, str], float]:
+    """(series, uuid) → value."""
+    families = text_string_to_metric_families(text.decode())
+    return {(s.name, s.labels.get("uuid", "")): s.value for family in families for s in family.samples}
+
+
+def test_every_metric_is_shown_in_its_base_unit() -> None:
+    """Each value is the stored integer times the catalogue's step and factor; increments add up."""
+    shown = values(render(snapshot()))
+    for metric in METRICS:
+        if metric.flags:
+            continue
+        stored = 50 + ON_CHANGE.index(metric) if metric in ON_CHANGE else 10 + EVERY_SAMPLE.index(metric)
+        counter = metric.kind is Kind.INCREMENT
+        expected = float(stored * (1 + counter) * metric.step * metric.unit.prometheus_factor)
+        assert shown[series_name(metric) + "_total" * counter, "GPU-a"] == pytest.approx(expected)
+
+
+def test_absent_values_are_left_out() -> None:
+    """A value that the GPU cannot give has no series, least of all a 0."""
+    shown = values(render(snapshot()))
+    assert {name for name, uuid in shown if uuid == "GPU-b"} == {"gpufleet_gpu_info", "gpufleet_gpu_lost"}
+
+
+def test_names_are_unique_and_of_base_units() -> None:
+    """No two metrics share a name, no name repeats its prefix."""
+    names = [series_name(metric) for metric in METRICS]
+    assert len(set(names)) == len(names)
+    assert series_name(BY_NAME["gpu_utilization"]) == "gpufleet_gpu_utilization_ratio"
+    assert series_name(BY_NAME["sm_clock"]) == "gpufleet_gpu_sm_clock_hertz"
+    assert series_name(BY_NAME["pcie_tx_bytes"]) == "gpufleet_gpu_pcie_tx_bytes"
+
+
+def test_a_silent_driver_gives_no_values() -> None:
+    """Stale gauges are not shown as if they were now; the agent says that the driver is down."""
+    shown = snapshot()
+    shown.driver = Driver(state="unresponsive", since=1)
+    after = values(render(shown))
+    assert after["gpufleet_agent_driver_up", ""] == 0
+    assert ("gpufleet_gpu_power_watts", "GPU-a") not in after
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_finds_nothing() -> None:
+    """`promtool check metrics` is clean."""
+    done = subprocess.run(["promtool", "check", "metrics"], input=render(snapshot()), capture_output=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+
+
+@contextmanager
+def answering(count: int) -> Iterator[str]:
+    """A listener that answers `count` requests."""
+    listener = Listener(("127.0.0.1", 0), snapshot(), lambda: None)
+    thread = threading.Thread(target=lambda: [listener.answer() for _ in range(count)])
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.port}"
+    finally:
+        thread.join()
+        listener.close()
+
+
+def test_the_port_serves_metrics_and_nothing_else() -> None:
+    """`/metrics` with Prometheus' content type; 404 elsewhere."""
+    with answering(2) as url:
+        with urllib.request.urlopen(f"{url}/metrics") as answer:
+            assert answer.headers.get_content_type() == "text/plain"
+            assert b"gpufleet_agent_build_info" in answer.read()
+        with pytest.raises(urllib.error.HTTPError, match="404") as caught:
+            urllib.request.urlopen(f"{url}/etc/passwd")
+        caught.value.close()

@@ -1,0 +1,1 @@
+"""Bodies of every released protocol version, kept to be decoded for ever."""
