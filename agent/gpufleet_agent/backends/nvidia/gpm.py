@@ -42,12 +42,14 @@ class Gpm:
         self._request = _Request(version=1)
         self._newer, self._older = _allocate(), _allocate()
         self._taken_at: float | None = None
+        self._computed = 0
         self._moment: Moment | None = None
         self._problem: Reason | None = Reason.NOT_OBSERVED
 
     def metric(self, number: int) -> Reader:
         """A reader of one metric, by its NVML number."""
-        cell = self._request.metrics[self._request.count]
+        at = self._request.count
+        cell = self._request.metrics[at]
         cell.number = number
         self._request.count += 1
 
@@ -55,6 +57,9 @@ class Gpm:
             self._fetch(moment)
             if self._problem is not None:
                 raise Reading(self._problem)
+            if at >= self._computed:
+                # Wanted only after the others had been computed in this moment.
+                self._derive()
             if cell.code:
                 raise failure(cell.code, argued=True)
             value: float = cell.result
@@ -88,10 +93,14 @@ class Gpm:
         if is_first:
             return Reason.NOT_OBSERVED
         self._request.older, self._request.newer = self._older, self._newer
+        self._derive()
+        return None
+
+    def _derive(self) -> None:
         code = self._compute(ctypes.byref(self._request))
         if code:
             raise failure(code)
-        return None
+        self._computed = self._request.count
 
 
 def _allocate() -> ctypes.c_void_p:

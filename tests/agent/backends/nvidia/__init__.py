@@ -1,0 +1,1 @@
+"""Tests of the NVIDIA backend, in front of the simulated driver."""
