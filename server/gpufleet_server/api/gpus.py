@@ -29,6 +29,7 @@ class Value(Answer):
     value: Number | None
     unit: str
     reason: ReasonText | None
+    flags: list[str] | None = Field(None, description="only for flags: the names of those that are set")
 
 
 class FullValue(Value):
@@ -37,8 +38,7 @@ class FullValue(Value):
     kind: str = Field(description="gauge, increment or state")
     at: Instant | None = Field(description="end of the sample's interval, or since when a state holds")
     stored: int | None = Field(description="the integer in the store")
-    rate: Number | None = Field(None, description="for an increment: the value a second")
-    flags: list[str] | None = Field(None, description="for flags: the names of those that are set")
+    rate: Number | None = Field(None, description="only for an increment: the value a second")
 
 
 class GpuItem(Answer):
@@ -104,7 +104,7 @@ class GpusQuery(Query):
     cursor: Cursor | None = None
 
 
-@router.get("/gpus", responses=errors.documented())
+@router.get("/gpus", responses=errors.documented(), response_model_exclude_unset=True)
 def gpus_listing(context: Given, query: Annotated[GpusQuery, FromQuery()]) -> GpuPage:
     """GPUs with their newest samples, by site, hostname and index or as `sort` says."""
     wanted = GpuFilter(
@@ -130,11 +130,7 @@ def gpu(context: Given, name: GpuName, query: Annotated[Nothing, FromQuery()]) -
 
 def item(gpu: Gpu) -> GpuItem:
     """A GPU as listings give it."""
-    values = {
-        name: Value(value=reading.value, unit=reading.metric.unit.symbol, reason=reading.reason)
-        for name, reading in gpu.metrics.items()
-    }
-    return GpuItem(**_fields(gpu), metrics=values)
+    return GpuItem(**_fields(gpu), metrics={name: Value(**_value(reading)) for name, reading in gpu.metrics.items()})
 
 
 def _answer(found: GpuDetail) -> GpuAnswer:
@@ -160,19 +156,14 @@ def _fields(gpu: Gpu) -> dict[str, Any]:
     }
 
 
+def _value(reading: Reading) -> dict[str, Any]:
+    value: dict[str, Any] = {"value": reading.value, "unit": reading.metric.unit.symbol, "reason": reading.reason}
+    if reading.metric.flags:
+        value["flags"] = None if reading.stored is None else reading.metric.flag_names(reading.stored)
+    return value
+
+
 def _full(reading: Reading) -> FullValue:
-    metric = reading.metric
-    only: dict[str, Any] = {}
-    if metric.kind is Kind.INCREMENT:
-        only["rate"] = reading.rate
-    if metric.flags:
-        only["flags"] = None if reading.stored is None else metric.flag_names(reading.stored)
-    return FullValue(
-        value=reading.value,
-        unit=metric.unit.symbol,
-        kind=metric.kind.value,
-        reason=reading.reason,
-        at=reading.at,
-        stored=reading.stored,
-        **only,
-    )
+    rate: dict[str, Any] = {"rate": reading.rate} if reading.metric.kind is Kind.INCREMENT else {}
+    kind = reading.metric.kind.value
+    return FullValue(**_value(reading), **rate, kind=kind, at=reading.at, stored=reading.stored)

@@ -99,7 +99,7 @@ def nodes_listing(context: Given, query: Annotated[NodesQuery, FromQuery()]) -> 
     return NodePage(items=[NodeItem(**_fields(node)) for node in page.items], next=page.next, total=page.total)
 
 
-@router.get("/nodes/{id}", responses=errors.documented(404, 409))
+@router.get("/nodes/{id}", responses=errors.documented(404, 409), response_model_exclude_unset=True)
 def node(context: Given, name: NodeName, query: Annotated[Nothing, FromQuery()]) -> NodeDetail:
     """One node, by id or hostname, with all facts and its GPUs."""
     now = context.now()
