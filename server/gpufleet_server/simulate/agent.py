@@ -78,6 +78,11 @@ class SimAgent:
         """Reports that are not committed yet."""
         return len(self._outbox)
 
+    @property
+    def last(self) -> Sent:
+        """The newest report that is not committed yet. IndexError where none waits."""
+        return self._outbox[-1]
+
     async def run(self, first: float) -> None:
         """Report until cancelled; the first report comes after `first` seconds."""
         due = now() + int(first * SECOND)

@@ -101,4 +101,7 @@ async def _read(reader: asyncio.StreamReader) -> Answer:
     length = int(headers.get("content-length", "0"))
     if not 0 <= length <= _MOST_BODY or "transfer-encoding" in headers:
         raise ValueError(f"an answer of {length} bytes, or of unknown length")
-    return Answer(int(status_line.split(" ", 2)[1]), headers, await reader.readexactly(length))
+    version, _, status = status_line.partition(" ")
+    if not version.startswith("HTTP/1."):
+        raise ValueError(f"{status_line[:40]!r} is no HTTP/1.1")
+    return Answer(int(status[:3]), headers, await reader.readexactly(length))

@@ -1,0 +1,1 @@
+"""The simulated fleet: its model and its agents."""

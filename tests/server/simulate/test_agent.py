@@ -1,0 +1,202 @@
+"""Simulated agents against a real server, and against one that answers as the test likes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+
+import msgspec
+import numpy as np
+import pytest
+from gpufleet_agent.catalogue import EVERY_SAMPLE, Metric
+from gpufleet_agent.wire import ENROL_PATH, Ack, Credential, decode
+from gpufleet_server.app import create_app
+from gpufleet_server.cli import hosting
+from gpufleet_server.domain.tokens import TokenKind
+from gpufleet_server.simulate import physics
+from gpufleet_server.simulate.agent import Sent, SimAgent, now
+from gpufleet_server.simulate.fleet import Fleet
+from gpufleet_server.simulate.identity import gpu_uuid
+from gpufleet_server.simulate.link import Link
+from gpufleet_server.simulate.plan import SimNode, fleet, single_node
+from gpufleet_server.store import tokens
+from gpufleet_server.store.engine import Store
+from gpufleet_server.store.schema import gpus, samples
+from sqlalchemy import select
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+
+@asynccontextmanager
+async def served(app: Starlette, port: int = 0) -> AsyncIterator[str]:
+    """The app on a port, else on a free one; its URL."""
+    with closing(hosting.listen("127.0.0.1", port)) as listening:
+        async with hosting.serving(hosting.configured(app), listening, asyncio.Event()):
+            yield hosting.url_of(listening)
+
+
+def join_token(store: Store) -> str:
+    """A token with which agents join."""
+    with store.writing() as connection:
+        return tokens.create(connection, TokenKind.JOIN, "test")[1]
+
+
+def stored(store: Store) -> dict[tuple[str, int, str], int | None]:
+    """(GPU, time, metric) → stored integer, None where absent."""
+    query = select(gpus.c.uuid, samples).join(samples, gpus.c.gpu_id == samples.c.gpu_id)
+    with store.reading() as connection:
+        rows = connection.execute(query).mappings().all()
+    return {(row["uuid"], row["ts"], metric.name): row[metric.name] for row in rows for metric in EVERY_SAMPLE}
+
+
+def truth(node: SimNode, times: list[int], interval: int) -> dict[tuple[str, int, str], int | None]:
+    """The same from the model."""
+
+    def kept(metric: Metric, integer: int) -> int | None:
+        return None if metric.reason(integer) is not None else integer
+
+    columns = physics.samples(node, np.array(times), np.full(len(times), interval))
+    return {
+        (gpu_uuid(node, index), at, metric.name): kept(metric, int(columns[metric.name][row, index]))
+        for row, at in enumerate(times)
+        for index in range(node.count)
+        for metric in EVERY_SAMPLE
+    }
+
+
+def test_what_is_stored_is_what_the_model_says(store: Store) -> None:
+    """Nodes of several models report to a real server: what is stored is the model's values, and nothing else."""
+    nodes = fleet(3, 32, now(), faults=False)
+    committed: list[Sent] = []
+
+    async def main() -> None:
+        enough = asyncio.Event()
+
+        def take(sent: Sent, _: Ack) -> None:
+            committed.append(sent)
+            if len(committed) > 20 and len({one.node for one in committed}) == len(nodes):
+                enough.set()
+
+        async with served(create_app(store)) as url, asyncio.timeout(20):
+            it = Fleet(nodes, url, join_token(store), interval=200, every=400, committed=take)
+            running = asyncio.create_task(it.run())
+            await enough.wait()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await it.flush()
+            assert it.tally().waiting == 0
+
+    asyncio.run(main())
+    expected: dict[tuple[str, int, str], int | None] = {}
+    for node in nodes:
+        blocks = [block for sent in committed if sent.node == node.id for block in decode(sent.body).samples]
+        expected |= truth(node, np.concatenate([np.frombuffer(b.times, "<i8") for b in blocks]).tolist(), 200)
+    assert stored(store) == expected
+
+
+def test_a_server_that_was_away_gets_all_of_it_once(store: Store) -> None:
+    """What was sampled while the server was down is there after it is back, without a gap."""
+    acks: list[Ack] = []
+
+    async def main() -> None:
+        with closing(hosting.listen("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        link = Link(f"http://127.0.0.1:{port}")
+        agent = SimAgent(single_node(3, 8, "n"), link, join_token(store), 100, 100, lambda _, ack: acks.append(ack))
+        for _ in range(5):
+            agent.make(now())
+            await asyncio.sleep(0.1)
+        await agent.send()
+        assert (agent.waiting, acks) == (5, [])
+        async with served(create_app(store), port):
+            await agent.flush()
+            link.close()
+
+    asyncio.run(main())
+    assert [ack.seq for ack in acks] == [1, 2, 3, 4, 5, 6]
+    times = sorted({at for _, at, _ in stored(store)})
+    assert len(times) >= 5
+    assert set(np.diff(times)) == {100_000}
+
+
+class Moody:
+    """A server that answers reports by a list of statuses, then with 200; it keeps what it was sent."""
+
+    def __init__(self, *statuses: int) -> None:
+        self.statuses = list(statuses)
+        self.seqs: list[int] = []
+        self.enrolled = 0
+
+    def app(self) -> Starlette:
+        """The server."""
+        return Starlette(
+            routes=[
+                Route(ENROL_PATH, self.enrol, methods=["POST"]),
+                Route("/{path:path}", self.report, methods=["POST"]),
+            ]
+        )
+
+    async def enrol(self, request: Request) -> Response:
+        """A new credential each time."""
+        self.enrolled += 1
+        asked = await request.json()
+        credential = Credential(node=asked["node"], credential=f"credential {self.enrolled}")
+        return Response(msgspec.json.encode(credential), 201)
+
+    async def report(self, request: Request) -> Response:
+        """The next status of the list."""
+        seq = decode(await request.body()).seq
+        self.seqs.append(seq)
+        status = self.statuses.pop(0) if self.statuses else 200
+        ack = Ack(seq=seq, duplicate=False, roster_wanted=True, clock_offset=0, server_time=now())
+        return Response(msgspec.json.encode(ack) if status == 200 else b"no", status, {"retry-after": "0"})
+
+
+def delivered(moody: Moody, reports: int) -> tuple[list[Sent], int]:
+    """Make reports and send them until none waits: what was committed, and how many were dropped in the end."""
+    committed: list[Sent] = []
+
+    async def main() -> int:
+        async with served(moody.app()) as url:
+            link = Link(url)
+            agent = SimAgent(single_node(3, 2, "n"), link, "join", 100, 100, lambda sent, _: committed.append(sent))
+            for _ in range(reports):
+                agent.make(now())
+            for _ in range(100):
+                if not agent.waiting:
+                    break
+                await agent.send()
+                await asyncio.sleep(0.02)
+            link.close()
+            agent.make(now())
+            return decode(agent.last.body).backlog.dropped
+
+    return committed, asyncio.run(main())
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+def test_a_server_in_trouble_is_tried_again(status: int) -> None:
+    """The same report is sent again, in order, and nothing is dropped."""
+    moody = Moody(200, status)
+    committed, dropped = delivered(moody, 3)
+    assert moody.seqs == [1, 2, 2, 3]
+    assert [sent.seq for sent in committed] == [1, 2, 3]
+    assert (moody.enrolled, dropped) == (1, 0)
+
+
+def test_a_credential_that_is_refused_is_replaced() -> None:
+    """The agent enrols once more and sends the same report."""
+    moody = Moody(200, 401)
+    committed, dropped = delivered(moody, 2)
+    assert moody.seqs == [1, 2, 2]
+    assert len(committed) == 2
+    assert (moody.enrolled, dropped) == (2, 0)
+
+
+def test_a_report_that_is_refused_holds_up_no_other() -> None:
+    """It is dropped, and the next report says so."""
+    moody = Moody(422)
+    committed, dropped = delivered(moody, 2)
+    assert [sent.seq for sent in committed] == [2]
+    assert dropped == 1
