@@ -19,10 +19,10 @@ def measured_offset(created: Clock, sent: Clock, server_now: int) -> int:
     """Server minus agent time, µs, at the moment the report was closed.
 
     `sent` is the agent's clock when the request left. The time a report lay in the spool is taken from the uptime,
-    which nobody sets; across a reboot only the wall clock is left.
+    which nobody sets; across a reboot only the wall clock is left, and a report is never made after it came.
     """
     lay = sent.uptime - created.uptime if sent.boot == created.boot else sent.wall - created.wall
-    return server_now - lay - created.wall
+    return server_now - max(lay, 0) - created.wall
 
 
 def applied_offset(applied: int, measured: int) -> int:

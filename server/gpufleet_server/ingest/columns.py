@@ -52,7 +52,8 @@ class Block:
         ids = gpu_ids * len(self.times)
         times = np.repeat(self.times + offset, len(gpu_ids)).tolist()
         durations = np.repeat(self.durations, len(gpu_ids)).tolist()
-        return zip(ids, times, durations, *map(_nullable, self.stored, self.absent), strict=True)
+        absent = np.count_nonzero(self.absent, axis=1).tolist()
+        return zip(ids, times, durations, *map(_nullable, self.stored, self.absent, absent), strict=True)
 
 
 def block(samples: Samples, field: str) -> Block:
@@ -83,12 +84,14 @@ def unknown(samples: Iterable[Samples]) -> Iterator[str]:
     return (name for block in samples for name in block.columns if name not in METRICS)
 
 
-def _nullable(stored: NDArray[np.int64], absent: NDArray[np.bool_]) -> list[int | None]:
-    if not absent.any():
-        return stored.tolist()  # type: ignore[no-any-return]
-    if absent.all():
-        return [None] * len(stored)
-    return [None if gone else value for value, gone in zip(stored.tolist(), absent.tolist(), strict=True)]
+def _nullable(stored: NDArray[np.int64], absent: NDArray[np.bool_], count: int) -> list[int | None]:
+    if count == len(stored):
+        return [None] * count
+    values: list[int | None] = stored.tolist()
+    if count:
+        for position in np.flatnonzero(absent).tolist():
+            values[position] = None
+    return values
 
 
 def _meaningless(samples: Samples, field: str, stored: NDArray[np.int64], wrong: NDArray[np.bool_]) -> Problem:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from gpufleet_agent import wire
 from gpufleet_agent.catalogue import BY_NAME
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, func, insert, literal_column, select, update
 from sqlalchemy.dialects import sqlite
 
 from gpufleet_server.domain.clock import SECOND, applied_offset, turned_large
@@ -20,21 +20,37 @@ from gpufleet_server.ingest.statistics import Tally
 from gpufleet_server.store.schema import events, gpus, nodes, samples, states, streams
 
 
-def _keep_first(table: Any) -> str:
-    return str(sqlite.insert(table).on_conflict_do_nothing().compile(dialect=sqlite.dialect(paramstyle="qmark")))
+# These run for every report, so they are compiled once.
+_DIALECT = sqlite.dialect(paramstyle="qmark")
+_NAMED = sqlite.dialect(paramstyle="named")
 
 
+def _keep_first(table: Table) -> str:
+    return str(sqlite.insert(table).on_conflict_do_nothing().compile(dialect=_DIALECT))
+
+
+_STANDING = (
+    *("interval_ms", "driver_state", "driver_since", "driver_detail", "clock_offset", "roster_digest", "last_seen"),
+    *("backlog_reports", "backlog_bytes", "backlog_dropped"),
+)
+_THIS_STREAM = (streams.c.node_id == bindparam("node")) & (streams.c.stream == bindparam("name"))
 _ADD_SAMPLES = _keep_first(samples)
 _ADD_STATES = _keep_first(states)
-_LAST_SEQ = select(streams.c.last_seq).where(
-    streams.c.node_id == bindparam("node"), streams.c.stream == bindparam("name")
+_LAST_SEQ = str(select(streams.c.last_seq).where(_THIS_STREAM).compile(dialect=_NAMED))
+_UPDATE_STREAM = str(
+    update(streams).where(_THIS_STREAM).compile(dialect=_NAMED, column_keys=["last_seq", "last_seen"])
 )
-_UPDATE_STREAM = update(streams).where(streams.c.node_id == bindparam("node"), streams.c.stream == bindparam("name"))
-_UPDATE_NODE = update(nodes).where(nodes.c.node_id == bindparam("node"))
-_SAW_SAMPLE = (
+_UPDATE_NODE = str(
+    update(nodes)
+    .where(nodes.c.node_id == bindparam("node"))
+    .values(clock_measured=func.coalesce(bindparam("measured"), nodes.c.clock_measured))
+    .compile(dialect=_NAMED, column_keys=["clock_measured", *_STANDING])
+)
+_SAW_SAMPLE = str(
     update(gpus)
     .where(gpus.c.gpu_id == bindparam("gpu"))
-    .values(last_sample=func.max(func.coalesce(gpus.c.last_sample, 0), bindparam("at")))
+    .values(last_sample=func.max(func.coalesce(gpus.c.last_sample, literal_column("0")), bindparam("at")))
+    .compile(dialect=_NAMED)
 )
 
 
@@ -45,7 +61,7 @@ def record(connection: Connection, memory: Memory, prepared: Prepared) -> tuple[
     """
     report = prepared.report
     node = memory.get(connection, report.node) or _new_node(connection, memory, prepared)
-    last_seq = connection.execute(_LAST_SEQ, {"node": node.node_id, "name": report.stream}).scalar_one_or_none()
+    last_seq = _last_seq(connection, node, report.stream)
     if last_seq is not None and report.seq <= last_seq:
         return _ack(node, prepared, duplicate=True), Tally()
     before, node.clock_offset = node.clock_offset, _offset(node, prepared)
@@ -59,6 +75,11 @@ def record(connection: Connection, memory: Memory, prepared: Prepared) -> tuple[
     _touch_node(connection, node, prepared)
     _touch_stream(connection, node, prepared, is_new=last_seq is None)
     return ack, tally
+
+
+def _last_seq(connection: Connection, node: Node, stream: str) -> int | None:
+    found = connection.exec_driver_sql(_LAST_SEQ, {"node": node.node_id, "name": stream}).scalar_one_or_none()
+    return int(found) if found is not None else None
 
 
 def _ack(node: Node, prepared: Prepared, *, duplicate: bool) -> wire.Ack:
@@ -107,9 +128,8 @@ def _standing(report: wire.Report, offset: int, now: int) -> dict[str, Any]:
 
 def _touch_node(connection: Connection, node: Node, prepared: Prepared) -> None:
     values = _standing(prepared.report, node.clock_offset, prepared.received_at)
-    if prepared.measured is not None:
-        values["clock_measured"] = prepared.measured
-    connection.execute(_UPDATE_NODE, values | {"node": node.node_id, "roster_digest": node.roster_digest})
+    values |= {"node": node.node_id, "roster_digest": node.roster_digest, "measured": prepared.measured}
+    connection.exec_driver_sql(_UPDATE_NODE, values)
 
 
 def _touch_stream(connection: Connection, node: Node, prepared: Prepared, *, is_new: bool) -> None:
@@ -118,7 +138,7 @@ def _touch_stream(connection: Connection, node: Node, prepared: Prepared, *, is_
     if is_new:
         connection.execute(insert(streams), values | {"node_id": node.node_id, "stream": report.stream})
     else:
-        connection.execute(_UPDATE_STREAM, values | {"node": node.node_id, "name": report.stream})
+        connection.exec_driver_sql(_UPDATE_STREAM, values | {"node": node.node_id, "name": report.stream})
 
 
 def _roster(connection: Connection, node: Node, prepared: Prepared) -> list[Difference]:
@@ -147,7 +167,7 @@ def _add_samples(connection: Connection, node: Node, prepared: Prepared, tally: 
         tally.collisions += len(rows) - added
         tally.values += int(np.count_nonzero(~block.absent))
         last = int(block.times[-1]) + node.clock_offset
-        connection.execute(_SAW_SAMPLE, [{"gpu": gpu_id, "at": last} for gpu_id in gpu_ids])
+        connection.exec_driver_sql(_SAW_SAMPLE, [{"gpu": gpu_id, "at": last} for gpu_id in gpu_ids])
 
 
 def _add_states(connection: Connection, node: Node, prepared: Prepared, tally: Tally) -> None:

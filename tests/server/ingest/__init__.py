@@ -1,0 +1,1 @@
+"""Tests of the ingest: real requests, real SQLite files."""

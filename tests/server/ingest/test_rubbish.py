@@ -1,0 +1,314 @@
+"""Whatever is sent: a clear 4xx names what is wrong, nothing is stored, the server lives."""
+
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import msgspec
+import pytest
+from gpufleet_agent import wire
+from gpufleet_agent.catalogue import BY_NAME
+from gpufleet_server.domain.tokens import TokenKind
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.server.ingest.agents import SECOND, Agent, Server, Time, fresh_id, opened, run, serving
+
+DAY = 86_400 * SECOND
+Change = Callable[[dict[str, Any]], None]
+
+
+def _raw(agent: Agent, change: Change) -> bytes:
+    """A report whose content was changed behind the encoder's back."""
+    plain = msgspec.msgpack.decode(msgspec.msgpack.encode(agent.report()))
+    change(plain)
+    return zlib.compress(msgspec.msgpack.encode(plain))
+
+
+def _set(path: str, value: Any) -> Change:
+    def change(report: dict[str, Any]) -> None:
+        *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+        place: Any = report
+        for part in parents:
+            place = place[part]
+        place[last] = value
+
+    return change
+
+
+def _wall(path: str, by: int) -> Change:
+    return lambda report: _set(path, report["created"]["wall"] + by)(report)
+
+
+def _event(**fields: Any) -> Change:
+    return lambda report: _set("events", [{"at": report["created"]["wall"], "kind": "xid", **fields}])(report)
+
+
+def _times(*by: int) -> Change:
+    def change(report: dict[str, Any]) -> None:
+        block = report["samples"][0]
+        block["times"] = wire.pack([report["created"]["wall"] + each for each in by], 8)
+        block["durations"] = wire.pack([1000] * len(by), 4)
+        block["columns"] = {}
+
+    return change
+
+
+def _twice(report: dict[str, Any]) -> None:
+    report["samples"] *= 2
+
+
+def _state(metric: str, stored: Any, by: int = 0) -> Change:
+    return lambda report: _set("states", [[report["created"]["wall"] + by, "GPU-a", metric, stored]])(report)
+
+
+POWER = "samples.0.columns.power"
+CHANGES: dict[str, tuple[Change, int, str]] = {
+    "version": (_set("version", 99), 400, "version"),
+    "version-type": (_set("version", "one"), 400, "body"),
+    "foreign-node": (_set("node", "00000000-0000-4000-8000-00000000000f"), 403, "node"),
+    "node-form": (_set("node", "'; DROP TABLE nodes; --"), 422, "node"),
+    "seq-zero": (_set("seq", 0), 422, "seq"),
+    "seq-huge": (_set("seq", 1 << 63), 422, "seq"),
+    "interval-negative": (_set("interval", -1), 422, "interval"),
+    "interval-nan": (_set("interval", float("nan")), 422, "interval"),
+    "driver-state": (_set("driver.state", "splendid"), 422, "driver.state"),
+    "driver-since-future": (_wall("driver.since", DAY), 422, "driver.since"),
+    "backlog-negative": (_set("backlog.bytes", -5), 422, "backlog.bytes"),
+    "no-clock": (lambda report: report.pop("created"), 422, "created"),
+    "ancient": (_set("created.wall", 5), 422, "driver.since"),
+    "event-future": (_event(at=1 << 61), 422, "events[0].at"),
+    "event-old": (_event(at=5), 422, "events[0].at"),
+    "event-code": (_event(code=-79), 422, "events[0].code"),
+    "event-nan": (_event(detail={"x": float("nan")}), 422, "events[0].detail[...]"),
+    "event-infinite": (_event(detail={"x": float("inf")}), 422, "events[0].detail[...]"),
+    "event-kind": (_event(kind="a\nb"), 422, "events[0].kind"),
+    "sample-future": (_times(DAY), 422, "samples[0].times[0]"),
+    "sample-old": (_times(-401 * DAY), 422, "samples[0].times[0]"),
+    "times-fall": (_times(-1, -2), 422, "samples[0].times[1]"),
+    "times-equal": (_times(-1, -1), 422, "samples[0].times[1]"),
+    "times-repeat-in-next-block": (_twice, 422, "samples[1].times[0]"),
+    "times-cut": (_set("samples.0.times", b"1234567"), 422, "samples[0].times"),
+    "no-times": (_set("samples.0.times", b""), 422, "samples[0].times"),
+    "durations-length": (_set("samples.0.durations", b""), 422, "samples[0].durations"),
+    "duration-zero": (_set("samples.0.durations", wire.pack([0], 4)), 422, "samples[0].durations[0]"),
+    "duration-negative": (_set("samples.0.durations", wire.pack([-1], 4)), 422, "samples[0].durations[0]"),
+    "duration-day": (_set("samples.0.durations", wire.pack([86_400_000], 4)), 422, "samples[0].durations[0]"),
+    "column-length": (_set(POWER, b"123"), 422, "samples[0].columns.power"),
+    "column-type": (_set(POWER, [1.0, float("nan")]), 422, "samples[0].columns[...]"),
+    "reason-unknown": (
+        _set(POWER, wire.pack([1, BY_NAME["power"].lowest + 9], 4)),
+        422,
+        "samples[0].columns.power[1]",
+    ),
+    "size-negative": (_set("samples.0.columns.fb_used", wire.pack([-1, 1], 4)), 422, "samples[0].columns.fb_used[0]"),
+    "gpu-twice": (_set("samples.0.gpus", ["GPU-a", "GPU-a"]), 422, "samples[0].gpus"),
+    "gpu-empty": (_set("samples.0.gpus", ["", "GPU-a"]), 422, "samples[0].gpus[...]"),
+    "gpu-number": (_set("samples.0.gpus", [1, 2]), 422, "samples[0].gpus[...]"),
+    "state-every-sample": (_state("power", 1), 422, "states[0].metric"),
+    "state-width": (_state("remap_failed", 1 << 40), 422, "states[0].stored"),
+    "state-negative": (_state("ecc_sram_corrected", -1), 422, "states[0].stored"),
+    "state-float": (_state("ecc_sram_corrected", 0.5), 422, "states[0][3]"),
+    "state-future": (_state("ecc_sram_corrected", 1, DAY), 422, "states[0].at"),
+    "column-on-change": (_set("samples.0.columns.power_limit", bytes(8)), 422, "samples[0].columns.power_limit"),
+    "roster-type": (_set("roster", "all of them"), 422, "roster"),
+    "samples-type": (_set("samples", {"a": 1}), 422, "samples"),
+}
+
+
+def _is_problem(answer: httpx.Response, status: int, field: str | None) -> bool:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert (problem["status"], problem.get("field")) == (status, field), answer.text
+    return bool(problem["detail"])
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_wrong_report_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    """Each wrong field is named, and the store stays empty."""
+    change, status, field = CHANGES[name]
+
+    async def story(server: Server) -> None:
+        agent = server.agent()
+        assert _is_problem(await server.send_bytes(agent, _raw(agent, change)), status, field)
+        assert not any(server.counts().values())
+        assert (await server.send(agent, agent.report())).status_code == 200
+
+    run(tmp_path, story)
+
+
+def _bomb() -> bytes:
+    packer = zlib.compressobj()
+    return b"".join([*(packer.compress(bytes(1 << 20)) for _ in range(1024)), packer.flush()])
+
+
+BODIES: dict[str, tuple[bytes, int, str]] = {
+    "empty": (b"", 400, "body"),
+    "random": (bytes(range(256)), 400, "body"),
+    "not-msgpack": (zlib.compress(b"\xc1" * 100), 400, "body"),
+    "json": (zlib.compress(b'{"version": 1}'), 400, "body"),
+    "deep": (zlib.compress(b"\x91" * 100_000), 400, "body"),
+    "too-large": (bytes(wire.MAX_BODY + 1), 413, "body"),
+    "garbage-behind": (zlib.compress(b"\x80") + b"x", 400, "body"),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_body_that_is_no_report_is_refused(tmp_path: Path, name: str) -> None:
+    """Bytes of every other kind get a 4xx and leave nothing."""
+    body, status, field = BODIES[name]
+
+    async def story(server: Server) -> None:
+        agent = server.agent()
+        assert _is_problem(await server.send_bytes(agent, body), status, field)
+        assert not any(server.counts().values())
+
+    run(tmp_path, story)
+
+
+def test_a_gigabyte_in_a_small_body_is_refused(tmp_path: Path) -> None:
+    """A body that would decompress to 1 GB is stopped at the bound."""
+
+    async def story(server: Server) -> None:
+        agent = server.agent()
+        assert _is_problem(await server.send_bytes(agent, _bomb()), 413, "body")
+        assert not any(server.counts().values())
+
+    run(tmp_path, story)
+
+
+def test_a_truncated_report_is_refused_wherever_it_is_cut(tmp_path: Path) -> None:
+    """No prefix of a report is a report."""
+
+    async def story(server: Server) -> None:
+        agent = server.agent()
+        body = wire.encode(agent.report())
+        for end in range(0, len(body), 37):
+            assert _is_problem(await server.send_bytes(agent, body[:end]), 400, "body")
+        assert not any(server.counts().values())
+
+    run(tmp_path, story)
+
+
+HEADERS: dict[str, tuple[dict[str, str], int, str]] = {
+    "no-token": ({"authorization": ""}, 401, "authorization"),
+    "basic": ({"authorization": "Basic eDp5"}, 401, "authorization"),
+    "unknown-token": ({"authorization": "Bearer gpf_node_" + "a" * 43}, 401, "authorization"),
+    "huge-token": ({"authorization": "Bearer " + "a" * 60_000}, 401, "authorization"),
+    "type": ({"content_type": "application/json"}, 415, "content-type"),
+    "no-type": ({"content_type": ""}, 415, "content-type"),
+    "encoding": ({"content_encoding": "gzip"}, 415, "content-encoding"),
+    "no-encoding": ({"content_encoding": ""}, 415, "content-encoding"),
+    "length-text": ({"content_length": "many"}, 400, "content-length"),
+    "length-negative": ({"content_length": "-1"}, 400, "content-length"),
+    "length-huge": ({"content_length": "9" * 40}, 413, "body"),
+    "length-wrong": ({"content_length": "1"}, 400, "content-length"),
+    "clock": ({wire.CLOCK_HEADER: "noon"}, 400, wire.CLOCK_HEADER),
+    "clock-negative": ({wire.CLOCK_HEADER: "-1 -1 b"}, 400, wire.CLOCK_HEADER),
+    "clock-huge": ({wire.CLOCK_HEADER: "9" * 5000 + " 1 b"}, 400, wire.CLOCK_HEADER),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_wrong_header_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    """Headers are checked before the body is looked at."""
+    headers, status, field = HEADERS[name]
+
+    async def story(server: Server) -> None:
+        agent = server.agent()
+        answer = await server.send(agent, agent.report(), **headers)
+        assert _is_problem(answer, status, field)
+        assert (status == 401) == ("www-authenticate" in answer.headers)
+        assert not any(server.counts().values())
+
+    run(tmp_path, story)
+
+
+@pytest.mark.parametrize("kind", [TokenKind.JOIN, TokenKind.READER, TokenKind.ADMIN])
+def test_other_tokens_are_no_credentials(tmp_path: Path, kind: TokenKind) -> None:
+    """Not even an admin may speak for a node."""
+
+    async def story(server: Server) -> None:
+        agent = server.agent()
+        agent.credential = server.token(kind)
+        assert _is_problem(await server.send(agent, agent.report()), 403, "authorization")
+        assert not any(server.counts().values())
+
+    run(tmp_path, story)
+
+
+def test_a_credential_speaks_for_its_own_node_only(tmp_path: Path) -> None:
+    """The problem names both nodes."""
+
+    async def story(server: Server) -> None:
+        agent, other = server.agent(), server.agent(node=fresh_id())
+        answer = await server.send(agent, other.report())
+        assert _is_problem(answer, 403, "node")
+        assert agent.node in answer.text
+        assert other.node in answer.text
+
+    run(tmp_path, story)
+
+
+def test_the_future_is_refused_by_the_servers_clock(tmp_path: Path) -> None:
+    """Without a clock header the report's own time is believed, and must not lie ahead."""
+
+    async def story(server: Server) -> None:
+        agent = server.agent(fast=60 * SECOND)
+        answer = await server.send(agent, agent.report(), **{wire.CLOCK_HEADER: ""})
+        assert _is_problem(answer, 422, "created.wall")
+        assert "60.0 s in the future" in answer.text
+        assert not any(server.counts().values())
+
+    run(tmp_path, story)
+
+
+def test_sent_before_it_was_made_is_refused(tmp_path: Path) -> None:
+    """Within one boot the uptime only grows."""
+
+    async def story(server: Server) -> None:
+        agent = server.agent()
+        early = wire.clock_header(agent.clock())
+        server.time.at += SECOND
+        answer = await server.send(agent, agent.report(), **{wire.CLOCK_HEADER: early})
+        assert _is_problem(answer, 422, wire.CLOCK_HEADER)
+
+    run(tmp_path, story)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One folder for all examples of the fuzzing."""
+    yield tmp_path_factory.mktemp("fuzz")
+
+
+def _mangled(body: bytes) -> st.SearchStrategy[bytes]:
+    inner = zlib.decompress(body)
+    flip = st.tuples(st.integers(0, len(inner) - 1), st.binary(min_size=1, max_size=4))
+    replaced = flip.map(lambda at: zlib.compress(inner[: at[0]] + at[1] + inner[at[0] + len(at[1]) :]))
+    return st.binary(max_size=200) | st.binary(max_size=200).map(zlib.compress) | replaced
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_bytes_bring_the_server_down(folder: Path, data: st.DataObject) -> None:
+    """Bytes of all kinds, and reports with some bytes changed: an answer below 500, and the next report is taken."""
+    time = Time()
+    template = Agent(time, node=fresh_id())
+    body = data.draw(_mangled(wire.encode(template.report(roster=template.roster()))))
+
+    async def story() -> None:
+        with opened(folder) as store:
+            async with serving(store, time) as server:
+                agent = server.agent(node=template.node)
+                before = server.counts()
+                answer = await server.send_bytes(agent, body)
+                assert answer.status_code < 500
+                assert answer.status_code == 200 or (answer.json()["detail"] and server.counts() == before)
+                assert (await server.send(agent, agent.report(stream=fresh_id()))).status_code == 200
+
+    anyio.run(story)

@@ -1,0 +1,91 @@
+"""Opening a store, reading and writing."""
+
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+from gpufleet_server.store.engine import Store, StoreError
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+
+def test_the_file_is_its_owners_alone(tmp_path: Path, store: Store) -> None:
+    """Everything of the store, the journal included, has mode 0600."""
+    with store.writing() as connection:
+        connection.execute(text("DELETE FROM nodes"))
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("fleet.db*")} == {0o600}
+
+
+def test_every_commit_is_on_disk_before_it_is_answered(store: Store) -> None:
+    """WAL with a synchronous mode of FULL."""
+    with store.writing() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
+        assert connection.execute(text("PRAGMA synchronous")).scalar_one() == 2
+
+
+def test_an_error_rolls_back(store: Store) -> None:
+    """Nothing of a failed transaction stays."""
+    with pytest.raises(ZeroDivisionError), store.writing() as connection:
+        connection.execute(text("INSERT INTO streams VALUES (1, 'a', 1, 1)"))
+        raise ZeroDivisionError
+    with store.reading() as connection:
+        assert connection.execute(text("SELECT count(*) FROM streams")).scalar_one() == 0
+
+
+def test_a_reader_can_not_write(store: Store) -> None:
+    """A connection for selects refuses everything else."""
+    with store.reading() as connection, pytest.raises(OperationalError, match="readonly"):
+        connection.execute(text("DELETE FROM nodes"))
+
+
+def test_a_reader_sees_one_moment(store: Store) -> None:
+    """What is committed while someone reads does not show until they begin anew."""
+    count = text("SELECT count(*) FROM streams")
+    with store.reading() as reader:
+        assert reader.execute(count).scalar_one() == 0
+        with store.writing() as writer:
+            writer.execute(text("INSERT INTO streams VALUES (1, 'a', 1, 1)"))
+        assert reader.execute(count).scalar_one() == 0
+    with store.reading() as reader:
+        assert reader.execute(count).scalar_one() == 1
+
+
+def test_writers_take_turns(store: Store) -> None:
+    """Threads that write at once all succeed."""
+
+    def add(number: int) -> None:
+        with store.writing() as connection:
+            connection.execute(text(f"INSERT INTO streams VALUES ({number}, 'a', 1, 1)"))
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with store.reading() as connection:
+        assert connection.execute(text("SELECT count(*) FROM streams")).scalar_one() == 8
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("nonsense", "no database URL"),
+        ("postgresql://host/fleet", "postgresql is not supported yet"),
+        ("sqlite://", "needs a file"),
+        ("sqlite:////dev/null/fleet.db", "can't use"),
+    ],
+)
+def test_what_can_not_be_opened_is_told_plainly(url: str, problem: str) -> None:
+    """A StoreError says what is wrong with the URL."""
+    with pytest.raises(StoreError, match=problem):
+        Store.open(url)
+
+
+def test_another_file_is_left_alone(tmp_path: Path) -> None:
+    """A file that is no database is refused and not touched."""
+    path = tmp_path / "letter.txt"
+    path.write_text("Dear owner of this file,")
+    with pytest.raises(StoreError, match="not an SQLite database"):
+        Store.open(f"sqlite:///{path}")
+    assert path.read_text() == "Dear owner of this file,"
