@@ -22,7 +22,7 @@ from rich.table import Table
 from tests.bench.processes import Usage, cpu_seconds, pss_mb, rss_mb, running, tree
 from tests.e2e.stack import free_port, server
 from tests.nvml_sim.build import build
-from tests.nvml_sim.scenario import Scenario, h100_sxm
+from tests.nvml_sim.scenario import Scenario, busy, h100_sxm
 
 GPUS = 8
 BIN = Path(sys.executable).parent
@@ -46,7 +46,7 @@ class Bench:
     def __init__(self, folder: Path, window: float, warm_up: float) -> None:
         self.folder, self.window, self.warm_up = folder, window, warm_up
         scenario = folder / "scenario"
-        Scenario(gpus=[h100_sxm(index) for index in range(GPUS)]).write(scenario)
+        Scenario(gpus=[busy(h100_sxm(index), index) for index in range(GPUS)]).write(scenario)
         self.env = os.environ | {"LD_LIBRARY_PATH": str(build()), "GPUFLEET_NVML_SIM": str(scenario)}
 
     def gpufleet(self, interval: float, url: str, token: str) -> Usage:
