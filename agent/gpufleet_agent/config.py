@@ -45,9 +45,17 @@ class Config:
         if self.token_file is None:
             return self.token
         try:
-            return self.token_file.read_text().strip() or None
+            token = self.token_file.read_text(errors="replace").strip()
         except OSError as error:
             raise ConfigError(f"token_file: {self.token_file}: {error.strerror}") from None
+        if not is_bearer(token):
+            raise ConfigError(f"token_file: {self.token_file}: expected one token in plain characters")
+        return token
+
+
+def is_bearer(text: str) -> bool:
+    """Whether a header can carry this as a token or a credential."""
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,13 @@ def _text(value: object) -> str:
     if len(value) > 256:
         raise ValueError("expected at most 256 characters")
     return value.strip()
+
+
+def _token(value: object) -> str:
+    token = _text(value)
+    if not is_bearer(token):
+        raise ValueError("expected a token in plain characters")
+    return token
 
 
 def _path(value: object) -> Path:
@@ -166,7 +181,9 @@ def _level(value: object) -> str:
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("server", _server, "Base URL of the gpufleet server. Without it nothing is pushed.", "URL"),
-    Setting("token", _text, "Join token; better given by file or environment, flags are seen by other users.", "TOKEN"),
+    Setting(
+        "token", _token, "Join token; better given by file or environment, flags are seen by other users.", "TOKEN"
+    ),
     Setting("token_file", _path, "File that holds the join token.", "FILE"),
     Setting("interval", _interval, "Time between samples, 1s to 300s; a plain number is seconds.", "TIME"),
     Setting("state_dir", _path, "Folder for node id, credential and spool.", "FOLDER"),
@@ -197,6 +214,8 @@ def load(
         values[key] = _read(_BY_KEY[key], value, _BY_KEY[key].flag)
     config = Config(**values)
     _check_listen(config)
+    if config.ca_file is not None and not config.ca_file.is_file():
+        raise ConfigError(f"ca_file = {config.ca_file}: there is no such file")
     return config
 
 

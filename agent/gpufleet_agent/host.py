@@ -15,7 +15,8 @@ _DMI = "sys/class/dmi/id"
 # What board makers leave in place of a value.
 _PLACEHOLDERS = re.compile(
     r"^(|none|n/?a|0+|unknown|not (specified|applicable|available)|default string|system (serial number|product name"
-    r"|manufacturer)|to be filled by o\.?e\.?m\.?|chassis serial number|0?1234567890?|[.x]+|uninitialized|03000200-0400-0500-0006-000700080009)$",
+    r"|manufacturer)|to be filled by o\.?e\.?m\.?|chassis serial number|0?1234567890?|[.x]+|uninitialized"
+    r"|03000200-0400-0500-0006-000700080009)$",
     re.IGNORECASE,
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -21,8 +22,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def main(driver: str, state: str, *settings: str) -> int:
-    """Run until a signal comes; settings are key=value."""
+    """Run until a signal comes; settings are key=value, and `fsize` is the largest file the process may write."""
     flags = dict(setting.split("=", 1) for setting in settings)
+    if "fsize" in flags:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(flags.pop("fsize")),) * 2)
     config = load({"state_dir": state, "interval": "1s", **flags}, {})
     set_up_log("info")
     patience = Patience(silence=2.0, opening=2.0, restart=0.1, restart_absent=0.2, restart_most=0.5)

@@ -86,11 +86,17 @@ def test_promtool_finds_nothing() -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")
 
 
+def answer_all(listener: Listener, count: int) -> None:
+    """Do what the agent's loop does."""
+    for _ in range(count):
+        listener.answer()
+
+
 @contextmanager
 def answering(count: int) -> Iterator[str]:
     """A listener that answers `count` requests."""
     listener = Listener(("127.0.0.1", 0), snapshot(), lambda: None)
-    thread = threading.Thread(target=lambda: [listener.answer() for _ in range(count)])
+    thread = threading.Thread(target=answer_all, args=(listener, count))
     thread.start()
     try:
         yield f"http://127.0.0.1:{listener.port}"

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from gpufleet_agent import host as host_module
 from gpufleet_agent.backends.backend import DriverFacts
 from gpufleet_agent.config import Config
 from gpufleet_agent.host import product_uuid, read_host
@@ -67,7 +66,7 @@ def test_what_is_not_there_is_absent_with_a_reason(root: Path, monkeypatch: pyte
             raise PermissionError
         return self.read_bytes().decode()
 
-    monkeypatch.setattr(host_module.Path, "read_text", forbidden)
+    monkeypatch.setattr(Path, "read_text", forbidden)
     host = read_host(Config(), None, root)
     assert (host.dmi_vendor, host.dmi_product, host.dmi_serial, host.cpu_threads) == (None, None, None, None)
     assert host.absent["dmi_vendor"] == "implausible"

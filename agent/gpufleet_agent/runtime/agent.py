@@ -27,7 +27,6 @@ from gpufleet_agent.runtime.push import Link
 from gpufleet_agent.runtime.spool import Spool
 from gpufleet_agent.runtime.supervisor import Patience, Supervisor
 from gpufleet_agent.runtime.unspooled import Unspooled
-from gpufleet_agent.wire import Event
 
 if TYPE_CHECKING:
     from gpufleet_agent.exposition import Listener
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("gpufleet_agent")
 _TELL_DROPPED_SECONDS = 600.0
 _FAREWELL_SECONDS = 5.0
-_URGENT = frozenset({"spool_degraded", "spool_recovered"})
 
 
 class Refused(Exception):
@@ -143,19 +141,13 @@ class Agent:
             if self._listener is not None and isinstance(frame, Ticked):
                 self._listener.snapshot.take(frame)
         if driver is not None and driver != before:
-            _LOG.log(
-                logging.INFO if driver.state == "ok" else logging.WARNING, "driver %s %s", driver.state, driver.detail
-            )
+            level = logging.INFO if driver.state == "ok" else logging.WARNING
+            _LOG.log(level, "driver %s%s", driver.state, driver.detail and f": {driver.detail}")
             self._collector.stand(driver)
-        self._tell(self._supervisor.take_events())
+        self._collector.tell(self._supervisor.take_events())
         self._collector.tend()
         if self._spool is not None:
-            self._tell(self._spool.take_notices(), urgent=False)
-
-    def _tell(self, events: list[Event], urgent: bool = True) -> None:
-        for event in events:
-            _LOG.warning("%s: %s", event.kind, event.message)
-        self._collector.tell(events, urgent)
+            self._collector.tell(self._spool.take_notices(), urgent=False)
 
     def _deliver(self) -> None:
         """One step of the delivery, if it is time."""
@@ -163,13 +155,13 @@ class Agent:
             return
         if self._delivery.due <= monotonic():
             ack, events = self._delivery.step()
-            self._tell(events, urgent=False)
+            self._collector.tell(events, urgent=False)
             if ack is not None and ack.roster_wanted:
                 self._collector.want_roster(ack.seq)
         if self._delivery.reachable or monotonic() >= self._tell_dropped_at:
             dropped = self._spool.take_dropped()
             if dropped is not None:
-                self._tell([dropped], urgent=False)
+                self._collector.tell([dropped], urgent=False)
                 self._tell_dropped_at = monotonic() + _TELL_DROPPED_SECONDS
 
     def _say_farewell(self) -> None:
@@ -178,7 +170,7 @@ class Agent:
             self._collector.take(frame)
         if self._spool is not None:
             dropped = self._spool.take_dropped()
-            self._tell([dropped] if dropped else [], urgent=False)
+            self._collector.tell([dropped] if dropped else [], urgent=False)
         self._collector.seal()
         while self._delivery is not None and self._delivery.due <= monotonic() < end:
             self._delivery.step(limit=end - monotonic())

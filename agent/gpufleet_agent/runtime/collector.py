@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from gpufleet_agent.backends.backend import DriverFacts
@@ -22,6 +23,8 @@ from gpufleet_agent.runtime.frames import (
 )
 from gpufleet_agent.runtime.roster import roster_events
 from gpufleet_agent.wire import Backlog, Driver, Event, Gpu, Host, Report, Roster, State, digest, encode
+
+_LOG = logging.getLogger("gpufleet_agent")
 
 REPORT_SECONDS = 10.0
 # What belongs together comes within this time: roster and states at the start, a burst of events.
@@ -67,6 +70,7 @@ class Collector:
         self._digest = ""
         self._states: dict[tuple[str, str], State] = {}
         self._roster_seq = 0
+        self._ticked = False
         self._sealed = monotonic()
         self._soon: float | None = None
 
@@ -94,6 +98,10 @@ class Collector:
         """Take in what the reader told."""
         if isinstance(frame, Ticked):
             self._add(frame)
+            if not self._ticked:
+                # Whoever has just started an agent waits for its first values.
+                self._hurry()
+            self._ticked = True
             if monotonic() - self._sealed >= self._period - self._interval / 2:
                 self.seal()
         elif isinstance(frame, Happened):
@@ -107,6 +115,8 @@ class Collector:
 
     def tell(self, events: list[Event], urgent: bool = True) -> None:
         """Add events; an urgent one closes the report at once."""
+        for event in events:
+            _LOG.warning("%s %s", event.kind, " ".join(_said(event)))
         if events:
             self._add(Happened(events))
             if urgent:
@@ -210,3 +220,12 @@ class Collector:
         if with_states and self._states:
             self._add(Changed(self.states))
         self._hurry()
+
+
+def _said(event: Event) -> Iterator[str]:
+    if event.code is not None:
+        yield str(event.code)
+    if event.gpu is not None:
+        yield event.gpu
+    if event.message:
+        yield event.message

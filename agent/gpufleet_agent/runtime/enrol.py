@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from gpufleet_agent import __version__
+from gpufleet_agent.config import is_bearer
 from gpufleet_agent.runtime.files import write_whole
 from gpufleet_agent.runtime.push import Answer, Link
 from gpufleet_agent.wire import ENROL_PATH, PROTOCOL, Credential, Enrolment
@@ -37,6 +38,8 @@ class Enroller:
             try:
                 granted = msgspec.json.decode(answer.body, type=Credential)
             except (msgspec.MsgspecError, UnicodeDecodeError):
+                granted = None
+            if granted is None or not is_bearer(granted.credential):
                 return Answer(502, answer.content_type, None, b"the answer to the enrolment is no credential")
             self.credential = granted.credential
             write_whole(self._path, msgspec.json.encode(granted), mode=0o600)
@@ -52,4 +55,4 @@ def _load(path: Path, node: str) -> str | None:
         kept = msgspec.json.decode(path.read_bytes(), type=Credential)
     except (OSError, UnicodeDecodeError, msgspec.MsgspecError):
         return None
-    return kept.credential if kept.node == node else None
+    return kept.credential if kept.node == node and is_bearer(kept.credential) else None

@@ -87,7 +87,7 @@ class Link:
                     raise
                 self.close()
                 return self._exchange(self._connected(CONNECT_SECONDS), method, path, body, headers)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
             self.close()
             raise Unreachable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from error
 

@@ -23,6 +23,8 @@ from gpufleet_agent.wire import Gpu, State
 
 SURVEY_SECONDS = 60.0
 ALIVE_SECONDS = 5.0
+# The first sample comes soon, whatever the interval: somebody may be waiting for it.
+FIRST_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -43,7 +45,7 @@ class Reader:
         self._tell(Opened(self._session.facts()))
         self._survey()
         self._sample()
-        due = monotonic() + self._interval
+        due = monotonic() + min(self._interval, FIRST_SECONDS)
         while True:
             self._listen(due)
             if monotonic() >= due:

@@ -1,6 +1,5 @@
 """The whole agent as a process, with a fake driver on one side and a real HTTP server on the other."""
 
-import os
 import signal
 import urllib.request
 from collections.abc import Iterator
@@ -198,6 +197,15 @@ def test_metrics_are_served_on_loopback(tmp_path: Path) -> None:
     assert not (tmp_path / "state" / "spool").exists()
 
 
+def test_a_full_disk_does_not_stop_the_agent(tmp_path: Path, ingest: IngestEnd) -> None:
+    """No file may grow beyond 300 bytes, the log included: reports go out of memory, and the trouble is told."""
+    with agent(tmp_path, *pushes(ingest), "fsize=300") as process:
+        until(lambda: ingest.times)
+        (tmp_path / "driver" / "xids").write_text("13")
+        until(lambda: {"spool_degraded", "xid"} <= set(ingest.kinds))
+        assert process.poll() is None
+
+
 def test_a_second_agent_on_the_same_folder_is_refused(tmp_path: Path, ingest: IngestEnd) -> None:
     """Two agents never share a spool."""
     with agent(tmp_path, *pushes(ingest)):
@@ -217,4 +225,4 @@ def _state(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except (FileNotFoundError, ProcessLookupError):
-        return "Z" if os.getpid() else ""
+        return "Z"
