@@ -44,7 +44,7 @@ def _instance(handle: Handle, index: int) -> Handle | None:
 
 def _profile(handle: Handle) -> str:
     """The profile's name, which ends the device's; else made of the slices as NVIDIA names them."""
-    _, _, profile = text(ask("nvmlDeviceGetName", handle)).rpartition(" MIG ")
+    _, _, profile = text(ask("nvmlDeviceGetName", handle)).partition(" MIG ")
     return profile or _composed(ask("nvmlDeviceGetAttributes_v2", handle))
 
 

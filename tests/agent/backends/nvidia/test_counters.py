@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from gpufleet_agent.backends.nvidia.counters import Counter, rounds
 from hypothesis import given
 from hypothesis import strategies as st
-
-from gpufleet_agent.backends.nvidia.counters import Counter, rounds
 
 _GROWTH = st.lists(st.integers(0, (1 << 32) - 1), min_size=1, max_size=50)
 
