@@ -81,7 +81,9 @@ class Api:
         if answer.status_code == httpx.codes.UNAUTHORIZED:
             return CliError(f"{self.server} does not take this token: {detail}")
         if answer.status_code == httpx.codes.NOT_FOUND and _is_problem(answer):
-            return NotFound(detail)
+            return NotFound(f"{self.server}: {detail}")
+        if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
+            return CliError(f"{self.server} refuses this: {detail}")
         return CliError(f"{answer.request.url} answers {answer.status_code}: {detail}")
 
 

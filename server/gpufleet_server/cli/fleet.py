@@ -140,14 +140,16 @@ def _offset(seconds: float | None) -> str:
     return f"{duration(abs(seconds))} {'behind' if seconds > 0 else 'ahead'}"
 
 
+def current(gpu: Item, metric: str) -> float | None:
+    """A metric's value as of now: None also where the GPU does not report, whatever it did last."""
+    found: float | None = gpu["metrics"].get(metric, {}).get("value") if gpu["state"] == "reporting" else None
+    return found
+
+
 def gpu_columns(items: list[Item]) -> "list[Column]":
     """The columns for GPUs."""
     from gpufleet_server.cli import units
     from gpufleet_server.cli.render import Column, marks, state
-
-    def value(gpu: Item, metric: str) -> float | None:
-        found: float | None = gpu["metrics"].get(metric, {}).get("value")
-        return found
 
     return [
         Column("NODE", lambda gpu: units.text(gpu["node"]["hostname"])),
@@ -155,10 +157,10 @@ def gpu_columns(items: list[Item]) -> "list[Column]":
         Column("MODEL", lambda gpu: units.model(gpu["model"]), 3),
         Column("STATE", lambda gpu: state(gpu["state"])),
         *marks(items),
-        Column("UTIL", lambda gpu: units.percent(value(gpu, "gpu_utilization")), 1, "right"),
-        Column("MEMORY", lambda gpu: units.part(value(gpu, "fb_used"), gpu["memory_total"]), 4, "right"),
-        Column("POWER", lambda gpu: units.watts(value(gpu, "power")), 2, "right"),
-        Column("TEMP", lambda gpu: units.celsius(value(gpu, "gpu_temperature")), 2, "right"),
+        Column("UTIL", lambda gpu: units.percent(current(gpu, "gpu_utilization")), 1, "right"),
+        Column("MEMORY", lambda gpu: units.part(current(gpu, "fb_used"), gpu["memory_total"]), 4, "right"),
+        Column("POWER", lambda gpu: units.watts(current(gpu, "power")), 2, "right"),
+        Column("TEMP", lambda gpu: units.celsius(current(gpu, "gpu_temperature")), 2, "right"),
         Column("SAMPLE", lambda gpu: units.age(gpu["at"]), 6, "right"),
         Column("SITE", lambda gpu: units.text(gpu["site"]), 5),
         Column("RACK", lambda gpu: units.text(gpu["rack"]), 7),

@@ -97,7 +97,7 @@ def view(found: Item, out: "Console") -> "RenderableType":
     parts: list[RenderableType] = [_title(found), facts(_place(found)), _heading("Identity"), facts(_identity(found))]
     if found["partitions"]:
         parts += [_heading("Partitions"), table(found["partitions"], _partition_columns(), out.width)]
-    rows = [{"name": name} | value for name, value in found["metrics"].items()]
+    rows = [{"name": name, "sampled": found["at"]} | value for name, value in found["metrics"].items()]
     parts += [_heading("Metrics"), table(rows, _metric_columns(), out.width), Text("")]
     return Group(*parts[:-1])
 
@@ -159,16 +159,23 @@ def _absent(reason: str | None) -> "Text":
 
 
 def _metric_columns() -> list[Any]:
-    from gpufleet_server.cli import units
     from gpufleet_server.cli.render import Column
 
     return [
         Column("METRIC", lambda row: row["name"]),
         Column("VALUE", value_text, 0, "right"),
         Column("PER SECOND", _rate, 2, "right"),
-        Column("AS OF", lambda row: units.age(row["at"]), 1, "right"),
+        Column("AS OF", _as_of, 1, "right"),
         Column("", _remark, 0),
     ]
+
+
+def _as_of(row: Item) -> str:
+    """When it was read; what is stored on change holds since then, however long that is."""
+    from gpufleet_server.cli import units
+
+    told = units.age(row["at"])
+    return f"since {told}" if row["kind"] == "state" and row["at"] not in (None, row["sampled"]) else told
 
 
 def value_text(row: Item) -> str:

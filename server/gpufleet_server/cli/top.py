@@ -1,6 +1,7 @@
 """`gpufleet top`: the fleet as it is now, worst first."""
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 
 from gpufleet_server.cli import options
 from gpufleet_server.cli.errors import CliError
+from gpufleet_server.cli.fleet import current
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -124,20 +126,18 @@ def _server_time(summary: Item) -> float:
 def _rank(gpu: Item, xids: dict[str, list[Item]]) -> tuple[Any, ...]:
     """Sorts worst first."""
     trouble = (*(gpu["state"] == state for state in _STATES), gpu["id"] in xids, _hot(gpu), bool(_held_back(gpu)))
-    return (*(not bad for bad in trouble), -(_value(gpu, "gpu_utilization") or 0), -(_value(gpu, "power") or 0))
-
-
-def _value(gpu: Item, metric: str) -> float | None:
-    found: float | None = gpu["metrics"].get(metric, {}).get("value")
-    return found
+    busy = (-(current(gpu, name) or 0) for name in ("gpu_utilization", "power"))
+    return (*(not bad for bad in trouble), *busy, gpu["node"]["hostname"], gpu["index"] or 0)
 
 
 def _hot(gpu: Item) -> bool:
-    margin = _value(gpu, "temperature_margin")
+    margin = current(gpu, "temperature_margin")
     return margin is not None and margin <= _HOT_MARGIN
 
 
 def _held_back(gpu: Item) -> list[str]:
+    if gpu["state"] != "reporting":
+        return []
     flags: list[str] = gpu["metrics"].get("clock_event_reasons", {}).get("flags") or []
     return [flag for flag in flags if flag in _HELD_BACK]
 
@@ -192,8 +192,9 @@ def why(gpu: Item, xids: dict[str, list[Item]]) -> Any:
 
     parts: list[tuple[str, str]] = []
     if recent := xids.get(gpu["id"]):
-        codes = ", ".join(dict.fromkeys(str(event["code"]) for event in recent))
-        parts.append((f"xid {codes}" + (f" ×{len(recent)}" if len(recent) > 1 else ""), "red"))
+        counts = Counter(event["code"] for event in recent).items()
+        codes = ", ".join(f"{code} ×{count}" if count > 1 else str(code) for code, count in counts)
+        parts.append((f"xid {codes}", "red"))
     if _hot(gpu):
         parts.append(("hot", "yellow"))
     if _held_back(gpu):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from gpufleet_agent.catalogue import EVERY_SAMPLE, ON_CHANGE, Metric, Reason
+from gpufleet_agent.catalogue import EVERY_SAMPLE, ON_CHANGE, Metric, Reason, Unit
 from numpy.typing import NDArray
 
 from gpufleet_server.simulate.faults import FaultKind
@@ -71,7 +71,7 @@ def lost_gpus(node: SimNode, times: Integers) -> NDArray[np.bool_]:
 def states(node: SimNode, at: int) -> Stored:
     """Metric → stored integer of every GPU, for every metric that is sent on change, as of `at` (µs)."""
     times = np.array([at], dtype=np.int64)
-    values = _link(node, times) | _errors(node, at)
+    values = _errors(node, at) | _link(node, times)
     values["power_limit"] = np.full((1, node.count), node.model.power_limit)
     lost = lost_gpus(node, times)
     return {metric.name: _stored(node, metric, values[metric.name], lost)[0] for metric in ON_CHANGE}
@@ -203,8 +203,8 @@ def _errors(node: SimNode, at: int) -> dict[str, Floats]:
     life = np.floor((at - _BORN) / (86_400 * _SECOND) * per_day)
     recent = np.floor((at % (30 * 86_400 * _SECOND)) / (86_400 * _SECOND) * per_day)
     struck = _struck(node, at)
-    counts = {metric.name: nothing for metric in ON_CHANGE}
-    return counts | {
+    quiet = {metric.name: nothing for metric in ON_CHANGE if metric.unit in (Unit.COUNT, Unit.FLAG)}
+    return quiet | {
         "ecc_dram_corrected": life,
         "ecc_dram_corrected_volatile": recent,
         "ecc_dram_uncorrected": struck,

@@ -140,8 +140,6 @@ def _lost(node: SimNode, origin: int, chance: random.Random) -> SimNode:
 
 
 def _uncorrected(node: SimNode, origin: int, chance: random.Random) -> SimNode:
-    if "remap_pending" in node.model.absent:
-        return node
     gpu, at = chance.randrange(node.count), origin + chance.randrange(30, 120) * SECOND
     xids = (Fault(FaultKind.XID, at + after * SECOND, gpu=gpu, code=code) for after, code in ((0, 48), (1, 63)))
     return _add(node, Fault(FaultKind.UNCORRECTED, at, gpu=gpu), *xids)
@@ -175,9 +173,25 @@ def _add(node: SimNode, *faults: Fault) -> SimNode:
     return replace(node, faults=node.faults + faults)
 
 
-# A fault, and one node in how many has it; any fleet large enough has each at least once.
-_FAULTS: tuple[tuple[Callable[[SimNode, int, random.Random], SimNode], int], ...] = (
-    (_lost, 80), (_crashing, 20), (_uncorrected, 50), (_hot, 60), (_silent, 100), (_driver, 120), (_skewed, 100),
+_Fault = Callable[[SimNode, int, random.Random], SimNode]
+
+
+def _any(_node: SimNode) -> bool:
+    return True
+
+
+def _busy(node: SimNode) -> bool:
+    return node.use is Use.TRAINING
+
+
+def _remaps(node: SimNode) -> bool:
+    return "remap_pending" not in node.model.absent
+
+
+# A fault, one node in how many has it, and on which it shows; any fleet large enough has each at least once.
+_FAULTS: tuple[tuple[_Fault, int, Callable[[SimNode], bool]], ...] = (
+    (_lost, 80, _any), (_hot, 60, _busy), (_uncorrected, 50, _remaps), (_crashing, 20, _any), (_silent, 100, _any),
+    (_driver, 120, _any), (_skewed, 100, _any),
 )  # fmt: skip
 
 
@@ -185,8 +199,9 @@ def _with_faults(nodes: list[SimNode], origin: int, chance: random.Random) -> li
     planned = list(nodes)
     order = list(range(1, len(nodes)))
     chance.shuffle(order)
-    for fault, one_in in _FAULTS:
-        for _ in range(min(len(order), max(1, len(nodes) // one_in))):
-            number = order.pop()
+    for fault, one_in, shows in _FAULTS:
+        fit = [number for number in order if shows(nodes[number])]
+        for number in fit[: max(1, len(nodes) // one_in)]:
             planned[number] = fault(planned[number], origin, chance)
+            order.remove(number)
     return planned

@@ -103,6 +103,14 @@ def test_temperature_follows_power() -> None:
     assert np.corrcoef(found["power"].ravel(), found["gpu_temperature"].ravel())[0, 1] > 0.95
 
 
+def test_links_are_up() -> None:
+    """A healthy GPU tells its true links and limit; they are no counts that begin at 0."""
+    found = physics.states(single_node(3, 2, "n"), ORIGIN)
+    told = {name: found[name].tolist() for name in ("pcie_link_generation", "pcie_link_width", "nvlink_links_up")}
+    assert told == {"pcie_link_generation": [5, 5], "pcie_link_width": [16, 16], "nvlink_links_up": [18, 18]}
+    assert found["power_limit"].tolist() == [7000, 7000]
+
+
 def test_a_lost_gpu_gives_nothing_more() -> None:
     """From the moment it is lost every metric of that GPU is absent as lost, and of no other."""
     node = with_fault(Fault(FaultKind.LOST, ORIGIN, gpu=5))
