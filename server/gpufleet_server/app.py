@@ -11,9 +11,9 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Mount, Route
 
-from gpufleet_server import __version__
+from gpufleet_server import __version__, api, exposition
 from gpufleet_server.domain import clock
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.ingest.endpoint import Enrolments, Reports
@@ -27,11 +27,17 @@ _LOG = logging.getLogger(__name__)
 
 
 def create_app(
-    store: Store, *, now: Callable[[], int] = clock.now, max_waiting: int = 2000, max_waiting_bytes: int = 256 << 20
+    store: Store,
+    *,
+    now: Callable[[], int] = clock.now,
+    public_metrics: bool = False,
+    max_waiting: int = 2000,
+    max_waiting_bytes: int = 256 << 20,
 ) -> Starlette:
     """The server on a migrated store, which stays the caller's to close.
 
-    `now` tells the time in µs. Of at most `max_waiting` reports and `max_waiting_bytes` the writing may lag behind.
+    `now` tells the time in µs. /metrics needs a reader's token unless `public_metrics`. Beyond `max_waiting` reports,
+    or `max_waiting_bytes` of them, that wait to be written, agents are asked to come again later.
     """
     statistics, tokens = Statistics(), TokenCache(store, now)
     writer = Writer(store, tokens, statistics, now=now, max_reports=max_waiting, max_bytes=max_waiting_bytes)
@@ -39,14 +45,18 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         writer.start()
-        yield
-        await asyncio.to_thread(writer.stop)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(writer.stop)
 
     routes = [
         Route("/", _about),
         Route("/healthz", _alive),
         Route("/readyz", _ready(store, writer)),
         *_ingest(store, tokens, writer, statistics, now),
+        Route("/metrics", exposition.endpoint(store, tokens, statistics, now=now, public=public_metrics)),
+        Mount("/api/v1", api.build(store, tokens, now=now)),
     ]
     handlers = {Problem: _problem, HTTPException: _http_problem, Exception: _failure}
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
