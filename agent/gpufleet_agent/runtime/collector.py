@@ -69,6 +69,7 @@ class Collector:
         self._roster: Roster | None = None
         self._digest = ""
         self._states: dict[tuple[str, str], State] = {}
+        self._presence: dict[str | None, str] = {}
         self._roster_seq = 0
         self._ticked = False
         self._sealed = monotonic()
@@ -115,12 +116,21 @@ class Collector:
 
     def tell(self, events: list[Event], urgent: bool = True) -> None:
         """Add events; an urgent one closes the report at once."""
+        events = [event for event in events if self._is_news(event)]
         for event in events:
             _LOG.warning("%s %s", event.kind, " ".join(_said(event)))
         if events:
             self._add(Happened(events))
             if urgent:
                 self._hurry()
+
+    def _is_news(self, event: Event) -> bool:
+        """A GPU that is lost or returns is told by its backend and seen in the roster: it is one event all the same."""
+        if event.kind not in ("gpu_lost", "gpu_returned"):
+            return True
+        before = self._presence.get(event.gpu)
+        self._presence[event.gpu] = event.kind
+        return before != event.kind
 
     def stand(self, driver: Driver) -> None:
         """Note how the driver answers."""

@@ -136,6 +136,17 @@ def test_what_changed_in_the_roster_is_an_event(change: Callable[[Collector], ob
     assert kinds(report) == [kind]
 
 
+def test_a_gpu_that_backend_and_roster_tell_of_is_one_event(clockwork: Clockwork) -> None:
+    """Lost, returned and lost again are three, whoever tells of each first."""
+    collector, kept = started()
+    for kind, state in (("gpu_lost", "lost"), ("gpu_returned", "ok"), ("gpu_lost", "lost")):
+        collector.take(Rostered([gpu(0, state=state)]))
+        collector.take(Happened([Event(at=5, kind=kind, gpu="GPU-0", source="nvml")]))
+    clockwork.now = collector.due
+    collector.tend()
+    assert [kind for report in kept.reports for kind in kinds(report)] == ["gpu_lost", "gpu_returned", "gpu_lost"]
+
+
 def test_a_new_reader_does_not_repeat_what_is_known() -> None:
     """It tells roster and states anew; only what differs is sent."""
     collector, _ = started()

@@ -39,6 +39,8 @@ def sampled(session: Session) -> Tick:
 
 def sampled_over(session: Session, scenario: Scenario, file: Path, seconds: float = CLOSEST * 1.2) -> Tick:
     """The sample over so many seconds from now on, by the simulated driver's clock and in truth."""
+    # The first one binds all readers, which takes its time; the second one begins the interval.
+    session.sample()
     session.sample()
     time.sleep(seconds)
     if scenario.frozen is not None:

@@ -140,8 +140,8 @@ def test_power_is_the_energy_over_the_interval(tmp_path: Path) -> None:
     with opened(scenario, tmp_path / "s") as session:
         tick = sampled_over(session, scenario, tmp_path / "s", 0.3)
     got = of_gpu(tick)
-    assert got["power"] == pytest.approx(654.3, rel=0.1)
-    assert got["energy"] == pytest.approx(654.321 * tick.duration / 1000, rel=0.1)
+    assert got["power"] == pytest.approx(654.3, rel=0.3)
+    assert got["energy"] == pytest.approx(654.321 * tick.duration / 1000, rel=0.3)
 
 
 def test_a_counter_that_fails_for_a_while_loses_nothing(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_narrow_pcie_counter_is_made_whole_by_gpm(tmp_path: Path) -> None:
     gpu = h100_sxm(0, {"field.197": typed("uint", counter(0, rate, wrap=32)), "gpm.pcie_tx": rate / (1 << 20)})
     with opened(scenario := Scenario([gpu]), tmp_path / "s") as session:
         tick = sampled_over(session, scenario, tmp_path / "s", 0.3)
-    assert of_gpu(tick)["pcie_tx_bytes"] == pytest.approx(rate * tick.duration / 1000, rel=0.1)
+    assert of_gpu(tick)["pcie_tx_bytes"] == pytest.approx(rate * tick.duration / 1000, rel=0.3)
 
 
 def test_more_than_the_link_can_carry_is_not_believed(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_more_than_the_link_can_carry_is_not_believed(tmp_path: Path) -> None:
     scenario = Scenario([h100_sxm(0, {**wild, "gpm.pcie_rx": 1000.0}), a100_mig(1, wild)])
     with opened(scenario, tmp_path / "s") as session:
         tick = sampled_over(session, scenario, tmp_path / "s", 0.15)
-    assert of_gpu(tick, 0)["pcie_rx_bytes"] == pytest.approx((1000 << 20) * tick.duration / 1000, rel=0.1)
+    assert of_gpu(tick, 0)["pcie_rx_bytes"] == pytest.approx((1000 << 20) * tick.duration / 1000, rel=0.3)
     assert of_gpu(tick, 1)["pcie_rx_bytes"] == "implausible"
 
 
