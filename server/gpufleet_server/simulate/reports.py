@@ -147,7 +147,7 @@ class Reporter:
         if fault.kind is FaultKind.XID and fault.code is not None:
             return Event(at=told, kind="xid", gpu=gpu, code=fault.code, source="nvml", message=XID_TEXT[fault.code])
         if fault.kind is FaultKind.LOST:
-            return Event(at=told, kind="gpu_lost", gpu=gpu, message="the GPU has fallen off the bus")
+            return Event(at=told, kind="gpu_lost", gpu=gpu, source="nvml", message="the GPU has fallen off the bus")
         if at == fault.end:
             return Event(at=told, kind="driver_recovered", message="the driver answers again")
         return Event(at=told, kind="driver_unresponsive", message=_HUNG)

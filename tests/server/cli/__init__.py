@@ -1,0 +1,1 @@
+"""The command line, through its runner and as real processes."""
