@@ -261,11 +261,12 @@ def _parse_toml(path: Path, data: bytes) -> dict[str, Any]:
     if sys.version_info >= (3, 11):
         import tomllib as toml
     else:
-        import tomli as toml
+        import tomli as toml  # type: ignore[import-not-found, unused-ignore]
     try:
-        return toml.loads(data.decode())
+        parsed: dict[str, Any] = toml.loads(data.decode())
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
+    return parsed
 
 
 def _read(setting: Setting, value: object, where: str) -> Any:
