@@ -19,7 +19,7 @@ def h100_sxm(index: int = 0, overrides: Overrides = None) -> Device:
     board = Board(index)
     parts.identity(board, "NVIDIA H100 80GB HBM3", "2G520")
     board.state(architecture=HOPPER, compute_major=9, compute_minor=0, brand=14)
-    _server_board(board, watts=700, links=18, nvlink_version=4)
+    _server_board(board, watts=700, links=18, nvlink_version=6)
     parts.clocks(board, 1980)
     parts.memory(board, 81_559)
     parts.pcie(board, 5)
@@ -32,7 +32,7 @@ def b200(index: int = 0, overrides: Overrides = None) -> Device:
     board = Board(index)
     parts.identity(board, "NVIDIA B200", "2G548")
     board.state(architecture=BLACKWELL, compute_major=10, compute_minor=0, brand=14)
-    _server_board(board, watts=1000, links=18, nvlink_version=5)
+    _server_board(board, watts=1000, links=18, nvlink_version=7)
     parts.clocks(board, 1965)
     parts.memory(board, 183_359)
     parts.pcie(board, 6)
@@ -49,7 +49,7 @@ def a100_mig(index: int = 0, overrides: Overrides = None) -> Device:
     board = Board(index)
     parts.identity(board, "NVIDIA A100-SXM4-80GB", "2G506")
     board.state(architecture=AMPERE, compute_major=8, compute_minor=0, brand=14)
-    _server_board(board, watts=400, links=12, nvlink_version=3)
+    _server_board(board, watts=400, links=12, nvlink_version=4)
     parts.clocks(board, 1410)
     parts.memory(board, 81_920)
     parts.pcie(board, 4)
@@ -83,7 +83,7 @@ def old_card(index: int = 0, overrides: Overrides = None) -> Device:
 
 
 def _server_board(board: Board, watts: int, links: int, nvlink_version: int) -> None:
-    """What the boards of HGX machines have in common."""
+    """What the boards of HGX machines have in common; of nvmlNvlinkVersion_t 4 is NVLink 3.0, 6 is 4.0, 7 is 5.0."""
     parts.power(board, watts)
     parts.thermals(board)
     parts.load(board)
@@ -177,7 +177,8 @@ def busy(gpu: Device, phase: float = 0.0) -> Device:
         "gpm.sm_util": pulse(20, 95, 4, 0.7), "gpm.any_tensor_util": pulse(0, 80, 4, 0.6),
         "gpm.dram_bw_util": sine(40, 20, 13, phase), "pcie.tx_kbps": sine(3e6, 2e6, 20, phase),
         "pcie.rx_kbps": sine(2e6, 1e6, 25, phase), "field.197": counter(10**9, 3.1e9, wrap=32),
-        "field.198": counter(10**9, 2.2e9, wrap=32), "field.138.all": counter(10**10, 5e6),
+        "field.198": counter(10**9, 2.2e9, wrap=32),
+        "gpm.pcie_tx": 3.1e9 / MIB, "gpm.pcie_rx": 2.2e9 / MIB, "field.138.all": counter(10**10, 5e6),
         "field.139.all": counter(10**10, 6e6), "clocks_event_reasons": pulse(0, 4, 30, 0.3),
     }
     supported = {name: value for name, value in moving.items() if _is_number(gpu.values.get(name))}

@@ -17,18 +17,19 @@ from gpufleet_agent.wire import Event, Gpu
 _T = TypeVar("_T")
 _LOST = "The GPU does not answer any more: it has fallen off the bus or was taken out of service."
 _RETURNED = "The GPU answers again."
-_ADDED = "The driver shows a GPU that it did not show before."
 
 
 class Devices:
     """All GPUs that the driver counts or has counted in this session, in the order in which they were first seen.
 
-    `driver` is the major number of the driver's version, `probe_every` (s) how often lost GPUs are looked for.
+    `driver` is the major number of the driver's version, `probe_every` (s) how often lost GPUs are looked for;
+    `news` is what happened to them, until somebody takes it.
     """
 
-    def __init__(self, driver: int, probe_every: float) -> None:
+    def __init__(self, probe_every: float) -> None:
+        self.driver = 0
         self.news: list[Event] = []
-        self._driver, self._probe_every = driver, probe_every
+        self._probe_every = probe_every
         self._by_uuid: dict[str, Device] = {}
         self._count, self._counted_at = 0, 0.0
 
@@ -91,7 +92,7 @@ class Devices:
         uuid = _uuid(handle, index)
         known = self._by_uuid.get(uuid)
         if known is None or known.is_lost:
-            self._welcome(uuid, known, Device.behind(handle, index, self._driver))
+            self._welcome(uuid, known, Device.behind(handle, index, self.driver))
         elif known.identity.index != index:
             known.move(index)
         return uuid
@@ -101,10 +102,9 @@ class Devices:
             return
         was_nameless = placeholder(device.identity.index) in self._by_uuid
         self._by_uuid[uuid] = device
+        # One that was never here before is seen in the roster; that it came is no news of the driver's.
         if known is not None or was_nameless:
             self._tell("gpu_returned", device, _RETURNED)
-        else:
-            self._tell("gpu_added", device, _ADDED)
 
     def _place(self, nameless: dict[int, Reason]) -> None:
         """Keep a place for GPUs that are counted but cannot be told from others, unless they were met before."""
@@ -114,7 +114,7 @@ class Devices:
             del self._by_uuid[uuid]
         for uuid, index in wanted.items():
             if uuid not in self._by_uuid:
-                self._by_uuid[uuid] = Device.hidden(index, self._driver, nameless[index])
+                self._by_uuid[uuid] = Device.hidden(index, self.driver, nameless[index])
 
     def _lost_by_name(self) -> Iterator[Gpu]:
         return (device.identity for device in self if device.is_lost and not is_placeholder(device.identity.uuid))

@@ -22,12 +22,14 @@ class NvidiaSession:
 
     def __init__(self, probe_every: float) -> None:
         open_library()
-        self._devices = Devices(_driver_branch(self.facts().driver_version), probe_every)
+        self._devices = Devices(probe_every)
         self._watch = EventWatch(self._devices.identity)
         self._watched: list[Any] = []
         self._sampled_at: float | None = None
         try:
-            self._count()
+            self._devices.driver = _driver_branch(self.facts().driver_version)
+            self._devices.count()
+            self._register()
         except DriverGone as gone:
             self.close()
             raise DriverAbsent(str(gone)) from None
@@ -90,10 +92,6 @@ class NvidiaSession:
         self._watch.close()
         self._devices.close()
         close_library()
-
-    def _count(self) -> None:
-        self._devices.count()
-        self._register()
 
     def _register(self) -> None:
         """Watch for events of GPUs that came since the last time. A lost one stays watched: its XIDs may be late."""
