@@ -1,6 +1,7 @@
 """The collector: what goes into which report, and when one is closed."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 from gpufleet_agent.backends.backend import DriverFacts
@@ -55,9 +56,9 @@ def opened(version: str) -> Opened:
     return Opened(DriverFacts(version, None, None, {}))
 
 
-def gpu(n: int, **facts: str) -> Gpu:
+def gpu(n: int, model: str = "X", state: Literal["ok", "lost"] = "ok") -> Gpu:
     """GPU n."""
-    return Gpu(uuid=f"GPU-{n}", vendor="v", index=n, **facts)  # type: ignore[arg-type]
+    return Gpu(uuid=f"GPU-{n}", vendor="v", index=n, model=model, state=state)
 
 
 def tick(at: int, *gpus: str) -> Ticked:
@@ -123,7 +124,7 @@ def test_a_roster_change_ends_the_report_before(clockwork: Clockwork) -> None:
     [
         (lambda c: c.take(Rostered([])), "gpu_removed"),
         (lambda c: c.take(Rostered([gpu(0, state="lost")])), "gpu_lost"),
-        (lambda c: c.take(Rostered([gpu(0, ecc_mode="enabled")])), "gpu_changed"),
+        (lambda c: c.take(Rostered([gpu(0, model="Y")])), "gpu_changed"),
         (lambda c: [c.take(opened("2")), c.take(Rostered([gpu(0)]))], "driver_changed"),
     ],
 )
