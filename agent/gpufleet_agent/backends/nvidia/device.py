@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import msgspec
 
 from gpufleet_agent.backends.nvidia import mig, samples, states
 from gpufleet_agent.backends.nvidia.identity import identify, unreachable
 from gpufleet_agent.backends.nvidia.library import GpuLost, Handle
-from gpufleet_agent.backends.nvidia.moment import Moment, Reader
+from gpufleet_agent.backends.nvidia.moment import Moment
 from gpufleet_agent.backends.nvidia.rows import Row, absent
 from gpufleet_agent.backends.nvidia.sources import Binder
 from gpufleet_agent.catalogue import Reason
 from gpufleet_agent.wire import Gpu
 
+_Bound = tuple[Binder, list[Callable[[Moment], int]]]
 # Where one of these changes, what was unsupported may be supported now.
 _MODES = ("mig_mode", "ecc_mode", "nvlink_count", "slowdown_temperature", "power_limit_max")
 
@@ -27,8 +29,8 @@ class Device:
 
     def __init__(self, identity: Gpu, handle: Handle | None, driver: int, reason: Reason = Reason.LOST) -> None:
         self.identity, self.handle, self._driver, self._reason = identity, handle, driver, reason
-        self._sampling: tuple[Binder, list[Reader]] | None = None
-        self._stating: tuple[Binder, list[Reader]] | None = None
+        self._sampling: _Bound | None = None
+        self._stating: _Bound | None = None
         self._sampled_at: float | None = None
 
     @classmethod
@@ -77,7 +79,7 @@ class Device:
             self._sampling = self._bind(self.handle, samples.ROWS)
         now = time.monotonic()
         moment = Moment(now, 0.0 if self._sampled_at is None else now - self._sampled_at)
-        values = [int(read(moment)) for read in self._sampling[1]]
+        values = [read(moment) for read in self._sampling[1]]
         self._sampled_at = now
         samples.cross_check(values, self.identity)
         return values
@@ -89,13 +91,13 @@ class Device:
         if self._stating is None:
             self._stating = self._bind(self.handle, states.ROWS)
         moment = Moment(time.monotonic(), 0.0)
-        return {name: int(read(moment)) for name, read in zip(states.NAMES, self._stating[1], strict=True)}
+        return {name: read(moment) for name, read in zip(states.NAMES, self._stating[1], strict=True)}
 
     def close(self) -> None:
         """Free what NVML holds for it."""
         self._unbind()
 
-    def _bind(self, handle: Handle, rows: tuple[Row, ...]) -> tuple[Binder, list[Reader]]:
+    def _bind(self, handle: Handle, rows: tuple[Row, ...]) -> _Bound:
         binder = Binder(handle, self.identity, self._driver, mig.instances(handle))
         return binder, [row.bind(binder) for row in rows]
 

@@ -39,8 +39,8 @@ class Row:
     convert: Callable[[Number], Number] | None = None
     rates: tuple[Source, ...] = ()
 
-    def bind(self, gpu: Binder) -> Reader:
-        """A reader that gives the stored integer and never raises Reading."""
+    def bind(self, gpu: Binder) -> Callable[[Moment], int]:
+        """What gives the stored integer of a moment, and never raises Reading."""
         most = self.most(gpu.identity) if callable(self.most) else self.most
         bound = Counted if BY_NAME[self.metric].kind is Kind.INCREMENT else Gauge
         return bound(self, gpu, _UNLIMITED if most is None else most).read
@@ -56,16 +56,21 @@ class Choice:
         self.lasting = Reason.UNSUPPORTED
         self._unbound, self._gpu = list(sources), gpu
 
+    @property
+    def is_over(self) -> bool:
+        """Whether no source is left that could give a value."""
+        return not self.readers and not self._unbound
+
     def read(self, moment: Moment, least: float, most: float, first: Reason | None = None) -> Number:
         """The first plausible value; `first` says why the first reader has none. Reading where no source has one."""
         at, reason = 0, None
-        if first is not None and not self._is_over(0, first):
+        if first is not None and not self._drop(0, first):
             at, reason = 1, first
         while at < len(self.readers) or self._bind_next():
             try:
                 value = self.readers[at](moment)
             except Reading as failed:
-                if self._is_over(at, failed.reason):
+                if self._drop(at, failed.reason):
                     continue
                 reason = failed.reason
             else:
@@ -75,7 +80,7 @@ class Choice:
             at += 1
         raise Reading(self.lasting if reason is None else reason)
 
-    def _is_over(self, at: int, reason: Reason) -> bool:
+    def _drop(self, at: int, reason: Reason) -> bool:
         if reason not in LASTING:
             return False
         self.lasting = max(self.lasting, reason)
@@ -96,18 +101,19 @@ class Choice:
 class Gauge:
     """A metric whose value is what its source says."""
 
-    __slots__ = ("_choice", "_first", "_least", "_metric", "_most", "_store")
+    __slots__ = ("_absent", "_choice", "_first", "_least", "_metric", "_most", "_store")
 
     def __init__(self, row: Row, gpu: Binder, most: float) -> None:
         self._metric, self._least, self._most = BY_NAME[row.metric], row.least, most
         self._store = self._metric.store
         self._choice = Choice(row.sources, gpu)
         self._first: Reader | None = None
+        self._absent: int | None = None
 
     def read(self, moment: Moment) -> int:
         """The stored integer of this moment."""
         if self._first is None:
-            return self._search(moment)
+            return self._search(moment) if self._absent is None else self._absent
         try:
             value = self._first(moment)
         except Reading as failed:
@@ -123,13 +129,15 @@ class Gauge:
         except Reading as failed:
             stored = self._metric.absent(failed.reason)
         self._first = self._choice.readers[0] if self._choice.readers else None
+        if self._choice.is_over:
+            self._absent = stored
         return stored
 
 
 class Counted:
     """A metric whose value is by how much counters grew; the counters of one source count together."""
 
-    __slots__ = ("_bits", "_convert", "_gpu", "_lasting", "_metric", "_most", "_parts", "_rates", "_unbound")
+    __slots__ = ("_absent", "_bits", "_convert", "_gpu", "_lasting", "_metric", "_most", "_parts", "_rates", "_unbound")
 
     def __init__(self, row: Row, gpu: Binder, most: float) -> None:
         self._metric, self._bits, self._convert, self._most = BY_NAME[row.metric], row.bits, row.convert, most
@@ -137,13 +145,19 @@ class Counted:
         self._unbound, self._gpu = list(row.sources), gpu
         self._rates = Choice(row.rates, gpu)
         self._lasting = Reason.UNSUPPORTED
+        self._absent: int | None = None
 
     def read(self, moment: Moment) -> int:
         """The stored integer of this moment."""
+        if self._absent is not None:
+            return self._absent
         try:
             return self._metric.store(self._increment(moment))
         except Reading as failed:
-            return self._metric.absent(failed.reason)
+            stored = self._metric.absent(failed.reason)
+        if not self._parts and not self._unbound and self._rates.is_over:
+            self._absent = stored
+        return stored
 
     def _increment(self, moment: Moment) -> Number:
         while self._parts or self._bind_next():
@@ -154,7 +168,7 @@ class Counted:
 
     def _advance(self, moment: Moment) -> Number | None:
         """By how much the parts grew together; None once none of them is left."""
-        steps, reason = [], Reason.FAILED
+        grown, longest, reason = 0, 0.0, Reason.NOT_OBSERVED
         for part in tuple(self._parts):
             read, counter = part
             try:
@@ -164,14 +178,14 @@ class Counted:
                 reason = failed.reason
                 self._drop(part, reason)
                 continue
-            reason = Reason.NOT_OBSERVED
             if step is not None:
-                steps.append((self._unwrapped(step[0], part, moment), step[1]))
+                grown += self._unwrapped(step[0], part, moment)
+                longest = max(longest, step[1])
         if not self._parts:
             return None
-        if not steps:
+        if not longest:
             raise Reading(reason)
-        return self._believe(sum(grown for grown, _ in steps), max(seconds for _, seconds in steps), moment)
+        return self._believe(grown, longest, moment)
 
     def _drop(self, part: tuple[Reader, Counter], reason: Reason) -> None:
         if reason in LASTING:
@@ -181,8 +195,10 @@ class Counted:
     def _unwrapped(self, grown: int, part: tuple[Reader, Counter], moment: Moment) -> int:
         """A narrow counter may have gone round more than once: the rate tells how often, where there is one."""
         read, counter = part
+        if counter.bits == 64:
+            return grown
         is_narrow = counter.has_wrapped or (isinstance(read, FieldSlot) and read.is_narrow)
-        if counter.bits == 64 or not is_narrow:
+        if not is_narrow:
             return grown
         try:
             return rounds(grown, counter.bits, self._rates.read(moment, 0, self._most) * moment.seconds)

@@ -115,9 +115,9 @@ class Get:
         def read(moment: Moment) -> Number:
             fetch(moment)
             value: Number = getattr(cell, member)
-            return value if convert is None else convert(value)
+            return value
 
-        return read
+        return read if convert is None else lambda moment: convert(read(moment))
 
 
 @dataclass(frozen=True)
