@@ -16,7 +16,8 @@ Instant = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-21T09:00:00.000000Z"]}),
 ]
 ReasonText = Annotated[str, Field(description="Why there is no value.", examples=[reason.word for reason in Reason])]
-Number = Annotated[int | float, Field(allow_inf_nan=False)]
+# Where one is not finite it is written as null.
+Number = int | float
 
 
 class Answer(BaseModel):

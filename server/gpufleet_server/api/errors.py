@@ -26,6 +26,7 @@ SCHEMA: dict[str, Any] = {
 }
 
 _MEANINGS = {
+    400: "The body can't be read.",
     401: "No token, or one that is unknown, expired or revoked.",
     403: "The token's kind does not allow this.",
     404: "There is no such thing.",
@@ -87,6 +88,8 @@ def _said(error: Mapping[str, Any]) -> str:
 async def _http(request: Request, error: HTTPException) -> Response:
     if error.status_code == HTTPStatus.NOT_FOUND:
         return response(Problem(404, f"there is nothing at {request.url.path}"))
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        return response(Problem(400, "the body is not JSON in UTF-8", "body"))
     return response(Problem(error.status_code, str(error.detail), headers=dict(error.headers or {})))
 
 

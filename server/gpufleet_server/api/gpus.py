@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter
 from fastapi import Query as FromQuery
-from gpufleet_agent.catalogue import Kind
+from gpufleet_agent.catalogue import METRICS, Kind
 from gpufleet_agent.wire import Gpu as WireGpu
 from gpufleet_agent.wire import Partition as WirePartition
 from pydantic import ConfigDict, Field, WithJsonSchema
@@ -21,6 +21,7 @@ from gpufleet_server.queries.latest import Reading
 from gpufleet_server.queries.reading import reading
 
 router = APIRouter()
+_UNITS = {metric.name: metric.unit.symbol for metric in METRICS}
 
 
 class Value(Answer):
@@ -130,7 +131,8 @@ def gpu(context: Given, name: GpuName, query: Annotated[Nothing, FromQuery()]) -
 
 def item(gpu: Gpu) -> GpuItem:
     """A GPU as listings give it."""
-    return GpuItem(**_fields(gpu), metrics={name: Value(**_value(reading)) for name, reading in gpu.metrics.items()})
+    # In one call: a page may hold tens of thousands of values.
+    return GpuItem.model_validate(_fields(gpu) | {"metrics": {name: _value(one) for name, one in gpu.metrics.items()}})
 
 
 def _answer(found: GpuDetail) -> GpuAnswer:
@@ -157,7 +159,7 @@ def _fields(gpu: Gpu) -> dict[str, Any]:
 
 
 def _value(reading: Reading) -> dict[str, Any]:
-    value: dict[str, Any] = {"value": reading.value, "unit": reading.metric.unit.symbol, "reason": reading.reason}
+    value: dict[str, Any] = {"value": reading.value, "unit": _UNITS[reading.metric.name], "reason": reading.reason}
     if reading.metric.flags:
         value["flags"] = None if reading.stored is None else reading.metric.flag_names(reading.stored)
     return value

@@ -12,6 +12,7 @@ from gpufleet_server.domain import times
 from gpufleet_server.queries.gpus import SORTS
 from gpufleet_server.queries.paging import MAX_CURSOR
 
+_SECONDS = {"type": "number", "minimum": times.EARLIEST // 10**6, "maximum": times.LATEST // 10**6}
 _CLEAN = r"^[^\x00]*$"
 
 
@@ -45,7 +46,7 @@ Texts = Annotated[list[Text], Field(max_length=100)]
 Time = Annotated[
     int | None,
     BeforeValidator(_time),
-    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]}),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, _SECONDS]}),
 ]
 Limit = Annotated[int, Field(ge=1, le=1000, description="How many at most.")]
 Cursor = Annotated[

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from gpufleet_agent.catalogue import EVERY_SAMPLE, METRICS, ON_CHANGE, Metric, Reason
 from sqlalchemy import Connection, String, and_, column, func, select, values
@@ -12,8 +13,7 @@ _REASONS = frozenset(Reason)
 NOT_OBSERVED = Reason.NOT_OBSERVED.word
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One value of a metric as its stored integer, or None with the reason. `at` is µs; None if never observed.
 
     For a metric that is sent on change `at` is when the value came into force. `duration` is the length, ms, of the

@@ -10,7 +10,7 @@ Json = dict[str, Any]
 
 def get(client: TestClient, path: str, **params: Any) -> Json:
     """The JSON of an answer that must be 200."""
-    answer = client.get(path, params=params)
+    answer = client.get(path, params=params or None)
     assert answer.status_code == 200, answer.text
     found: Json = answer.json()
     return found
@@ -18,7 +18,7 @@ def get(client: TestClient, path: str, **params: Any) -> Json:
 
 def refused(client: TestClient, path: str, status: int = 422, **params: Any) -> Json:
     """The problem of an answer that must be one, and of this status."""
-    answer = client.get(path, params=params)
+    answer = client.get(path, params=params or None)
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
     found: Json = answer.json()
     assert found["status"] == status

@@ -37,7 +37,7 @@ def add(
     """A GPU of 80 GiB, with a sample if it has values."""
     gpu = fleet.gpu(node, uuid, model=model, memory_total=80 * GIB, **(fields or {}))
     if values:
-        fleet.sample(gpu, **values)
+        fleet.sample(gpu, NOW, 10_000, **values)
 
 
 @pytest.mark.usefixtures("two_sites")

@@ -1,0 +1,96 @@
+"""The OpenAPI document and the API hold each other to what they say, under generated requests."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from gpufleet_agent.catalogue import EVERY_SAMPLE, ON_CHANGE, Reason
+from gpufleet_server import api
+from gpufleet_server.domain.tokens import TokenKind
+from gpufleet_server.store import tokens
+from gpufleet_server.store.engine import Store
+from gpufleet_server.store.migrate import migrate
+from gpufleet_server.store.schema import tokens as schema_tokens
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+from sqlalchemy import update
+
+from tests.server.fleet import NOW, SECOND, Fleet
+
+# What no JSON Schema says: cursors are the server's own, and times and steps depend on each other.
+BEYOND_SCHEMA = ("query.cursor", "query.start", "query.since", "query.step", "query.order")
+
+Case = schemathesis.Case[Any]
+
+
+@pytest.fixture(scope="module")
+def access(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FastAPI, str]]:
+    """The API over a small fleet with everything in it that answers can show, and an admin token."""
+    store = Store.open(f"sqlite:///{tmp_path_factory.mktemp('fuzz')}/fleet.db")
+    migrate(store)
+    _fill(Fleet(store))
+    with store.writing() as connection:
+        _, text = tokens.create(connection, TokenKind.ADMIN, "fuzz", now=NOW)
+        # Out of reach of the requests that revoke tokens.
+        connection.execute(update(schema_tokens).values(token_id=1 << 40))
+    yield api.build(store, tokens.TokenCache(store, lambda: NOW), now=lambda: NOW), text
+    store.close()
+
+
+def _fill(fleet: Fleet) -> None:
+    east = fleet.node("east-1", site="east", simulated=True)
+    silent = fleet.node("west-1", site="west", last_seen=0)
+    one = fleet.gpu(east, "GPU-1", serial="S1", model="H100", position=0, vendor="nvidia", memory_total=1 << 36)
+    fleet.gpu(east, "GPU-2", serial="S2", removed_at=NOW)
+    fleet.gpu(silent, "GPU-3", lost=True, identity={"uuid": "GPU-3", "absent": {"model": "unsupported"}})
+    fleet.partition(one, "MIG-1", profile="1g.10gb")
+    for age in range(20):
+        values = {metric.name: 7 for metric in EVERY_SAMPLE if metric.name != "fan_speed"}
+        fleet.sample(one, NOW - age * 10 * SECOND, 10_000, **values)
+        fleet.event(east, "xid", NOW - age * SECOND, gpu_id=one, code=79, detail={"pid": age})
+    fleet.state(one, "fan_speed", NOW - 3600 * SECOND, reason=Reason.UNSUPPORTED)
+    for metric in ON_CHANGE:
+        fleet.state(one, metric.name, NOW - 60 * SECOND, 1)
+
+
+def _check(operation: Any, mode: GenerationMode, auth: Any) -> None:
+    """Put generated requests to one operation, valid by the document or not."""
+
+    # schemathesis' own parametrisation does not know pytest 9.
+    @settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(mode, auth_storage=auth))
+    def answers(case: Case) -> None:
+        answer = case.call()
+        beyond = answer.status_code == 422 and answer.json()["field"] in BEYOND_SCHEMA
+        case.validate_response(answer, excluded_checks=[positive_data_acceptance] if beyond else [])
+
+    answers()
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode))
+def test_answers_are_as_documented(
+    access: tuple[FastAPI, str], mode: GenerationMode, subtests: pytest.Subtests
+) -> None:
+    """Statuses, media types, headers and shapes of answers to requests, good and bad; and never a 5xx."""
+    app, token = access
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app)
+
+    @schema.auth()
+    class Bearer:
+        """Signs requests, but for those that try without."""
+
+        def get(self, case: Case, context: Any) -> str:
+            return token
+
+        def set(self, case: Case, data: str, context: Any) -> None:
+            case.headers["authorization"] = f"Bearer {data}"
+
+    for found in schema.get_all_operations():
+        assert isinstance(found, Ok)
+        operation = found.ok()
+        with subtests.test(operation.label):
+            _check(operation, mode, schema.auth)
