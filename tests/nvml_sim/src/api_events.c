@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include "sim.h"
 
-#define LONGEST_SLEEP 0.01
+#define LONGEST_SLEEP 0.05
 
 /* Delivered: all before `at`, and `same` events exactly at it. */
 struct watch { device_h device; u64 types; double at; u32 same; struct watch *next; };

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -47,11 +48,17 @@ def word(words: dict[int, str]) -> Callable[[int], str]:
     return take
 
 
+@cache
+def _types(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Field → its type on the wire, limits included."""
+    return {field.name: field.type for field in msgspec.structs.fields(kind)}
+
+
 def gather(kind: type[msgspec.Struct], facts: Iterable[Fact], handle: Handle) -> tuple[dict[str, Any], dict[str, str]]:
     """Field → value, and field → reason for those that are absent. What the wire would refuse is implausible."""
     values: dict[str, Any] = {}
     absent: dict[str, str] = {}
-    types = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    types = _types(kind)
     for fact in facts:
         if fact.field in values:
             continue
