@@ -61,6 +61,7 @@ def create_app(
     handlers = {Problem: _problem, HTTPException: _http_problem, Exception: _failure}
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
     app.router.redirect_slashes = False
+    app.state.statistics = statistics
     return app
 
 

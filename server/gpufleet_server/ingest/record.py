@@ -37,9 +37,7 @@ _THIS_STREAM = (streams.c.node_id == bindparam("node")) & (streams.c.stream == b
 _ADD_SAMPLES = _keep_first(samples)
 _ADD_STATES = _keep_first(states)
 _LAST_SEQ = str(select(streams.c.last_seq).where(_THIS_STREAM).compile(dialect=_NAMED))
-_UPDATE_STREAM = str(
-    update(streams).where(_THIS_STREAM).compile(dialect=_NAMED, column_keys=["last_seq", "last_seen"])
-)
+_UPDATE_STREAM = str(update(streams).where(_THIS_STREAM).compile(dialect=_NAMED, column_keys=["last_seq", "last_seen"]))
 _UPDATE_NODE = str(
     update(nodes)
     .where(nodes.c.node_id == bindparam("node"))

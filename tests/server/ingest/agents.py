@@ -14,12 +14,14 @@ from gpufleet_agent import wire
 from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE
 from gpufleet_server.app import create_app
 from gpufleet_server.domain.tokens import TokenKind
+from gpufleet_server.ingest.statistics import Statistics
 from gpufleet_server.store import tokens
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.migrate import migrate
 from sqlalchemy import Row, text
 
 SECOND = 1_000_000
+DAY = 86_400 * SECOND
 NOW = 1_790_000_000 * SECOND
 BOOT = "5ee1b3a5-0000-4000-8000-000000000001"
 
@@ -119,6 +121,12 @@ class Server:
         with self.store.writing() as connection:
             return tokens.create(connection, kind, "enrolled-name", node=node, now=self.time())[1]
 
+    @property
+    def statistics(self) -> Statistics:
+        """What the ingest counts."""
+        statistics: Statistics = self.app.state.statistics
+        return statistics
+
     def rows(self, statement: str) -> list[Row[Any]]:
         """What a select gives."""
         with self.store.reading() as connection:
@@ -167,3 +175,10 @@ def run(folder: Path, story: Callable[[Server], Awaitable[None]], time: Time | N
 def fresh_id() -> str:
     """A node or stream id that nobody has."""
     return str(uuid.uuid4())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until something holds; TimeoutError after 10 s."""
+    with anyio.fail_after(10):
+        while not condition():  # noqa: ASYNC110
+            await anyio.sleep(0.01)

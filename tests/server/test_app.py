@@ -1,0 +1,165 @@
+"""The server as a whole: what answers where, and how it says that something is wrong."""
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from gpufleet_agent import wire
+from gpufleet_server.app import create_app
+from gpufleet_server.domain.tokens import TokenKind
+from gpufleet_server.store.engine import Store
+
+from tests.server.ingest.agents import Server, Time, opened, run
+
+
+@pytest.mark.parametrize(("path", "word"), [("/", "gpufleet"), ("/healthz", "alive"), ("/readyz", "ready")])
+def test_some_pages_need_no_token(tmp_path: Path, path: str, word: str) -> None:
+    """What this is, whether it lives and whether it can take reports."""
+
+    async def story(server: Server) -> None:
+        answer = await server.client.get(path)
+        assert answer.status_code == 200
+        assert word in answer.json().values()
+
+    run(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nowhere", 404),
+        ("GET", "/api/v1/nowhere", 404),
+        ("POST", "/healthz", 405),
+        ("GET", wire.REPORT_PATH, 405),
+        ("DELETE", wire.ENROL_PATH, 405),
+        ("GET", "/api/v1/summary", 401),
+        ("GET", "/metrics", 401),
+        ("POST", wire.REPORT_PATH, 401),
+        ("POST", wire.ENROL_PATH, 401),
+    ],
+)
+def test_each_error_is_a_problem(tmp_path: Path, method: str, path: str, status: int) -> None:
+    """Every refusal is application/problem+json and says what it is."""
+
+    async def story(server: Server) -> None:
+        answer = await server.client.request(method, path)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+        assert answer.json()["status"] == status
+        assert answer.json()["detail"]
+        assert (status == 405) == ("allow" in answer.headers)
+
+    run(tmp_path, story)
+
+
+def test_what_is_reported_can_be_read(tmp_path: Path) -> None:
+    """From a report to the API and the metrics, through the tokens of both sides."""
+
+    async def story(server: Server) -> None:
+        agent = server.agent()
+        await server.send(agent, agent.report(roster=agent.roster()))
+        headers = {"authorization": f"Bearer {server.token(TokenKind.READER)}"}
+        summary = (await server.client.get("/api/v1/summary", headers=headers)).json()
+        assert summary["gpus"]["total"] == 2
+        metrics = (await server.client.get("/metrics", headers=headers)).text
+        assert "gpufleet" in metrics
+        assert (await server.client.get("/api/v1/openapi.json")).status_code == 200
+
+    run(tmp_path, story)
+
+
+def test_a_failure_tells_nothing_of_its_inside(tmp_path: Path) -> None:
+    """A fault of the server is a 500 without its cause, and the server lives."""
+
+    async def story(server: Server) -> None:
+        agent = server.agent()
+        with server.store.writing() as connection:
+            connection.exec_driver_sql("ALTER TABLE tokens RENAME TO hidden")
+        answer = await server.send(agent, agent.report())
+        assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+        assert "tokens" not in answer.text
+        with server.store.writing() as connection:
+            connection.exec_driver_sql("ALTER TABLE hidden RENAME TO tokens")
+        assert (await server.send(agent, agent.report())).status_code == 200
+
+    run(tmp_path, story)
+
+
+def test_a_store_that_is_not_migrated_is_not_ready(tmp_path: Path) -> None:
+    """Ready means that the store has the schema of this version."""
+
+    async def story(server: Server) -> None:
+        with server.store.writing() as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'older'")
+        answer = await server.client.get("/readyz")
+        assert (answer.status_code, answer.json()["title"]) == (503, "Service Unavailable")
+
+    run(tmp_path, story)
+
+
+def test_tokens_do_not_reach_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever is logged, no token is in it."""
+
+    async def story(server: Server) -> None:
+        agent = server.agent()
+        await server.send(agent, agent.report())
+        await server.send_bytes(agent, b"rubbish")
+        assert agent.credential not in caplog.text
+
+    with caplog.at_level(logging.DEBUG):
+        run(tmp_path, story)
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[tuple[str, int, Store]]:
+    """A server on a real socket, and its store."""
+    with opened(tmp_path) as store, socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(create_app(store, now=Time()), log_level="error", lifespan="on")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        deadline = time.monotonic() + 10
+        while not server.started:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield (*listener.getsockname(), store)
+        server.should_exit = True
+        thread.join(10)
+
+
+def _speak(host: str, port: int, sent: bytes) -> bytes:
+    with socket.create_connection((host, port), timeout=5) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.mark.filterwarnings("ignore:.*websockets.*:DeprecationWarning")
+def test_rubbish_on_the_socket_does_no_harm(address: tuple[str, int, Store]) -> None:
+    """What is no HTTP, a header without end, a body that stops halfway: refused, and the next report is taken."""
+    host, port, store = address
+    post = f"POST {wire.REPORT_PATH} HTTP/1.1\r\nHost: x\r\n".encode()
+    assert b" 400 " in _speak(host, port, b"\x16\x03\x01 hello\r\n\r\n")
+    assert b" 200 " not in _speak(host, port, post + b"X-Filler: " + b"a" * 200_000 + b"\r\n\r\n")
+    assert b" 200 " not in _speak(host, port, post + b"Content-Length: -1\r\n\r\n")
+    assert b" 200 " not in _speak(host, port, post + b"Content-Length: 1000\r\n\r\nhalf")
+    with httpx.Client(base_url=f"http://{host}:{port}") as client:
+        assert client.get("/readyz").status_code == 200
+    with store.reading() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM nodes").scalar_one() == 0
+
+
+def test_an_early_end_of_a_story_stops_the_writer(tmp_path: Path) -> None:
+    """The writer's thread ends with the app even where the app ends by an error."""
+
+    async def story(_server: Server) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(tmp_path, story)
+    assert not [thread for thread in threading.enumerate() if thread.name == "gpufleet-writer"]
