@@ -90,13 +90,18 @@ async def _start(local: Local, interval: str, log: Path) -> asyncio.subprocess.P
             stderr=file,
             # Ctrl-C is for this process alone: the agent is ended while the server still takes its last report.
             start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=_end_with_parent,
         )
+
+
+# Looked up beforehand: a fork beside running threads must not load libraries.
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 def _end_with_parent() -> None:
     """In the child: have the kernel end it where this process is killed."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:

@@ -28,6 +28,8 @@ class Api:
             base_url=f"{access.server}/api/v1",
             headers={"authorization": f"Bearer {access.token}", "user-agent": f"gpufleet/{__version__}"},
             timeout=timeout,
+            # Reading the machine's certificates takes longer than all the rest of a command.
+            verify=access.server.startswith("https://"),
         )
 
     def __enter__(self) -> "Api":

@@ -13,7 +13,6 @@ import typer
 from gpufleet_server.cli.errors import CliError
 from gpufleet_server.cli.serve import Listen
 from gpufleet_server.cli.settings import DEFAULT_LISTEN, data_folder
-from gpufleet_server.cli.times import length
 
 if TYPE_CHECKING:
     from gpufleet_server.cli.local import Local
@@ -59,6 +58,8 @@ def demo(
 
 def interval_ms(text: str) -> int:
     """The ms of `--interval`. CliError where it is no length from 1 s to 300 s."""
+    from gpufleet_server.cli.times import length
+
     micros = length(text, "--interval")
     if not 1_000_000 <= micros <= 300_000_000:
         raise CliError(f"--interval {text!r} is not 1s to 300s", 2)

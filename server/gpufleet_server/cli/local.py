@@ -12,6 +12,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
+
 from gpufleet_server.app import create_app
 from gpufleet_server.cli import hosting
 from gpufleet_server.cli.errors import CliError
@@ -45,6 +47,7 @@ def run(folder: Path, listen: str, reporting: Reporting) -> None:
         local = Local(hosting.url_of(listening), folder, _join_token(store))
         _leave_access(local.url, folder, store)
         hosting.run(_serve(server, listening, local, reporting))
+    typer.echo("Stopped.")
 
 
 @contextlib.contextmanager

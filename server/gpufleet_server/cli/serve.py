@@ -55,7 +55,7 @@ def serve(
     hosting.log_to_stderr(log_level.value)
     url = database or default_database()
     with opened(url, make=True) as store:
-        server = hosting.configured(create_app(store), tls_cert, tls_key)
+        server = hosting.configured(create_app(store, public_metrics=metrics_public), tls_cert, tls_key)
         with hosting.listen(*address(listen)) as listening:
             hosting.run(_serve(server, listening, tls=tls_cert is not None, database=url))
 

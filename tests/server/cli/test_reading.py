@@ -1,0 +1,274 @@
+"""Every command that reads, against a real server to which 24 simulated GPUs report."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from gpufleet_server.simulate.agent import now
+from gpufleet_server.simulate.faults import Fault, FaultKind
+from gpufleet_server.simulate.fleet import Fleet
+from gpufleet_server.simulate.plan import SimNode, fleet
+
+from tests.e2e.stack import server, wait_for
+from tests.server.cli.processes import Env, call, environment, reporting, run, terminal
+
+SECOND = 1_000_000
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+GPUS = 24
+XIDS = 3
+
+
+def some_nodes() -> list[SimNode]:
+    """Four nodes of as many models; on the first one GPU is lost, on another the same XID happens again and again."""
+    nodes = fleet(11, GPUS, now(), faults=False)
+    at = now() + SECOND
+    troubles = (
+        Fault(FaultKind.LOST, at, gpu=0),
+        Fault(FaultKind.XID, at, gpu=1, code=31, every=SECOND // 3),
+    )
+    return [replace(nodes[0], faults=troubles), *nodes[1:]]
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Env]:
+    """An environment that names a server to which the fleet has reported, and goes on."""
+    folder = tmp_path_factory.mktemp("reading")
+    with ExitStack() as stack:
+        it = stack.enter_context(server(folder))
+        given = environment(folder, GPUFLEET_SERVER=it.url, GPUFLEET_TOKEN=it.token("reader"))
+        agents = Fleet(some_nodes(), it.url, it.token("join"), interval=1000, every=1000)
+        stack.enter_context(reporting(agents))
+        wait_for("the fleet's events", lambda: agents.tally().events >= XIDS)
+        wait_for("the whole fleet", lambda: answer(given, "summary")["gpus"]["by_state"]["reporting"] == GPUS - 1)
+        yield given
+
+
+def answer(env: Env, *arguments: str) -> Any:
+    """The JSON that a command prints."""
+    return json.loads(call(*arguments, "--json", env=env).stdout)
+
+
+def rows(env: Env, *arguments: str) -> list[str]:
+    """The lines that a command prints into a pipe, without the header."""
+    return call(*arguments, env=env).stdout.splitlines()[1:]
+
+
+def test_summary(env: Env) -> None:
+    """Totals, by model and by site, all of it simulated."""
+    found = answer(env, "summary")
+    assert found["gpus"]["total"] == found["gpus"]["simulated"] == GPUS
+    text = call("summary", env=env).stdout
+    assert f"{GPUS}: {GPUS - 1} reporting, 1 lost, {GPUS} of them simulated" in text
+    assert all(one["model"].removeprefix("NVIDIA ") in text for one in found["by_model"])
+
+
+def test_nodes(env: Env) -> None:
+    """A row a node, each marked, and filters work."""
+    found = answer(env, "nodes")["items"]
+    assert [node["hostname"] in row and "simulated" in row for node, row in zip(found, rows(env, "nodes"), strict=True)]
+    one = found[0]["hostname"]
+    assert [node["hostname"] for node in answer(env, "nodes", "--node", one)["items"]] == [one]
+    assert answer(env, "nodes", "--real") == {"items": [], "total": 0}
+
+
+def test_gpus(env: Env) -> None:
+    """A row a GPU with its whole UUID, each marked; the lost one has no value but a dash."""
+    found, shown = answer(env, "gpus")["items"], rows(env, "gpus")
+    assert len(found) == len(shown) == GPUS
+    for gpu, row in zip(found, shown, strict=True):
+        assert gpu["id"] in row
+        assert "simulated" in row
+    (lost,) = [row for row in shown if "lost" in row]
+    assert not re.search(r"\d (%|W|°C)", lost)
+
+
+def test_pages_and_limits(env: Env) -> None:
+    """--limit shows that many and says how many there are; --all all."""
+    some = call("gpus", "--limit", "5", env=env)
+    assert len(some.stdout.splitlines()) == 6
+    assert some.stderr == f"5 of {GPUS} gpus; --all shows the rest\n"
+    assert len(answer(env, "gpus", "--limit", "5")["items"]) == 5
+    assert call("gpus", "--all", env=env).stderr == ""
+
+
+def test_sorting_and_filters(env: Env) -> None:
+    """The server's order and filters can be had by options."""
+    powers = [gpu["metrics"]["power"]["value"] for gpu in answer(env, "gpus", "--sort=-power")["items"]]
+    known = [power for power in powers if power is not None]
+    assert known == sorted(known, reverse=True)
+    assert len(answer(env, "gpus", "--state", "lost")["items"]) == 1
+    assert {gpu["model"] for gpu in answer(env, "gpus", "--model", "NVIDIA L40S")["items"]} == {"NVIDIA L40S"}
+
+
+def names(env: Env) -> dict[str, str]:
+    """Ways to name one GPU that has a serial, and its UUID."""
+    gpu = next(gpu for gpu in answer(env, "gpus", "--state", "reporting")["items"] if gpu["serial"])
+    host = f"{gpu['node']['hostname']}/{gpu['index']}"
+    return {"uuid": gpu["id"], "beginning": gpu["id"][:13], "serial": gpu["serial"], "place": host, "": gpu["id"]}
+
+
+@pytest.mark.parametrize("way", ["uuid", "beginning", "serial", "place"])
+def test_gpu_by_any_name(env: Env, way: str) -> None:
+    """UUID, its beginning, the serial or hostname/index name the same GPU."""
+    known = names(env)
+    assert answer(env, "gpu", known[way])["id"] == known[""]
+
+
+def test_gpu_shows_everything(env: Env) -> None:
+    """Every identity field and every metric has its line; what is absent has its reason and is no 0."""
+    found = answer(env, "gpu", names(env)["uuid"])
+    text = call("gpu", found["id"], env=env).stdout
+    assert text.splitlines()[0] == f"{found['id']}  {found['model']}  simulated"
+    lines = {line.split("  ")[0]: line for line in text.splitlines()}
+    for name, metric in found["metrics"].items():
+        assert metric["value"] is not None or re.search(rf"^{name} +–.* {metric['reason']}$", lines[name])
+    for name, reason in found["absent"].items():
+        assert re.search(rf"^{name.replace('_', ' ')} +–  {reason}$", lines[name.replace("_", " ")])
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("GPU-", "could be any of these"),
+        ("GPU-nobody", "no GPU has a UUID"),
+        ("1", "could be any of these"),
+        ("nowhere/0", "no node 'nowhere'"),
+        ("../../summary", "no GPU has"),
+        ("%", "no GPU has"),
+    ],
+)
+def test_a_gpu_that_is_not_one(env: Env, name: str, told: str) -> None:
+    """Status 1 and what is wrong; candidates are listed where there are several."""
+    failed = call("gpu", name, env=env, status=1)
+    assert failed.stdout == ""
+    assert told in failed.stderr
+
+
+def test_events(env: Env) -> None:
+    """Repeats are rows of their own, newest last, and each is marked."""
+    xids = answer(env, "events", "--kind", "xid", "--code", "31", "--all")["items"]
+    assert len(xids) >= XIDS
+    assert len({event["id"] for event in xids}) == len(xids)
+    shown = rows(env, "events", "--kind", "xid", "--limit", "3")
+    assert len(shown) == 3
+    assert shown == sorted(shown)
+    assert all("xid 31" in row and "simulated" in row for row in shown)
+    assert answer(env, "events", "--until", "2020-01-01")["items"] == []
+
+
+def test_following_events(env: Env) -> None:
+    """New events come within a second or so of when they happened, until Ctrl-C."""
+    with terminal("events", "--follow", "--limit", "1", "--json", "--kind", "xid", env=env, width=500) as screen:
+        begun = time.time()
+        text = screen.read_until(lambda said: said.count("\n") > 3)
+        screen.press(b"\x03")
+        assert screen.wait() == 130
+    events = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    assert [event["id"] for event in events] == sorted({event["id"] for event in events})
+    assert time.time() - begun < 10
+    assert "Traceback" not in screen.said.decode()
+
+
+def test_top_once(env: Env) -> None:
+    """One look for scripts: totals by model, then GPUs with the lost one first and the one with XIDs next."""
+    text = call("top", "--once", env=env).stdout
+    blocks = [block.splitlines() for block in text.split("\n\n")]
+    assert blocks[0][1].startswith(f"GPUs  {GPUS}: {GPUS - 1} reporting, 1 lost, {GPUS} simulated")
+    first, second = blocks[2][1:3]
+    assert " lost " in first
+    assert " xid 31 ×" in second
+    assert all("simulated" in row for row in blocks[2][1:])
+
+
+@pytest.mark.parametrize(("key", "status"), [(b"q", 0), (b"\x03", 0)])
+def test_top_ends_by_key(env: Env, key: bytes, status: int) -> None:
+    """q and Ctrl-C end it well, and the terminal is as it was before."""
+    with terminal("top", env=env) as screen:
+        screen.read_until(lambda said: "simulated" in said)
+        screen.press(key)
+        assert screen.wait() == status
+    said = screen.said.decode()
+    assert said.rindex("\x1b[?1049l") > said.rindex("\x1b[?1049h")
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("command", ["summary", "nodes", "gpus", "events", "top --once"])
+def test_a_terminal_is_never_too_narrow(env: Env, command: str, width: int) -> None:
+    """No line is longer than the terminal, every row is marked, and there is colour."""
+    with terminal(*command.split(), env=env, width=width) as screen:
+        assert screen.wait() == 0
+    said = screen.said.decode()
+    assert ANSI.search(said)
+    lines = ANSI.sub("", said).splitlines()
+    assert max(len(line) for line in lines) <= width
+    assert "simulated" in ANSI.sub("", said).lower()
+
+
+def test_no_color_is_heeded(env: Env) -> None:
+    """NO_COLOR takes the colours away on a terminal; a pipe never has any."""
+    with terminal("gpus", env=env | {"NO_COLOR": "1"}) as screen:
+        screen.wait()
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", screen.said.decode())
+    assert "\x1b" not in run("gpus", env=env).stdout
+    for command in (["summary"], ["nodes"], ["gpus"], ["events"], ["top", "--once"], ["gpu", names(env)["uuid"]]):
+        assert "\x1b" not in call(*command, env=env).stdout
+
+
+@pytest.mark.parametrize("command", ["summary", "nodes", "gpus", "events", "top", "gpu x"])
+def test_a_server_that_is_not_there(tmp_path: Path, command: str) -> None:
+    """One line that names the URL, and status 1."""
+    env = environment(tmp_path, GPUFLEET_SERVER="http://127.0.0.1:1", GPUFLEET_TOKEN="t")
+    failed = call(*command.split(), env=env, status=1)
+    assert re.fullmatch(r"gpufleet: can't reach http://127\.0\.0\.1:1: .+\n", failed.stderr)
+
+
+def test_a_token_that_is_not_taken(env: Env) -> None:
+    """The message says that it is the token."""
+    failed = call("gpus", env=env | {"GPUFLEET_TOKEN": "gpf_reader_wrong"}, status=1)
+    assert re.fullmatch(r"gpufleet: http://\S+ does not take this token: .+\n", failed.stderr)
+
+
+def test_a_filter_that_is_refused(env: Env) -> None:
+    """The server's reason is passed on, naming field and value."""
+    failed = call("gpus", "--state", "sleepy", env=env, status=1)
+    assert "state" in failed.stderr
+    assert "'sleepy'" in failed.stderr
+    assert len(failed.stderr.splitlines()) == 1
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """A web server that is not gpufleet."""
+
+    def do_GET(self) -> None:
+        """Answers with a page."""
+        body = b"<html>hello</html>"
+        self.send_response(200 if "nodes" in self.path else 404)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("command", ["nodes", "gpus"])
+def test_a_server_that_is_not_gpufleet(tmp_path: Path, command: str) -> None:
+    """One line and status 1, whatever it answers."""
+    with HTTPServer(("127.0.0.1", 0), Stranger) as stranger:
+        thread = Thread(target=stranger.serve_forever)
+        thread.start()
+        env = environment(tmp_path, GPUFLEET_SERVER=f"http://127.0.0.1:{stranger.server_port}", GPUFLEET_TOKEN="t")
+        failed = call(command, env=env, status=1)
+        stranger.shutdown()
+        thread.join()
+    assert len(failed.stderr.splitlines()) == 1
+    assert "gpufleet" in failed.stderr
