@@ -98,6 +98,13 @@ def uuid(n: int) -> str:
     return f"GPU-00000000-0000-0000-0000-{n:012}"
 
 
+def raise_xids(folder: Path, codes: str) -> None:
+    """Have the driver tell these XIDs; the file appears whole."""
+    draft = folder / "xids-draft"
+    draft.write_text(codes)
+    draft.rename(folder / "xids")
+
+
 def stuck(flag: Path) -> None:
     """Do not return while the file is there."""
     while flag.exists():

@@ -9,7 +9,7 @@ import pytest
 from gpufleet_agent.catalogue import EVERY_SAMPLE, ON_CHANGE
 from gpufleet_agent.wire import digest, unpack
 
-from tests.agent.fake_driver import uuid
+from tests.agent.fake_driver import raise_xids, uuid
 from tests.agent.ingest_end import TOKEN, IngestEnd, serving
 from tests.agent.process import agent, until
 
@@ -52,7 +52,7 @@ def test_xids_arrive_within_a_second(tmp_path: Path, ingest: IngestEnd) -> None:
     """Three times the same XID are three events, long before the report would be due."""
     with agent(tmp_path, *pushes(ingest)):
         until(lambda: ingest.reports)
-        (tmp_path / "driver" / "xids").write_text("79 79 79")
+        raise_xids(tmp_path / "driver", "79 79 79")
         until(lambda: ingest.kinds.count("xid") == 3, 2.0)
 
 
@@ -126,7 +126,7 @@ def test_what_waits_is_pushed_when_the_server_comes_back(tmp_path: Path) -> None
         until(lambda: end.reports)
     with agent(tmp_path, *pushes(end)) as process:
         until(lambda: list((tmp_path / "state" / "spool").glob("*.report")))
-        (tmp_path / "driver" / "xids").write_text("13")
+        raise_xids(tmp_path / "driver", "13")
         until(lambda: len(list((tmp_path / "state" / "spool").glob("*.report"))) > 1)
         with serving(end):
             until(lambda: "xid" in end.kinds)
@@ -141,7 +141,7 @@ def test_a_refused_report_is_put_aside_and_told(tmp_path: Path, ingest: IngestEn
     ingest.answers = [(422, "samples[0].times: nonsense")]
     with agent(tmp_path, *pushes(ingest)):
         until((tmp_path / "state" / "rejected").exists)
-        (tmp_path / "driver" / "xids").write_text("13")
+        raise_xids(tmp_path / "driver", "13")
         until(lambda: {"report_rejected", "xid"} <= set(ingest.kinds))
     told = next(event for report in ingest.reports for event in report.events if event.kind == "report_rejected")
     assert "samples[0].times: nonsense" in told.message
@@ -161,7 +161,7 @@ def test_the_roster_is_sent_again_when_the_server_asks(tmp_path: Path, ingest: I
     with agent(tmp_path, *pushes(ingest)):
         until(lambda: ingest.reports)
         ingest.roster_wanted = True
-        (tmp_path / "driver" / "xids").write_text("13")
+        raise_xids(tmp_path / "driver", "13")
         until(lambda: sum(report.roster is not None for report in ingest.reports) == 2)
     again = [report for report in ingest.reports if report.roster is not None][1]
     assert len(again.states) == 2 * len(ON_CHANGE)
@@ -172,7 +172,7 @@ def test_a_withdrawn_credential_is_replaced_by_the_join_token(tmp_path: Path, in
     with agent(tmp_path, *pushes(ingest)):
         until(lambda: ingest.reports)
         ingest.credential = "another"
-        (tmp_path / "driver" / "xids").write_text("13")
+        raise_xids(tmp_path / "driver", "13")
         until(lambda: "xid" in ingest.kinds)
     assert len(ingest.enrolments) == 2
 
@@ -182,7 +182,7 @@ def test_a_lost_gpu_is_an_event(tmp_path: Path, ingest: IngestEnd) -> None:
     with agent(tmp_path, *pushes(ingest)):
         until(lambda: ingest.reports)
         (tmp_path / "driver" / "lost").touch()
-        (tmp_path / "driver" / "xids").write_text("79")
+        raise_xids(tmp_path / "driver", "79")
         until(lambda: "gpu_lost" in ingest.kinds)
     lost = [report.roster for report in ingest.reports if report.roster is not None][-1]
     assert [gpu.state for gpu in lost.gpus] == ["lost", "ok"]
@@ -201,7 +201,7 @@ def test_a_full_disk_does_not_stop_the_agent(tmp_path: Path, ingest: IngestEnd) 
     """No file may grow beyond 300 bytes, the log included: reports go out of memory, and the trouble is told."""
     with agent(tmp_path, *pushes(ingest), "fsize=300") as process:
         until(lambda: ingest.times)
-        (tmp_path / "driver" / "xids").write_text("13")
+        raise_xids(tmp_path / "driver", "13")
         until(lambda: {"spool_degraded", "xid"} <= set(ingest.kinds))
         assert process.poll() is None
 

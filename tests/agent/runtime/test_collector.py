@@ -140,7 +140,9 @@ def test_what_changed_in_the_roster_is_an_event(change: Callable[[Collector], ob
 def test_a_gpu_that_backend_and_roster_tell_of_is_one_event(clockwork: Clockwork) -> None:
     """Lost, returned and lost again are three, whoever tells of each first."""
     collector, kept = started()
-    for kind, state in (("gpu_lost", "lost"), ("gpu_returned", "ok"), ("gpu_lost", "lost")):
+    changes: list[tuple[str, Literal["ok", "lost"]]]
+    changes = [("gpu_lost", "lost"), ("gpu_returned", "ok"), ("gpu_lost", "lost")]
+    for kind, state in changes:
         collector.take(Rostered([gpu(0, state=state)]))
         collector.take(Happened([Event(at=5, kind=kind, gpu="GPU-0", source="nvml")]))
     clockwork.now = collector.due
