@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from ctypes import byref, c_char, c_uint
 from typing import Any, Literal
 
 from gpufleet_agent.backends.backend import Reading
 from gpufleet_agent.backends.nvidia import mig, platform
 from gpufleet_agent.backends.nvidia.facts import Fact, gather, get, text, word
 from gpufleet_agent.backends.nvidia.fields import read_field
-from gpufleet_agent.backends.nvidia.library import GpuLost, Handle, ask
+from gpufleet_agent.backends.nvidia.library import GpuLost, Handle, ask, failure, function
 from gpufleet_agent.catalogue import Reason
 from gpufleet_agent.wire import Gpu
 
@@ -84,6 +86,22 @@ def _count_links(handle: Handle) -> int:
     return count
 
 
+def _filled(name: str, *cells: type[Any], take: Callable[[list[Any]], Any]) -> Callable[[Handle], Any]:
+    """What `take` makes of the cells that NVML's own function fills.
+
+    For functions whose getter in pynvml takes other arguments in other versions.
+    """
+
+    def read(handle: Handle) -> Any:
+        found = [cell() for cell in cells]
+        code = function(name)(handle, *map(byref, found))
+        if code:
+            raise failure(code)
+        return take([cell.value for cell in found])
+
+    return read
+
+
 _FACTS = (
     Fact("uuid", get("nvmlDeviceGetUUID", take=text)),
     Fact("serial", get("nvmlDeviceGetSerial", take=_serial)),
@@ -103,7 +121,7 @@ _FACTS = (
     Fact("pci_subsystem_id", get("nvmlDeviceGetPciInfo_v3", take=_identifier("pciSubSystemId"))),
     Fact("minor_number", get("nvmlDeviceGetMinorNumber")),
     Fact("numa_node", get("nvmlDeviceGetNumaNodeId")),
-    Fact("module_id", get("nvmlDeviceGetModuleId")),
+    Fact("module_id", _filled("nvmlDeviceGetModuleId", c_uint, take=lambda found: found[0])),
     Fact("module_id", platform.module_id),
     Fact("chassis_serial", platform.chassis_serial),
     Fact("tray_index", platform.tray_index),
@@ -132,8 +150,8 @@ _FACTS = (
     Fact("pcie_width_max", get("nvmlDeviceGetMaxPcieLinkWidth")),
     Fact("nvlink_count", _link_count),
     Fact("nvlink_version", _first_link),
-    Fact("gsp_firmware_mode", get("nvmlDeviceGetGspFirmwareMode", take=lambda modes: _SWITCH(modes[0]))),
-    Fact("gsp_firmware_version", get("nvmlDeviceGetGspFirmwareVersion", take=text)),
+    Fact("gsp_firmware_mode", _filled("nvmlDeviceGetGspFirmwareMode", c_uint, c_uint, take=lambda m: _SWITCH(m[0]))),
+    Fact("gsp_firmware_version", _filled("nvmlDeviceGetGspFirmwareVersion", c_char * 64, take=lambda v: text(v[0]))),
 )
 
 

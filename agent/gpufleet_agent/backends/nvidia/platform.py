@@ -1,6 +1,7 @@
 """Where a board sits, as the platform tells: chassis, tray, slot, host.
 
-pynvml declares the numbers of this struct as characters and decodes them as text, so its bytes are read here.
+pynvml declares the numbers of this struct as characters and decodes them as text, and older versions lack it: so
+its bytes are read here.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from ctypes import byref, create_string_buffer
 from typing import Any
 
 from gpufleet_agent.backends.backend import Reading
-from gpufleet_agent.backends.nvidia.library import Handle, ask
+from gpufleet_agent.backends.nvidia.library import Handle, failure, function
 from gpufleet_agent.catalogue import Reason
 
 # nvmlPlatformInfo_v1_t and _v2_t: version, InfiniBand GUID, rack GUID or chassis serial, five numbers, padding.
@@ -22,7 +23,9 @@ _SECOND, _FIRST = 2, 1
 def _info(handle: Handle, version: int) -> tuple[str, int, int, int, int]:
     """Chassis serial (or rack GUID), slot, tray, host, module."""
     buffer = create_string_buffer(_LAYOUT.pack(version << 24 | _LAYOUT.size, b"", b"", 0, 0, 0, 0, 0), _LAYOUT.size)
-    ask("nvmlDeviceGetPlatformInfo", handle, byref(buffer))
+    code = function("nvmlDeviceGetPlatformInfo")(handle, byref(buffer))
+    if code:
+        raise failure(code)
     _, _, chassis, slot, tray, host, _, module = _LAYOUT.unpack(buffer.raw)
     return chassis.rstrip(b"\0").decode("ascii", "backslashreplace"), slot, tray, host, module
 
