@@ -19,7 +19,7 @@ from gpufleet_server.cli.errors import NO_DRIVER, CliError
 from gpufleet_server.cli.local import Local, running
 
 _CHECK_SECONDS = 15
-_AGAIN_SECONDS = 5.0
+_AGAIN_SECONDS = 2.0
 _END_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
 

@@ -12,7 +12,7 @@ import typer
 
 from gpufleet_server.cli.errors import CliError
 from gpufleet_server.cli.serve import Listen
-from gpufleet_server.cli.settings import DEFAULT_LISTEN, data_folder
+from gpufleet_server.cli.settings import DEFAULT_LISTEN, address, data_folder
 
 if TYPE_CHECKING:
     from gpufleet_server.cli.local import Local
@@ -39,7 +39,7 @@ def demo(
     from gpufleet_server.simulate.agent import now
     from gpufleet_server.simulate.plan import fleet
 
-    every = interval_ms(interval)
+    every, where = interval_ms(interval), address(listen)
     folder = (data_dir or data_folder() / "demo").absolute()
     nodes = fleet(seed, gpus, now(), faults=faults)
 
@@ -53,7 +53,7 @@ def demo(
     with local.held(folder):
         if not keep:
             _clear(folder)
-        local.run(folder, listen, reporting)
+        local.run(folder, where, reporting)
 
 
 def interval_ms(text: str) -> int:
@@ -68,7 +68,7 @@ def interval_ms(text: str) -> int:
 
 @contextlib.asynccontextmanager
 async def reporting_fleet(nodes: "Sequence[SimNode]", served: "Local", interval: int) -> "AsyncIterator[Fleet]":
-    """A simulated fleet reports while the block runs; at its end every agent closes a last report."""
+    """A simulated fleet reports while the block runs."""
     from gpufleet_server.cli.local import running
     from gpufleet_server.simulate.fleet import Fleet
 

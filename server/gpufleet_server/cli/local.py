@@ -17,7 +17,7 @@ import typer
 from gpufleet_server.app import create_app
 from gpufleet_server.cli import hosting
 from gpufleet_server.cli.errors import CliError
-from gpufleet_server.cli.settings import Access, address, database_in, keep_access, write_private
+from gpufleet_server.cli.settings import Access, database_in, keep_access, write_private
 from gpufleet_server.cli.token import opened
 from gpufleet_server.domain import clock
 from gpufleet_server.domain.tokens import TokenKind
@@ -39,10 +39,10 @@ class Local:
 Reporting = Callable[[Local], AbstractAsyncContextManager[None]]
 
 
-def run(folder: Path, listen: str, reporting: Reporting) -> None:
+def run(folder: Path, listen: tuple[str, int], reporting: Reporting) -> None:
     """Serve a folder until a signal comes. `reporting` runs within: it begins last and ends first."""
     hosting.log_to_stderr("warning")
-    with hosting.listen(*address(listen)) as listening, opened(database_in(folder), make=True) as store:
+    with hosting.listen(*listen) as listening, opened(database_in(folder), make=True) as store:
         server = hosting.configured(create_app(store))
         local = Local(hosting.url_of(listening), folder, _join_token(store))
         _leave_access(local.url, folder, store)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpufleet_server.cli.serve import Listen
-from gpufleet_server.cli.settings import DEFAULT_LISTEN, data_folder
+from gpufleet_server.cli.settings import DEFAULT_LISTEN, address, data_folder
 
 if TYPE_CHECKING:
     from gpufleet_server.cli.agent_process import Driver
@@ -21,7 +21,11 @@ DataDir = Annotated[
     typer.Option(metavar="FOLDER", help="Where everything is kept; else a folder in the XDG data folder."),
 ]
 Interval = Annotated[
-    str, typer.Option(metavar="TIME", help="Time between samples, 1s to 300s. Reports go out every 10 s at most.")
+    str,
+    typer.Option(
+        metavar="TIME",
+        help="Time between samples, 1s to 300s; a report goes out every 10 s or, if that is longer, every interval.",
+    ),
 ]
 
 
@@ -41,7 +45,7 @@ def up(
     from gpufleet_server.cli.agent_process import look_for_driver
     from gpufleet_server.cli.demo import interval_ms
 
-    every = interval_ms(interval)
+    every, where = interval_ms(interval), address(listen)
     folder = (data_dir or data_folder()).absolute()
     driver = look_for_driver()
     simulated = simulate and not driver.present
@@ -54,7 +58,7 @@ def up(
 
     place = folder / "simulated" if simulated else folder
     with local.held(place):
-        local.run(place, listen, reporting)
+        local.run(place, where, reporting)
 
 
 @contextlib.asynccontextmanager

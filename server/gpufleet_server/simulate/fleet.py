@@ -14,7 +14,8 @@ from gpufleet_server.simulate.link import Link
 from gpufleet_server.simulate.plan import SimNode
 
 _CONNECTIONS = 16
-_SPREAD = 5.0
+# Seconds from one agent's first report to the next one's, and to the last one's at most.
+_APART, _SPREAD = 0.1, 5.0
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Fleet:
         self._link = Link(url, _CONNECTIONS, tls)
         period = every if every is not None else max(interval, 10_000)
         self._agents = [SimAgent(node, self._link, join_token, interval, period, self._count) for node in nodes]
-        self._spread = min(_SPREAD, period / 1000)
+        self._spread = min(_APART * len(nodes), _SPREAD, period / 1000)
 
     async def run(self) -> None:
         """Report until cancelled. The agents' first reports are spread over a few seconds."""

@@ -110,7 +110,7 @@ def reporting(it: Fleet) -> Iterator[None]:
 
     def work() -> None:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(asyncio.wait([task]))  # type: ignore[arg-type]
+            runner.run(asyncio.wait([task]))
 
     thread = threading.Thread(target=work)
     thread.start()
