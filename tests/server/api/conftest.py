@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from fastapi import FastAPI
 from gpufleet_server import api
+from gpufleet_server.api.context import Context
 from gpufleet_server.domain.tokens import TokenKind
 from gpufleet_server.store import tokens
 from gpufleet_server.store.engine import Store
@@ -16,10 +17,19 @@ from tests.server.fleet import NOW
 __all__ = ["fleet", "store"]
 
 
+@pytest.fixture(scope="session")
+def routes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FastAPI]:
+    """The API over nothing yet: its first answer takes longer than most tests."""
+    nothing = Store.open(f"sqlite:///{tmp_path_factory.mktemp('nothing')}/fleet.db")
+    yield api.build(nothing, tokens.TokenCache(nothing))
+    nothing.close()
+
+
 @pytest.fixture
-def app(store: Store) -> FastAPI:
+def app(routes: FastAPI, store: Store) -> FastAPI:
     """The API, for which it is always NOW."""
-    return api.build(store, tokens.TokenCache(store, lambda: NOW), now=lambda: NOW)
+    routes.state.context = Context(store, tokens.TokenCache(store, lambda: NOW), lambda: NOW)
+    return routes
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def _check(operation: Any, mode: GenerationMode, auth: Any) -> None:
     """Put generated requests to one operation, valid by the document or not."""
 
     # schemathesis' own parametrisation does not know pytest 9.
-    @settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=10, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(mode, auth_storage=auth))
     def answers(case: Case) -> None:
         answer = case.call()
