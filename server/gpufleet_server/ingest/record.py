@@ -19,7 +19,6 @@ from gpufleet_server.ingest.roster import Difference, update_roster
 from gpufleet_server.ingest.statistics import Tally
 from gpufleet_server.store.schema import events, gpus, nodes, samples, states, streams
 
-
 # These run for every report, so they are compiled once.
 _DIALECT = sqlite.dialect(paramstyle="qmark")
 _NAMED = sqlite.dialect(paramstyle="named")
@@ -114,7 +113,7 @@ def _standing(report: wire.Report, offset: int, now: int) -> dict[str, Any]:
     return {
         "interval_ms": report.interval,
         "driver_state": report.driver.state,
-        "driver_since": report.driver.since + offset,
+        "driver_since": max(0, report.driver.since + offset),
         "driver_detail": report.driver.detail,
         "clock_offset": offset,
         "backlog_reports": report.backlog.reports,

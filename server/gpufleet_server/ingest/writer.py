@@ -62,7 +62,8 @@ class Writer:
     def start(self) -> None:
         """Begin to write."""
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="gpufleet-writer")
+        # A daemon, so that a server that is forced to end does: what was not committed was not acknowledged either.
+        self._thread = threading.Thread(target=self._run, name="gpufleet-writer", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:

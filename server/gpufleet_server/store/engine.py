@@ -12,6 +12,10 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 _BUSY_MS = 5000
+# 64 MiB for the writer, which touches the newest page of every GPU; and a journal of up to 32 MiB before it is
+# moved into the file, so that a page which many commits touch is moved once.
+_WRITER_PRAGMAS = ("cache_size = -65536", "wal_autocheckpoint = 8000")
+_READER_PRAGMAS = ("query_only = ON",)
 # The request threads of one server process; more wait their turn.
 _READERS = 16
 
@@ -36,7 +40,8 @@ class Store:
         path = _sqlite_path(url)
         _make_private(path)
         target = f"sqlite:///{path}"
-        return cls(_engine(target, "BEGIN", _READERS, query_only=True), _engine(target, "BEGIN IMMEDIATE", 1))
+        reader = _engine(target, "BEGIN", _READERS, _READER_PRAGMAS)
+        return cls(reader, _engine(target, "BEGIN IMMEDIATE", 1, _WRITER_PRAGMAS))
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -82,20 +87,19 @@ def _make_private(path: Path) -> None:
         raise StoreError(f"can't use {path}: it is not an SQLite database")
 
 
-def _engine(url: str, begin: str, connections: int, *, query_only: bool = False) -> Engine:
+def _engine(url: str, begin: str, connections: int, pragmas: tuple[str, ...]) -> Engine:
     engine = create_engine(url, pool_size=connections, max_overflow=0, pool_timeout=30)
-    event.listen(engine, "connect", _connected(query_only))
+    same = (f"busy_timeout = {_BUSY_MS}", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = OFF")
+    event.listen(engine, "connect", _connected((*same, *pragmas)))
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
 
 
-def _connected(query_only: bool) -> Callable[[sqlite3.Connection, Any], None]:
+def _connected(pragmas: tuple[str, ...]) -> Callable[[sqlite3.Connection, Any], None]:
     def connected(connection: sqlite3.Connection, _record: Any) -> None:
         # The driver would begin transactions by its own rules; the engine's "begin" does it instead.
         connection.isolation_level = None
-        for pragma in (f"busy_timeout = {_BUSY_MS}", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = OFF"):
+        for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
-        if query_only:
-            connection.execute("PRAGMA query_only = ON")
 
     return connected

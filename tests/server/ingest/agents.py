@@ -18,7 +18,7 @@ from gpufleet_server.ingest.statistics import Statistics
 from gpufleet_server.store import tokens
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.migrate import migrate
-from sqlalchemy import Row, text
+from sqlalchemy import text
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
@@ -127,7 +127,7 @@ class Server:
         statistics: Statistics = self.app.state.statistics
         return statistics
 
-    def rows(self, statement: str) -> list[Row[Any]]:
+    def rows(self, statement: str) -> list[Any]:
         """What a select gives."""
         with self.store.reading() as connection:
             return list(connection.execute(text(statement)))

@@ -76,8 +76,8 @@ def _explained(server: Server) -> list[int]:
     rows = server.rows(f"SELECT s.power, ({reason} ORDER BY t.ts DESC LIMIT 1) FROM samples s ORDER BY s.ts")
     changes = [row[0] for row in server.rows("SELECT reason FROM states WHERE metric = 'power' ORDER BY ts")]
     assert all(one != other for one, other in zip([None, *changes], changes, strict=False))
-    assert all((power is None) == (reason is not None) for power, reason in rows)
-    return [POWER.absent(Reason(reason)) if power is None else power for power, reason in rows]
+    assert all((row[0] is None) == (row[1] is not None) for row in rows)
+    return [POWER.absent(Reason(row[1])) if row[0] is None else row[0] for row in rows]
 
 
 def test_a_metric_that_does_not_come_was_not_observed(tmp_path: Path) -> None:
