@@ -10,11 +10,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 
-def test_the_file_is_its_owners_alone(tmp_path: Path, store: Store) -> None:
-    """Everything of the store, the journal included, has mode 0600."""
-    with store.writing() as connection:
-        connection.execute(text("DELETE FROM nodes"))
-    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("fleet.db*")} == {0o600}
+def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
+    """Everything of the store, the journal included, has mode 0600, and a folder that is made 0700."""
+    fresh = Store.open(f"sqlite:///{tmp_path}/made/new.db")
+    with fresh.writing() as connection:
+        connection.execute(text("CREATE TABLE anything (x)"))
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    fresh.close()
+    assert modes == {"made": 0o700, "new.db": 0o600, "new.db-wal": 0o600, "new.db-shm": 0o600}
 
 
 def test_every_commit_is_on_disk_before_it_is_answered(store: Store) -> None:
