@@ -135,18 +135,20 @@ class SimAgent:
             if enrolled.status != 201:
                 return enrolled
             self._credential = msgspec.json.decode(enrolled.body, type=Credential).credential
-        headers = {
+        return await self._link.post(REPORT_PATH, self._headers, sent.body)
+
+    def _headers(self) -> dict[str, str]:
+        return {
             "authorization": f"Bearer {self._credential}",
             "content-type": CONTENT_TYPE,
             "content-encoding": ENCODING,
             CLOCK_HEADER: clock_header(self._reporter.clock(now())),
         }
-        return await self._link.post(REPORT_PATH, headers, sent.body)
 
     async def _enrol(self) -> Answer:
         ask = Enrolment(version=PROTOCOL, node=self.node.id, hostname=self.node.hostname, agent_version=agent_version)
         headers = {"authorization": f"Bearer {self._join_token}", "content-type": "application/json"}
-        return await self._link.post(ENROL_PATH, headers, msgspec.json.encode(ask))
+        return await self._link.post(ENROL_PATH, lambda: headers, msgspec.json.encode(ask))
 
     def _take(self, answer: Answer) -> None:
         if answer.status == 200:

@@ -23,12 +23,17 @@ _PROFILES = (("3g.20gb", 20096, 42, 3), ("2g.10gb", 9984, 28, 2), ("2g.10gb", 99
 
 def roster(node: SimNode, at: int) -> Roster:
     """The roster as of `at` (µs): a GPU that fell off the bus is in it as lost."""
-    lost = {fault.gpu for fault in node.having(FaultKind.LOST) if fault.active(at)}
+    lost = lost_indices(node, at)
     gpus = [_gpu(node, index) for index in range(node.count)]
     return Roster(
         host=_host(node),
         gpus=[msgspec.structs.replace(gpu, state="lost") if gpu.index in lost else gpu for gpu in gpus],
     )
+
+
+def lost_indices(node: SimNode, at: int) -> frozenset[int | None]:
+    """The GPUs that are off the bus as of `at` (µs): all that ever changes in a roster."""
+    return frozenset(fault.gpu for fault in node.having(FaultKind.LOST) if fault.active(at))
 
 
 def gpu_uuid(node: SimNode, index: int) -> str:

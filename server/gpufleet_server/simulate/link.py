@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -46,12 +46,13 @@ class Link:
         self._idle: list[_Stream] = []
         self._slots = asyncio.Semaphore(connections)
 
-    async def post(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Send a request. LinkError or TimeoutError where no answer comes; it may have been taken all the same."""
-        lines = [f"POST {self._base}{path} HTTP/1.1", f"host: {self._netloc}", f"content-length: {len(body)}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        request = "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+    async def post(self, path: str, headers: Callable[[], Mapping[str, str]], body: bytes) -> Answer:
+        """Send a request. LinkError or TimeoutError where no answer comes; it may have been taken all the same.
+
+        `headers` is asked when it is the request's turn: a clock in them must not age while it waits for a connection.
+        """
         async with self._slots, asyncio.timeout(_TIMEOUT):
+            request = self._head(path, headers(), len(body)) + body
             while self._idle:
                 # A kept connection may have been closed meanwhile: the next one, at last a fresh one, is tried.
                 with contextlib.suppress(LinkError):
@@ -62,6 +63,11 @@ class Link:
         """Close the connections that are kept."""
         while self._idle:
             self._idle.pop()[1].close()
+
+    def _head(self, path: str, headers: Mapping[str, str], length: int) -> bytes:
+        lines = [f"POST {self._base}{path} HTTP/1.1", f"host: {self._netloc}", f"content-length: {length}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     async def _connect(self) -> _Stream:
         try:

@@ -22,7 +22,7 @@ from gpufleet_agent.wire import (
 
 from gpufleet_server.simulate import physics
 from gpufleet_server.simulate.faults import SECOND, XID_TEXT, Fault, FaultKind
-from gpufleet_server.simulate.identity import gpu_uuid, roster
+from gpufleet_server.simulate.identity import gpu_uuid, lost_indices, roster
 from gpufleet_server.simulate.noise import Integers
 from gpufleet_server.simulate.plan import SimNode
 
@@ -44,6 +44,7 @@ class Reporter:
         self._told: dict[tuple[str, str], int] = {}
         self._states_at = 0
         self._digest = ""
+        self._lost: frozenset[int | None] = frozenset()
         self._uuids = [gpu_uuid(node, index) for index in range(node.count)]
 
     def clock(self, at: int) -> Clock:
@@ -106,9 +107,12 @@ class Reporter:
         ]
 
     def _roster(self, now: int) -> Roster | None:
+        lost = lost_indices(self.node, now)
+        if self._digest and lost == self._lost:
+            return None
         current = roster(self.node, now)
-        before, self._digest = self._digest, digest(current)
-        return current if self._digest != before else None
+        self._lost, self._digest = lost, digest(current)
+        return current
 
     def _states(self, now: int) -> list[State]:
         if now - self._states_at < _STATES_EVERY:

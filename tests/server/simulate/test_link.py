@@ -45,7 +45,7 @@ def echoing(requests: int, connections: list[int]) -> Handler:
 async def post(url: str, *bodies: bytes) -> list[bytes]:
     """The answers to these bodies, one after the other."""
     link = Link(url)
-    answers = [await link.post("/x", {"a": "b"}, body) for body in bodies]
+    answers = [await link.post("/x", lambda: {"a": "b"}, body) for body in bodies]
     link.close()
     assert all(answer.status == 200 and answer.headers["x-thing"] == "a" for answer in answers)
     return [answer.body for answer in answers]
