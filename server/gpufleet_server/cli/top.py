@@ -30,7 +30,9 @@ _HELD_BACK = {
     "hardware power brake slowdown",
 }
 _ONCE_ROWS = 40
-_STATES = ("lost", "driver_failed", "not_reporting")
+_OF_NODES = ("driver_failed", "not_reporting")
+_STATES = ("lost", *_OF_NODES)
+_GPUS_A_NODE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +101,28 @@ def look(api: "Api", wanted: Item, rows: int) -> Frame:
     found: dict[str, Item] = {}
     troubled = [state for state in _STATES if summary["gpus"]["by_state"].get(state)]
     for query in (*({"state": state} for state in troubled), *_SORTS):
-        for one in api.pages("/gpus", wanted | query, rows)[0]:
+        # A node whose GPUs all went with it takes one row.
+        wide = rows * _GPUS_A_NODE if query.get("state") in _OF_NODES else rows
+        for one in api.pages("/gpus", wanted | query, wide)[0]:
             found.setdefault(one["id"], one)
     for uuid in list(xids)[:rows]:
         if uuid not in found:
             found |= {one["id"]: one for one in api.pages("/gpus", wanted | {"q": uuid}, 1)[0]}
     present = [one for one in found.values() if one["state"] != "removed"]
-    return Frame(api.server, summary, sorted(present, key=lambda one: _rank(one, xids)), xids)
+    return Frame(api.server, summary, by_node(sorted(present, key=lambda one: _rank(one, xids))), xids)
+
+
+def by_node(gpus: list[Item]) -> list[Item]:
+    """The same with one item for all GPUs of a node that share its state; their indices as `0-7`."""
+    rows: dict[object, Item] = {}
+    for gpu in gpus:
+        whole = gpu["state"] in _OF_NODES
+        row = rows.setdefault((gpu["node"]["id"], gpu["state"]) if whole else gpu["id"], gpu | {"indices": []})
+        row["indices"].append(gpu["index"] or 0)
+    for row in rows.values():
+        if len(row["indices"]) > 1:
+            row["index"] = f"{min(row['indices'])}-{max(row['indices'])}"
+    return list(rows.values())
 
 
 _SORTS: tuple[Item, ...] = (

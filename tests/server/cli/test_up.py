@@ -156,6 +156,7 @@ def test_a_port_in_use_is_told(env: Env, command: str) -> None:
     assert failed.stderr.splitlines()[-1].startswith(f"gpufleet: can't listen on {address}: the port is in use")
 
 
+@pytest.mark.slow
 def test_the_reader_token_is_kept(env: Env, tmp_path: Path) -> None:
     """Starting again makes no new one, and the data is still there."""
     tokens = []
@@ -170,6 +171,7 @@ def test_the_reader_token_is_kept(env: Env, tmp_path: Path) -> None:
     assert [token["kind"] for token in listed].count("reader") == 1
 
 
+@pytest.mark.slow
 def test_a_demo_has_a_folder_of_its_own_and_begins_anew(env: Env, tmp_path: Path) -> None:
     """Its GPUs are all simulated; another demo shows another fleet, unless it goes on with the data."""
 
