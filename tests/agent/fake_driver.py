@@ -34,6 +34,7 @@ class FakeSession:
     def __init__(self, backend: FakeBackend) -> None:
         self._folder, self._count = backend.folder, backend.count
         self._last: float | None = None
+        self._was_lost = self._is_lost()
 
     def facts(self) -> DriverFacts:
         """Versions; the driver's from the file `driver`."""
@@ -42,7 +43,7 @@ class FakeSession:
 
     def gpus(self) -> list[Gpu]:
         """All GPUs; the first is lost while the file `lost` is there."""
-        lost = (self._folder / "lost").exists()
+        lost = self._is_lost()
         return [
             Gpu(uuid=uuid(n), vendor="fake", index=n, serial=f"serial-{n}", state="lost" if lost and n == 0 else "ok")
             for n in range(self._count)
@@ -72,10 +73,10 @@ class FakeSession:
         }
 
     def wait(self, seconds: float) -> list[Event]:
-        """An XID for every number in the file `xids`, which is then emptied."""
+        """An XID for every number in the file `xids`, which is then emptied; that the first GPU is lost or returns."""
         end = time.monotonic() + seconds
         while True:
-            events = self._xids()
+            events = self._xids() + self._presence()
             left = end - time.monotonic()
             if events or left <= 0:
                 return events
@@ -83,6 +84,16 @@ class FakeSession:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+    def _is_lost(self) -> bool:
+        return (self._folder / "lost").exists()
+
+    def _presence(self) -> list[Event]:
+        before, self._was_lost = self._was_lost, self._is_lost()
+        if before == self._was_lost:
+            return []
+        kind = "gpu_lost" if self._was_lost else "gpu_returned"
+        return [Event(at=int(time.time() * 1e6), kind=kind, gpu=uuid(0))]
 
     def _xids(self) -> list[Event]:
         path = self._folder / "xids"

@@ -1,4 +1,4 @@
-"""Turns what the reader tells into reports: when to close one, what goes into it, and what changed since."""
+"""Turns what the reader tells into reports: when to close one, and what goes into it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from gpufleet_agent.runtime.frames import (
     Stood,
     Ticked,
 )
-from gpufleet_agent.runtime.roster import roster_events
 from gpufleet_agent.wire import Backlog, Driver, Event, Gpu, Host, Report, Roster, State, digest, encode
 
 _LOG = logging.getLogger("gpufleet_agent")
@@ -69,7 +68,6 @@ class Collector:
         self._roster: Roster | None = None
         self._digest = ""
         self._states: dict[tuple[str, str], State] = {}
-        self._presence: dict[str | None, str] = {}
         self._roster_seq = 0
         self._ticked = False
         self._sealed = monotonic()
@@ -116,21 +114,12 @@ class Collector:
 
     def tell(self, events: list[Event], urgent: bool = True) -> None:
         """Add events; an urgent one closes the report at once."""
-        events = [event for event in events if self._is_news(event)]
         for event in events:
             _LOG.warning("%s %s", event.kind, " ".join(_said(event)))
         if events:
             self._add(Happened(events))
             if urgent:
                 self._hurry()
-
-    def _is_news(self, event: Event) -> bool:
-        """A GPU that is lost or returns is told by its backend and seen in the roster: it is one event all the same."""
-        if event.kind not in ("gpu_lost", "gpu_returned"):
-            return True
-        before = self._presence.get(event.gpu)
-        self._presence[event.gpu] = event.kind
-        return before != event.kind
 
     def stand(self, driver: Driver) -> None:
         """Note how the driver answers."""
@@ -202,6 +191,7 @@ class Collector:
             self._add(Changed(changed))
 
     def _take_gpus(self, gpus: list[Gpu]) -> None:
+        """Send the roster if it changed; what changed in it is told by the server, which compares."""
         before = self._roster
         if before is not None and before.gpus == gpus and digest(self._new_roster(gpus)) == self._digest:
             return
@@ -209,8 +199,6 @@ class Collector:
             # What came before belongs to the roster before.
             self.seal()
         self._enlist(gpus)
-        if before is not None:
-            self.tell(roster_events(before, self._roster or before))
 
     def _new_roster(self, gpus: list[Gpu]) -> Roster:
         return Roster(host=self._read_host(self._facts), gpus=gpus)

@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 from gpufleet_agent.backends.backend import DriverFacts
 from gpufleet_agent.runtime import collector as collector_module
-from gpufleet_agent.runtime.collector import Collector
+from gpufleet_agent.runtime.collector import GATHER_SECONDS, Collector
 from gpufleet_agent.runtime.draft import Draft
 from gpufleet_agent.runtime.frames import Begun, Changed, Frame, Happened, Opened, Record, Rostered, Ticked
 from gpufleet_agent.runtime.unspooled import Unspooled
@@ -105,7 +105,7 @@ def test_an_event_closes_the_report_at_once(clockwork: Clockwork) -> None:
 
 
 def test_a_roster_change_ends_the_report_before(clockwork: Clockwork) -> None:
-    """Samples before the change name the roster before; the change brings roster and event."""
+    """Samples before the change name the roster before; what changed in it is left to the server to tell."""
     collector, kept = started()
     before = kept.reports[0].roster_digest
     collector.take(tick(1, "GPU-0"))
@@ -116,38 +116,27 @@ def test_a_roster_change_ends_the_report_before(clockwork: Clockwork) -> None:
     assert (old.roster_digest, old.samples[0].gpus, old.roster) == (before, ["GPU-0"], None)
     assert new.roster_digest != before
     assert new.roster is not None
-    assert (kinds(new), new.samples[0].gpus) == (["gpu_added"], ["GPU-0", "GPU-1"])
+    assert (kinds(new), new.samples[0].gpus) == ([], ["GPU-0", "GPU-1"])
 
 
 @pytest.mark.parametrize(
-    ("change", "kind"),
+    "frames",
     [
-        (lambda c: c.take(Rostered([])), "gpu_removed"),
-        (lambda c: c.take(Rostered([gpu(0, state="lost")])), "gpu_lost"),
-        (lambda c: c.take(Rostered([gpu(0, model="Y")])), "gpu_changed"),
-        (lambda c: [c.take(opened("2")), c.take(Rostered([gpu(0)]))], "driver_changed"),
+        [Rostered([])],
+        [Rostered([gpu(0, state="lost")])],
+        [Rostered([gpu(0, model="Y")])],
+        [opened("2"), Rostered([gpu(0)])],
     ],
 )
-def test_what_changed_in_the_roster_is_an_event(change: Callable[[Collector], object], kind: str) -> None:
-    """One event that says what."""
-    collector, _ = started()
-    change(collector)
-    report = collector.seal()
-    assert report is not None
-    assert kinds(report) == [kind]
-
-
-def test_a_gpu_that_backend_and_roster_tell_of_is_one_event(clockwork: Clockwork) -> None:
-    """Lost, returned and lost again are three, whoever tells of each first."""
+def test_a_changed_roster_is_sent_within_a_moment(frames: list[Frame], clockwork: Clockwork) -> None:
+    """A GPU that left, was lost or changed, and another driver: the server compares, so it gets the roster at once."""
     collector, kept = started()
-    changes: list[tuple[str, Literal["ok", "lost"]]]
-    changes = [("gpu_lost", "lost"), ("gpu_returned", "ok"), ("gpu_lost", "lost")]
-    for kind, state in changes:
-        collector.take(Rostered([gpu(0, state=state)]))
-        collector.take(Happened([Event(at=5, kind=kind, gpu="GPU-0", source="nvml")]))
-    clockwork.now = collector.due
+    for frame in frames:
+        collector.take(frame)
+    clockwork.now += GATHER_SECONDS
     collector.tend()
-    assert [kind for report in kept.reports for kind in kinds(report)] == ["gpu_lost", "gpu_returned", "gpu_lost"]
+    assert len(kept.reports) == 2
+    assert kept.reports[1].roster is not None
 
 
 def test_a_new_reader_does_not_repeat_what_is_known() -> None:

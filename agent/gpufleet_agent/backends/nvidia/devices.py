@@ -48,11 +48,10 @@ class Devices:
             self._lose(device)
             return None
 
-    def look_for_returned(self) -> None:
-        """Where a GPU is lost, count anew once in a while, and at once where the number of GPUs changed."""
-        if not any(device.is_lost for device in self):
-            return
-        if time.monotonic() - self._counted_at >= self._probe_every or ask("nvmlDeviceGetCount") != self._count:
+    def look_around(self) -> None:
+        """Count anew where the number of GPUs changed, and once in a while where one is lost."""
+        overdue = time.monotonic() - self._counted_at >= self._probe_every
+        if (overdue and any(device.is_lost for device in self)) or _count() not in (self._count, None):
             self.count()
 
     def find_lost(self) -> None:
@@ -62,11 +61,10 @@ class Devices:
 
     def count(self) -> None:
         """Meet all that the driver counts; those known and not met are lost."""
-        self._counted_at = time.monotonic()
-        try:
-            self._count = ask("nvmlDeviceGetCount")
-        except Reading:
+        self._counted_at, count = time.monotonic(), _count()
+        if count is None:
             return
+        self._count = count
         met: set[str] = set()
         nameless: dict[int, Reason] = {}
         for index in range(self._count):
@@ -130,6 +128,14 @@ class Devices:
             detail["pci_address"] = gpu.pci_address
         now = time.time_ns() // 1000
         self.news.append(Event(at=now, kind=kind, gpu=gpu.uuid, source="nvml", message=message, detail=detail))
+
+
+def _count() -> int | None:
+    """How many GPUs the driver shows; None where it does not say."""
+    try:
+        return int(ask("nvmlDeviceGetCount"))
+    except Reading:
+        return None
 
 
 def _uuid(handle: Handle, index: int) -> str:

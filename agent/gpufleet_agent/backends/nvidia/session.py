@@ -56,7 +56,7 @@ class NvidiaSession:
 
     def sample(self) -> Tick | None:
         """See Session."""
-        self._devices.look_for_returned()
+        self._devices.look_around()
         self._register()
         devices = tuple(self._devices)
         # A GPU that turns out to be lost is asked again: then it says so in each of its metrics.

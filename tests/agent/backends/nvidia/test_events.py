@@ -105,6 +105,20 @@ def test_a_lost_gpu_is_looked_for_once_in_a_while(tmp_path: Path) -> None:
         assert [e.kind for e in session.wait(0)] == ["gpu_returned"]
 
 
+def test_a_change_of_the_drivers_list_is_seen_by_the_next_sample(tmp_path: Path) -> None:
+    """A GPU that appears is sampled and in the roster at once, without an event; one that disappears is lost."""
+    scenario, later = Scenario([h100_sxm(0)]), Scenario([h100_sxm(0), h100_sxm(1)])
+    uuids = [str(gpu.values["uuid"]) for gpu in later.gpus]
+    with opened(scenario, tmp_path / "s") as session:
+        session.sample()
+        later.write(tmp_path / "s")
+        assert list(sampled(session).gpus) == uuids
+        assert ([gpu.uuid for gpu in session.gpus()], session.wait(0)) == (uuids, [])
+        scenario.write(tmp_path / "s")
+        assert of_gpu(sampled(session), 1)["power"] == "lost"
+        assert [(e.kind, e.gpu) for e in session.wait(0)] == [("gpu_lost", uuids[1])]
+
+
 def test_a_gpu_lost_from_the_start_keeps_its_place(tmp_path: Path) -> None:
     """It is counted, so it is listed, although the driver does not even tell its UUID; then it gets its name."""
     gpu = h100_sxm(1).lost(0, 1020)
