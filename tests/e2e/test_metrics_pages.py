@@ -23,7 +23,7 @@ def promtool(page: str) -> str:
 def page(url: str, token: str = "") -> str:
     """A metrics page; empty while it can't be had."""
     try:
-        answer = httpx.get(url, headers={"authorization": f"Bearer {token}"})
+        answer = httpx.get(url, headers={"authorization": f"Bearer {token}"} if token else {})
     except httpx.TransportError:
         return ""
     return answer.text if answer.status_code == 200 else ""

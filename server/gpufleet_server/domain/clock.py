@@ -1,6 +1,7 @@
 """Times in µs: the server's own, and by how much an agent's clock is to be corrected."""
 
 import time
+from dataclasses import dataclass
 
 from gpufleet_agent.wire import Clock
 
@@ -8,6 +9,9 @@ SECOND = 1_000_000
 # Below this, what is measured is mostly the way a report took; it must not move timestamps.
 DEAD_BAND = 1 * SECOND
 LARGE = 5 * SECOND
+# No request waits longer than this for its answer.
+LONGEST_WAY = 30 * SECOND
+IN_A_ROW = 3
 
 
 def now() -> int:
@@ -25,11 +29,31 @@ def measured_offset(created: Clock, sent: Clock, server_now: int) -> int:
     return server_now - max(lay, 0) - created.wall
 
 
-def applied_offset(applied: int, measured: int) -> int:
-    """The offset to correct with from now on, µs: steady while the measured one moves within the dead band."""
-    if abs(measured) < DEAD_BAND:
-        return 0
-    return measured if abs(measured - applied) > DEAD_BAND else applied
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What an agent's times are corrected by: `applied`, µs. `higher` are the last measurements, if well above it.
+
+    The way of a report only ever adds to what is measured. So a lower measurement is believed at once; a higher one
+    when it is beyond any way, or when reports in a row say so.
+    """
+
+    applied: int
+    higher: tuple[int, ...] = ()
+
+    def after(self, measured: int) -> "Correction":
+        """The correction once another offset was measured, µs. It stays while that is within the dead band."""
+        if measured < self.applied - DEAD_BAND:
+            return Correction(_settled(measured))
+        if measured <= self.applied + DEAD_BAND:
+            return Correction(self.applied)
+        higher = (*self.higher, measured)
+        if len(higher) >= IN_A_ROW or min(higher) > self.applied + LONGEST_WAY:
+            return Correction(_settled(min(higher)))
+        return Correction(self.applied, higher)
+
+
+def _settled(offset: int) -> int:
+    return 0 if abs(offset) < DEAD_BAND else offset
 
 
 def turned_large(before: int, after: int) -> bool:

@@ -8,6 +8,7 @@ from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE
 from numpy.typing import NDArray
 from sqlalchemy import Connection, func, insert, select
 
+from gpufleet_server.domain.clock import Correction
 from gpufleet_server.ingest.columns import METRICS, PRESENT
 from gpufleet_server.store.schema import gpus, nodes, states
 
@@ -39,12 +40,17 @@ class Gpu:
 
 @dataclasses.dataclass(slots=True)
 class Node:
-    """A node as its row says, and its GPUs by UUID. `clock_offset` is the applied one, µs."""
+    """A node as its row says, how its clock is corrected, and its GPUs by UUID."""
 
     node_id: int
-    clock_offset: int
+    correction: Correction
     roster_digest: str
     gpus: dict[str, Gpu]
+
+    @property
+    def clock_offset(self) -> int:
+        """The offset that is applied, µs."""
+        return self.correction.applied
 
 
 class Memory:
@@ -91,7 +97,9 @@ def _load(connection: Connection, uuid: str) -> Node | None:
     if row is None:
         return None
     found = connection.execute(select(gpus.c.uuid, gpus.c.gpu_id).where(gpus.c.node_id == row.node_id))
-    node = Node(row.node_id, row.clock_offset, row.roster_digest, {gpu.uuid: Gpu(gpu.gpu_id) for gpu in found})
+    node = Node(
+        row.node_id, Correction(row.clock_offset), row.roster_digest, {gpu.uuid: Gpu(gpu.gpu_id) for gpu in found}
+    )
     _load_states(connection, node)
     return node
 

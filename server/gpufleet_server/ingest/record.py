@@ -9,7 +9,7 @@ from gpufleet_agent.catalogue import BY_NAME
 from sqlalchemy import Connection, Table, bindparam, func, insert, literal_column, select, update
 from sqlalchemy.dialects import sqlite
 
-from gpufleet_server.domain.clock import SECOND, applied_offset, turned_large
+from gpufleet_server.domain.clock import SECOND, Correction, turned_large
 from gpufleet_server.ingest import changes
 from gpufleet_server.ingest.check import check_created
 from gpufleet_server.ingest.columns import unknown
@@ -61,7 +61,7 @@ def record(connection: Connection, memory: Memory, prepared: Prepared) -> tuple[
     last_seq = _last_seq(connection, node, report.stream)
     if last_seq is not None and report.seq <= last_seq:
         return _ack(node, prepared, duplicate=True), Tally()
-    before, node.clock_offset = node.clock_offset, _offset(node, prepared)
+    before, node.correction = node.clock_offset, _correction(node, prepared)
     differences = _roster(connection, node, prepared)
     ack, tally = _ack(node, prepared, duplicate=False), Tally()
     _add_unseen_gpus(connection, node, prepared)
@@ -97,16 +97,16 @@ def _new_node(connection: Connection, memory: Memory, prepared: Prepared) -> Nod
     row = {"uuid": report.node, "hostname": prepared.hostname, "facts": {}, "first_seen": now}
     row |= _standing(report, offset=0, now=now)
     node_id = connection.execute(insert(nodes).values(row).returning(nodes.c.node_id)).scalar_one()
-    node = Node(node_id, 0, "", {})
+    node = Node(node_id, Correction(0), "", {})
     memory.put(report.node, node)
     return node
 
 
-def _offset(node: Node, prepared: Prepared) -> int:
+def _correction(node: Node, prepared: Prepared) -> Correction:
     if prepared.measured is not None:
-        return applied_offset(node.clock_offset, prepared.measured)
+        return node.correction.after(prepared.measured)
     check_created(prepared.report.created, node.clock_offset, prepared.received_at)
-    return node.clock_offset
+    return node.correction
 
 
 def _standing(report: wire.Report, offset: int, now: int) -> dict[str, Any]:
@@ -201,28 +201,18 @@ def _events(node: Node, report: wire.Report) -> Iterator[dict[str, Any]]:
 def _derived(
     node: Node, prepared: Prepared, offset_before: int, differences: Iterable[Difference]
 ) -> Iterator[dict[str, Any]]:
-    report = prepared.report
-    told = {(event.kind, event.gpu) for event in report.events}
     found = [*differences, *_clock(offset_before, node.clock_offset)]
     for difference in found:
-        if not _is_told(difference, told):
-            yield {
-                "gpu_id": node.gpus[difference.gpu].gpu_id if difference.gpu is not None else None,
-                "partition": difference.partition,
-                "ts": report.created.wall + node.clock_offset,
-                "kind": difference.kind,
-                "code": None,
-                "source": "server",
-                "message": difference.message[:2048],
-                "detail": difference.detail,
-            }
-
-
-def _is_told(difference: Difference, told: set[tuple[str, str | None]]) -> bool:
-    # The agent tells what changed while it ran; the server finds what changed between two of its lives.
-    if difference.kind == "node_changed" and difference.detail["field"] == "driver_version":
-        return ("driver_changed", None) in told
-    return (difference.kind, difference.gpu) in told
+        yield {
+            "gpu_id": node.gpus[difference.gpu].gpu_id if difference.gpu is not None else None,
+            "partition": difference.partition,
+            "ts": prepared.report.created.wall + node.clock_offset,
+            "kind": difference.kind,
+            "code": None,
+            "source": "server",
+            "message": difference.message[:2048],
+            "detail": difference.detail,
+        }
 
 
 def _clock(before: int, after: int) -> Iterator[Difference]:

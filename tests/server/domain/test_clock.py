@@ -1,7 +1,16 @@
 """Clock offsets: measured from uptimes, applied with a dead band."""
 
 from gpufleet_agent.wire import Clock
-from gpufleet_server.domain.clock import DEAD_BAND, LARGE, SECOND, applied_offset, measured_offset, turned_large
+from gpufleet_server.domain.clock import (
+    DEAD_BAND,
+    IN_A_ROW,
+    LARGE,
+    LONGEST_WAY,
+    SECOND,
+    Correction,
+    measured_offset,
+    turned_large,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,27 +44,36 @@ def test_no_report_is_made_after_it_came() -> None:
     assert created.wall + measured_offset(created, sent, NOW) == NOW
 
 
-@given(applied=micros, jitter=st.integers(-DEAD_BAND + 1, DEAD_BAND - 1))
-def test_a_right_clock_is_not_corrected(applied: int, jitter: int) -> None:
-    """What is measured below a second is the way, not the clock."""
-    assert applied_offset(applied, jitter) == 0
-
-
-@given(applied=micros, measured=st.lists(micros, min_size=1))
-def test_what_is_applied_is_never_far_from_what_was_measured(applied: int, measured: list[int]) -> None:
-    """After each report the two differ by no more than the dead band."""
+def applied(first: int, *measured: int) -> list[int]:
+    """The correction after each measurement."""
+    correction, found = Correction(first), []
     for each in measured:
-        applied = applied_offset(applied, each)
-        assert abs(applied - each) <= DEAD_BAND
+        correction = correction.after(each)
+        found.append(correction.applied)
+    return found
 
 
-@given(offset=micros, jitter=st.lists(st.integers(-DEAD_BAND // 2, DEAD_BAND // 2)))
-def test_jitter_never_moves_a_correction(offset: int, jitter: list[int]) -> None:
-    """Once a correction is found, delays of less than the dead band leave it alone."""
-    applied = first = applied_offset(0, offset)
-    for delay in jitter:
-        applied = applied_offset(applied, first + delay) if abs(first + delay) >= DEAD_BAND else first
-        assert applied == first
+short_ways = st.integers(0, DEAD_BAND - 1)
+
+
+@given(ways=st.lists(st.tuples(st.lists(st.integers(0, LONGEST_WAY), max_size=IN_A_ROW - 1), short_ways)))
+def test_a_right_clock_is_not_corrected(ways: list[tuple[list[int], int]]) -> None:
+    """Slow requests never pass for a wrong clock, as long as one in a few is quick."""
+    assert set(applied(0, *(way for slow, quick in ways for way in (*slow, quick)))) <= {0}
+
+
+@given(first=micros, offset=micros, ways=st.lists(short_ways, min_size=IN_A_ROW))
+def test_a_wrong_clock_is_corrected(first: int, offset: int, ways: list[int]) -> None:
+    """After a few reports the correction is within the dead band, and then stays as it is."""
+    found = applied(first, *(offset + way for way in ways))
+    assert abs(found[IN_A_ROW - 1] - offset) <= DEAD_BAND
+    assert len(set(found[IN_A_ROW - 1 :])) == 1
+
+
+@given(offset=st.integers(-(10**9) * SECOND, -DEAD_BAND - 1) | st.integers(LONGEST_WAY + 1, 10**9 * SECOND))
+def test_what_can_be_no_way_is_believed_at_once(offset: int) -> None:
+    """A clock that is ahead, or far behind, is corrected from the first report on."""
+    assert applied(0, offset) == [offset]
 
 
 def test_a_large_offset_is_told_once() -> None:

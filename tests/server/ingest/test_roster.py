@@ -150,25 +150,6 @@ def test_partitions_come_and_go(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
-def test_what_the_agent_tells_is_not_told_twice(tmp_path: Path) -> None:
-    """An agent that saw the change itself sends its own event: the server adds none."""
-
-    async def story(server: Server) -> None:
-        agent = server.agent(gpus=("GPU-a",))
-        await _send(server, agent, agent.roster())
-        _events(server)
-        wall = agent.clock().wall
-        told = [
-            wire.Event(at=wall, kind="gpu_changed", gpu="GPU-a"),
-            wire.Event(at=wall, kind="driver_changed"),
-        ]
-        await _send(server, agent, agent.roster({"driver_version": "580.2"}, vbios_version="96.2"), events=told)
-        await _send(server, agent, agent.roster({"driver_version": "580.2"}, vbios_version="96.3"))
-        assert [kind for kind, _ in _events(server)] == ["gpu_changed", "driver_changed", "gpu_changed"]
-
-    run(tmp_path, story)
-
-
 def test_an_unknown_gpu_loses_nothing(tmp_path: Path) -> None:
     """Samples, states and events of a GPU the server has not heard of are kept, and the roster is asked for."""
 
