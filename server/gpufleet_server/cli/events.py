@@ -23,7 +23,10 @@ def events(
         str | None, typer.Option(metavar="TIME", help="From then on: 1h, 2026-03-01T08:00 or epoch seconds.")
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Until before then.")] = None,
-    kind: Annotated[list[str] | None, typer.Option(help="Only of this kind, such as xid or gpu_lost.")] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help="Only of this kind, such as xid or gpu_lost; may be repeated."),
+    ] = None,
     code: Annotated[int | None, typer.Option(metavar="XID", help="Only of this code.")] = None,
     gpu: Annotated[str | None, typer.Option(metavar="UUID", help="Only of this GPU.")] = None,
     site: options.Sites = None,

@@ -28,12 +28,21 @@ Json = Annotated[bool, typer.Option("--json", rich_help_panel=_SHOW, help="Print
 Limit = Annotated[int, typer.Option(min=1, metavar="N", rich_help_panel=_SHOW, help="Show at most this many.")]
 All = Annotated[bool, typer.Option("--all", rich_help_panel=_SHOW, help="Show all, however many there are.")]
 
-Sites = Annotated[list[str] | None, typer.Option("--site", rich_help_panel=_FILTER, help="Only at this site.")]
+Sites = Annotated[
+    list[str] | None,
+    typer.Option("--site", metavar="SITE", rich_help_panel=_FILTER, help="Only at this site; may be repeated."),
+]
 Nodes = Annotated[
-    list[str] | None, typer.Option("--node", rich_help_panel=_FILTER, help="Only of this node: hostname or id.")
+    list[str] | None,
+    typer.Option(
+        "--node", metavar="NODE", rich_help_panel=_FILTER, help="Only of this node: hostname or id; may be repeated."
+    ),
 ]
 Models = Annotated[
-    list[str] | None, typer.Option("--model", rich_help_panel=_FILTER, help="Only of this GPU model, named in full.")
+    list[str] | None,
+    typer.Option(
+        "--model", metavar="MODEL", rich_help_panel=_FILTER, help="Only of this model, named in full; may be repeated."
+    ),
 ]
 Simulated = Annotated[
     bool | None,
@@ -53,13 +62,17 @@ Search = Annotated[
 NodeStates = Annotated[
     list[str] | None,
     typer.Option(
-        "--state", rich_help_panel=_FILTER, help="Only in this state: reporting, driver_failed, not_reporting."
+        "--state",
+        metavar="STATE",
+        rich_help_panel=_FILTER,
+        help="Only in this state: reporting, driver_failed, not_reporting.",
     ),
 ]
 GpuStates = Annotated[
     list[str] | None,
     typer.Option(
         "--state",
+        metavar="STATE",
         rich_help_panel=_FILTER,
         help="Only in this state: reporting, lost, driver_failed, not_reporting, removed.",
     ),
