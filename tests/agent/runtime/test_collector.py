@@ -1,6 +1,5 @@
 """The collector: what goes into which report, and when one is closed."""
 
-from collections.abc import Callable
 from typing import Literal
 
 import pytest
