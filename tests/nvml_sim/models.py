@@ -75,8 +75,16 @@ def old_card(index: int = 0, overrides: Overrides = None) -> Device:
     parts.pcie(board, 3)
     board.small("fan_speed", 27, 90)
     board.small("fan_speed.0", 27, 90)
-    for name in ("serial", "board_part_number", "inforom.ecc", "inforom.oem", "inforom.power", "inforom.image",
-                 "pcie.speed_mbps", "threshold.mem_max"):
+    for name in (
+        "serial",
+        "board_part_number",
+        "inforom.ecc",
+        "inforom.oem",
+        "inforom.power",
+        "inforom.image",
+        "pcie.speed_mbps",
+        "threshold.mem_max",
+    ):
         board.gpu.values.pop(name)
         board.gpu.distinct.discard(name)
     return board.finish(overrides)
@@ -90,23 +98,69 @@ def _server_board(board: Board, watts: int, links: int, nvlink_version: int) -> 
     parts.ecc(board)
     parts.sram(board)
     parts.nvlink(board, links, nvlink_version)
-    board.state(module_id=board.index + 1, numa_node=board.index // 4, gsp__version="580.95.05", gsp__enabled=1,
-                gsp__default=1, memory_bus_width=5120, mig_mode__current=0, mig_mode__pending=0, mig__max_count=7,
-                num_fans=0, power_source=0, supported_event_types=0x1F, num_gpu_cores=16_896)
+    board.state(
+        module_id=board.index + 1,
+        numa_node=board.index // 4,
+        gsp__version="580.95.05",
+        gsp__enabled=1,
+        gsp__default=1,
+        memory_bus_width=5120,
+        mig_mode__current=0,
+        mig_mode__pending=0,
+        mig__max_count=7,
+        num_fans=0,
+        power_source=0,
+        supported_event_types=0x1F,
+        num_gpu_cores=16_896,
+    )
     board.number("energy_mj", 900_000_000_000)
     board.number("power_instant_mw", watts * 510)
     board.number("module_power_mw", watts * 620)
     board.small("memory_temperature_c", 33, 84)
     board.small("margin_temperature_c", 12, 60)
-    board.state(fabric__cluster="0x" + "c1a5" * 8, fabric__status=0, fabric__state=3, fabric__clique=board.index % 2,
-                fabric__health_mask=0x2, fabric__health_summary=1)
+    board.state(
+        fabric__cluster="0x" + "c1a5" * 8,
+        fabric__status=0,
+        fabric__state=3,
+        fabric__clique=board.index % 2,
+        fabric__health_mask=0x2,
+        fabric__health_summary=1,
+    )
     _fields(board)
 
 
 def _fields(board: Board) -> None:
     """Fields that no other call gives."""
-    for number in (7, 8, 9, 10, 11, 12, 13, 14, 38, 45, 52, 59, 66, 73, 74, 75, 76, 77, 78, 79, 80, 81, 95, 169,
-                   *range(173, 184), 269, 270, 271):
+    for number in (
+        7,
+        8,
+        9,
+        10,
+        11,
+        12,
+        13,
+        14,
+        38,
+        45,
+        52,
+        59,
+        66,
+        73,
+        74,
+        75,
+        76,
+        77,
+        78,
+        79,
+        80,
+        81,
+        95,
+        169,
+        *range(173, 184),
+        269,
+        270,
+        271,
+    ):
         board.number(f"field.{number}", 300_000)
     for number in (197, 198):
         board.number(f"field.{number}", 3_900_000_000)
@@ -118,18 +172,29 @@ def _fields(board: Board) -> None:
 def _platform(board: Board) -> None:
     """Where the board sits; numbers beyond 127 are what a careless binding stumbles over."""
     i = board.index
-    board.state(platform__ib_guid=f"0x{'f1ee7000':s}{i:024x}", platform__chassis_serial=f"CHASSIS{i:06d}",
-                platform__slot_number=0x80 + i, platform__tray_index=0x15 + i, platform__host_id=0x40 + i,
-                platform__peer_type=1, platform__module_id=i + 1)
+    board.state(
+        platform__ib_guid=f"0x{'f1ee7000':s}{i:024x}",
+        platform__chassis_serial=f"CHASSIS{i:06d}",
+        platform__slot_number=0x80 + i,
+        platform__tray_index=0x15 + i,
+        platform__host_id=0x40 + i,
+        platform__peer_type=1,
+        platform__module_id=i + 1,
+    )
 
 
 PROFILES = (  # enum, id, name, slices, memory MiB, multiprocessors, most instances
-    (0, 19, "1g.10gb", 1, 9_728, 14, 7), (1, 14, "2g.20gb", 2, 19_968, 28, 3), (2, 9, "3g.40gb", 3, 40_192, 42, 2),
-    (3, 5, "4g.40gb", 4, 40_192, 56, 1), (4, 0, "7g.80gb", 7, 80_896, 98, 1),
+    (0, 19, "1g.10gb", 1, 9_728, 14, 7),
+    (1, 14, "2g.20gb", 2, 19_968, 28, 3),
+    (2, 9, "3g.40gb", 3, 40_192, 42, 2),
+    (3, 5, "4g.40gb", 4, 40_192, 56, 1),
+    (4, 0, "7g.80gb", 7, 80_896, 98, 1),
 )
 INSTANCES = (  # gpu instance, compute instance, profile id, name, gpu slices, compute slices, memory MiB, start
-    (1, 0, 9, "1c.3g.40gb", 3, 1, 40_192, 0), (1, 1, 9, "2c.3g.40gb", 3, 2, 40_192, 0),
-    (5, 0, 14, "2g.20gb", 2, 2, 19_968, 4), (11, 0, 19, "1g.10gb", 1, 1, 9_728, 6),
+    (1, 0, 9, "1c.3g.40gb", 3, 1, 40_192, 0),
+    (1, 1, 9, "2c.3g.40gb", 3, 2, 40_192, 0),
+    (5, 0, 14, "2g.20gb", 2, 2, 19_968, 4),
+    (11, 0, 19, "1g.10gb", 1, 1, 9_728, 6),
     (13, 0, 19, "1g.10gb", 1, 1, 9_729, 7),
 )
 
@@ -137,27 +202,56 @@ INSTANCES = (  # gpu instance, compute instance, profile id, name, gpu slices, c
 def _profiles(board: Board) -> None:
     for number, ident, name, slices, mib, sms, most in PROFILES:
         head = f"gi_profile.{number}"
-        board.gpu.update({
-            f"{head}.id": ident, f"{head}.name": f"MIG {name}", f"{head}.slices": slices, f"{head}.memory_mb": mib,
-            f"{head}.multiprocessors": sms, f"{head}.instances": most, f"{head}.p2p": 0,
-            f"{head}.copy_engines": slices, f"{head}.decoders": slices // 2, f"{head}.encoders": 0,
-            f"{head}.jpegs": slices // 7, f"{head}.ofas": slices // 7,
-        })
+        board.gpu.update(
+            {
+                f"{head}.id": ident,
+                f"{head}.name": f"MIG {name}",
+                f"{head}.slices": slices,
+                f"{head}.memory_mb": mib,
+                f"{head}.multiprocessors": sms,
+                f"{head}.instances": most,
+                f"{head}.p2p": 0,
+                f"{head}.copy_engines": slices,
+                f"{head}.decoders": slices // 2,
+                f"{head}.encoders": 0,
+                f"{head}.jpegs": slices // 7,
+                f"{head}.ofas": slices // 7,
+            }
+        )
 
 
 def _instances(board: Board) -> None:
     for k, (gi, ci, profile, name, slices, parts_of, mib, start) in enumerate(INSTANCES):
         own = board.index * 100 + k
-        board.gpu.instances.append(Device({
-            "name": f"NVIDIA A100-SXM4-80GB MIG {name}", "uuid": f"MIG-{own:08x}-5a1e-5000-8000-{own:012x}",
-            "gpu_instance": gi, "compute_instance": ci, "gpu_instance_profile": profile,
-            "compute_instance_profile": parts_of - 1, "placement.start": start, "placement.size": slices,
-            "fb.total": (mib + own) * MIB, "fb.used": (1000 + own) * MIB, "fb.reserved": (10 + own) * MIB,
-            "bar1.total": (mib + 500 + own) * MIB, "bar1.used": (2 + own) * MIB, "processes": 1,
-            "attr.multiprocessors": 14 * parts_of, "attr.copy_engines": slices, "attr.decoders": slices // 2,
-            "attr.encoders": 0, "attr.jpegs": 0, "attr.ofas": 0, "attr.gpu_slices": slices,
-            "attr.compute_slices": parts_of, "attr.memory_mb": mib + own,
-        }))
+        board.gpu.instances.append(
+            Device(
+                {
+                    "name": f"NVIDIA A100-SXM4-80GB MIG {name}",
+                    "uuid": f"MIG-{own:08x}-5a1e-5000-8000-{own:012x}",
+                    "gpu_instance": gi,
+                    "compute_instance": ci,
+                    "gpu_instance_profile": profile,
+                    "compute_instance_profile": parts_of - 1,
+                    "placement.start": start,
+                    "placement.size": slices,
+                    "fb.total": (mib + own) * MIB,
+                    "fb.used": (1000 + own) * MIB,
+                    "fb.reserved": (10 + own) * MIB,
+                    "bar1.total": (mib + 500 + own) * MIB,
+                    "bar1.used": (2 + own) * MIB,
+                    "processes": 1,
+                    "attr.multiprocessors": 14 * parts_of,
+                    "attr.copy_engines": slices,
+                    "attr.decoders": slices // 2,
+                    "attr.encoders": 0,
+                    "attr.jpegs": 0,
+                    "attr.ofas": 0,
+                    "attr.gpu_slices": slices,
+                    "attr.compute_slices": parts_of,
+                    "attr.memory_mb": mib + own,
+                }
+            )
+        )
 
 
 def healthy(gpu: Device) -> Device:
@@ -170,16 +264,26 @@ def healthy(gpu: Device) -> Device:
 def busy(gpu: Device, phase: float = 0.0) -> Device:
     """The same GPU at work: utilisation, power, temperatures and clocks move, byte and energy counters grow."""
     moving: dict[str, Value] = {
-        "util.gpu": sine(80, 15, 60, phase), "util.memory": sine(45, 20, 45, phase),
-        "temperature_c": sine(62, 6, 300, phase), "memory_temperature_c": sine(71, 5, 300, phase),
-        "power_usage_mw": sine(450_000, 150_000, 60, phase), "power_instant_mw": sine(455_000, 190_000, 7, phase),
-        "energy_mj": counter(10**12, 450_000), "clock.sm": sine(1700, 100, 30, phase),
-        "gpm.sm_util": pulse(20, 95, 4, 0.7), "gpm.any_tensor_util": pulse(0, 80, 4, 0.6),
-        "gpm.dram_bw_util": sine(40, 20, 13, phase), "pcie.tx_kbps": sine(3e6, 2e6, 20, phase),
-        "pcie.rx_kbps": sine(2e6, 1e6, 25, phase), "field.197": counter(10**9, 3.1e9, wrap=32),
+        "util.gpu": sine(80, 15, 60, phase),
+        "util.memory": sine(45, 20, 45, phase),
+        "temperature_c": sine(62, 6, 300, phase),
+        "memory_temperature_c": sine(71, 5, 300, phase),
+        "power_usage_mw": sine(450_000, 150_000, 60, phase),
+        "power_instant_mw": sine(455_000, 190_000, 7, phase),
+        "energy_mj": counter(10**12, 450_000),
+        "clock.sm": sine(1700, 100, 30, phase),
+        "gpm.sm_util": pulse(20, 95, 4, 0.7),
+        "gpm.any_tensor_util": pulse(0, 80, 4, 0.6),
+        "gpm.dram_bw_util": sine(40, 20, 13, phase),
+        "pcie.tx_kbps": sine(3e6, 2e6, 20, phase),
+        "pcie.rx_kbps": sine(2e6, 1e6, 25, phase),
+        "field.197": counter(10**9, 3.1e9, wrap=32),
         "field.198": counter(10**9, 2.2e9, wrap=32),
-        "gpm.pcie_tx": 3.1e9 / MIB, "gpm.pcie_rx": 2.2e9 / MIB, "field.138.all": counter(10**10, 5e6),
-        "field.139.all": counter(10**10, 6e6), "clocks_event_reasons": pulse(0, 4, 30, 0.3),
+        "gpm.pcie_tx": 3.1e9 / MIB,
+        "gpm.pcie_rx": 2.2e9 / MIB,
+        "field.138.all": counter(10**10, 5e6),
+        "field.139.all": counter(10**10, 6e6),
+        "clocks_event_reasons": pulse(0, 4, 30, 0.3),
     }
     supported = {name: value for name, value in moving.items() if _is_number(gpu.values.get(name))}
     gpu.distinct.difference_update(supported)

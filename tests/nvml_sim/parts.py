@@ -12,8 +12,19 @@ LINK_ERRORS = range(5)
 ECC_PLACES = ("l1", "l2", "dram", "register_file", "texture", "texture_shm", "cbu", "sram")
 CLOCKS = ("graphics", "sm", "mem", "video")
 GPM_PERCENT = (
-    "graphics_util", "sm_util", "sm_occupancy", "integer_util", "any_tensor_util", "dfma_tensor_util",
-    "hmma_tensor_util", "dmma_tensor_util", "imma_tensor_util", "dram_bw_util", "fp64_util", "fp32_util", "fp16_util",
+    "graphics_util",
+    "sm_util",
+    "sm_occupancy",
+    "integer_util",
+    "any_tensor_util",
+    "dfma_tensor_util",
+    "hmma_tensor_util",
+    "dmma_tensor_util",
+    "imma_tensor_util",
+    "dram_bw_util",
+    "fp64_util",
+    "fp32_util",
+    "fp16_util",
 )
 GPM_RATES = ("pcie_tx", "pcie_rx", "nvlink_rx", "nvlink_tx")
 
@@ -68,13 +79,28 @@ def identity(board: Board, name: str, part: str) -> None:
     """Who it is and where it sits."""
     i = board.index
     board.state(
-        name=name, uuid=f"GPU-{i:08x}-5a1e-4000-8000-{0xF1EE70000000 + i:012x}",
+        name=name,
+        uuid=f"GPU-{i:08x}-5a1e-4000-8000-{0xF1EE70000000 + i:012x}",
         serial=f"16523{24000000 + i * 137:08d}",
-        board_part_number=f"692-{part}-{i:04d}-000", vbios_version=f"96.00.{i:02X}.00.01", minor_number=i,
-        inforom__image=f"G520.0200.{i:02d}.05", inforom__oem=f"2.{i}", inforom__ecc=f"7.{i + 100}",
-        inforom__power=f"1.{i + 200}", multi_gpu_board=0, bus_type=1, pci__domain=0, pci__bus=0x1B + 0x10 * (i % 14),
-        pci__device=i // 14, display_mode=0, display_active=0, compute_mode=0, persistence_mode=1,
-        power_management_mode=1, processes=1, process_utilization=1,
+        board_part_number=f"692-{part}-{i:04d}-000",
+        vbios_version=f"96.00.{i:02X}.00.01",
+        minor_number=i,
+        inforom__image=f"G520.0200.{i:02d}.05",
+        inforom__oem=f"2.{i}",
+        inforom__ecc=f"7.{i + 100}",
+        inforom__power=f"1.{i + 200}",
+        multi_gpu_board=0,
+        bus_type=1,
+        pci__domain=0,
+        pci__bus=0x1B + 0x10 * (i % 14),
+        pci__device=i // 14,
+        display_mode=0,
+        display_active=0,
+        compute_mode=0,
+        persistence_mode=1,
+        power_management_mode=1,
+        processes=1,
+        process_utilization=1,
     )
     board.number("board_id", 0x10000)
     board.number("pci.device_id", 0x23300000)
@@ -84,8 +110,14 @@ def identity(board: Board, name: str, part: str) -> None:
 
 def power(board: Board, watts: int) -> None:
     """Limits and draw."""
-    for name, share in (("limit", 90), ("default_limit", 100), ("min_limit", 30), ("max_limit", 99),
-                        ("enforced_limit", 88), ("usage", 45)):
+    for name, share in (
+        ("limit", 90),
+        ("default_limit", 100),
+        ("min_limit", 30),
+        ("max_limit", 99),
+        ("enforced_limit", 88),
+        ("usage", 45),
+    ):
         board.number(f"power_{name}_mw", watts * share * 10)
 
 
@@ -116,15 +148,27 @@ def load(board: Board, engines: tuple[str, ...] = ("encoder", "decoder", "jpg", 
 
 def memory(board: Board, total_mib: int) -> None:
     """Framebuffer and BAR1. As nvidia-smi shows it, used excludes reserved: total = reserved + used + free."""
-    for name, low in (("fb.total", total_mib), ("fb.used", total_mib // 3), ("fb.reserved", total_mib // 100),
-                      ("bar1.total", total_mib * 3 // 2), ("bar1.used", total_mib // 50)):
+    for name, low in (
+        ("fb.total", total_mib),
+        ("fb.used", total_mib // 3),
+        ("fb.reserved", total_mib // 100),
+        ("bar1.total", total_mib * 3 // 2),
+        ("bar1.used", total_mib // 50),
+    ):
         board.mebibytes(name, low)
 
 
 def pcie(board: Board, gen: int) -> None:
     """The link, its traffic and its replays."""
-    board.state(pcie__gen=gen, pcie__width=16, pcie__max_gen=gen, pcie__max_width=16, pcie__gpu_max_gen=gen,
-                pcie__max_speed=gen, pcie__speed_mbps={3: 8000, 4: 16000, 5: 32000, 6: 64000}[gen])
+    board.state(
+        pcie__gen=gen,
+        pcie__width=16,
+        pcie__max_gen=gen,
+        pcie__max_width=16,
+        pcie__gpu_max_gen=gen,
+        pcie__max_speed=gen,
+        pcie__speed_mbps={3: 8000, 4: 16000, 5: 32000, 6: 64000}[gen],
+    )
     board.number("pcie.tx_kbps", 2_100_000)
     board.number("pcie.rx_kbps", 3_300_000)
     board.number("pcie.replay", 40_000)
@@ -146,8 +190,19 @@ def ecc(board: Board) -> None:
 def sram(board: Board) -> None:
     """The finer SRAM error status of Ampere and newer."""
     board.state(sram__threshold_exceeded=0)
-    for name in ("aggregate_parity", "aggregate_secded", "aggregate_corrected", "volatile_parity", "volatile_secded",
-                 "volatile_corrected", "bucket_l2", "bucket_sm", "bucket_pcie", "bucket_mcu", "bucket_other"):
+    for name in (
+        "aggregate_parity",
+        "aggregate_secded",
+        "aggregate_corrected",
+        "volatile_parity",
+        "volatile_secded",
+        "volatile_corrected",
+        "bucket_l2",
+        "bucket_sm",
+        "bucket_pcie",
+        "bucket_mcu",
+        "bucket_other",
+    ):
         board.number(f"sram.{name}", 70_000)
 
 
@@ -164,8 +219,16 @@ def nvlink(board: Board, links: int, version: int) -> None:
     board.state(nvlink__count=links)
     for link in range(links):
         head = f"nvlink.{link}"
-        board.gpu.update({f"{head}.state": 1, f"{head}.version": version, f"{head}.remote_type": 2,
-                          f"{head}.remote_bus": 0x80 + link, f"field.165.{link}": 1, f"field.166.{link}": version})
+        board.gpu.update(
+            {
+                f"{head}.state": 1,
+                f"{head}.version": version,
+                f"{head}.remote_type": 2,
+                f"{head}.remote_bus": 0x80 + link,
+                f"field.165.{link}": 1,
+                f"field.166.{link}": version,
+            }
+        )
         board.gpu.update({f"{head}.capability.{which}": 1 for which in range(6)})
         for which in LINK_ERRORS:
             board.number(f"{head}.error.{which}", 100_000)

@@ -29,8 +29,27 @@ from tests.nvml_sim.device import (
 from tests.nvml_sim.models import a100_mig, b200, busy, h100_sxm, healthy, old_card
 
 __all__ = [
-    "EVENT_XID", "NO_INSTANCE", "PCIE_THROUGHPUT", "Device", "Gpu", "Scenario", "Spec", "Value", "a100_mig", "b200",
-    "busy", "counter", "error", "h100_sxm", "healthy", "linear", "old_card", "pulse", "sine", "steps", "typed",
+    "EVENT_XID",
+    "NO_INSTANCE",
+    "PCIE_THROUGHPUT",
+    "Device",
+    "Gpu",
+    "Scenario",
+    "Spec",
+    "Value",
+    "a100_mig",
+    "b200",
+    "busy",
+    "counter",
+    "error",
+    "h100_sxm",
+    "healthy",
+    "linear",
+    "old_card",
+    "pulse",
+    "sine",
+    "steps",
+    "typed",
 ]
 
 PCIE_THROUGHPUT = "nvmlDeviceGetPcieThroughput"
@@ -41,7 +60,9 @@ SETTLE_S = 0.008
 
 def _system() -> Device:
     facts: dict[str, Value] = {
-        "driver_version": "580.95.05", "nvml_version": "13.580.95.05", "cuda_driver_version": 13000,
+        "driver_version": "580.95.05",
+        "nvml_version": "13.580.95.05",
+        "cuda_driver_version": 13000,
     }
     return Device(facts).latency(PCIE_THROUGHPUT, 20)
 

@@ -27,8 +27,11 @@ def test_errors_by_call_field_and_time(tmp_path: Path) -> None:
     scenario = Scenario([gpu, h100_sxm(1)]).freeze(5)
     with driver(scenario, tmp_path / "s") as file:
         handle = nv.nvmlDeviceGetHandleByIndex(0)
-        for name, raised in (("temperature_c", nv.NVMLError_Unknown), ("power_usage_mw", nv.NVMLError_NoPermission),
-                             ("energy_mj", nv.NVMLError_Timeout)):
+        for name, raised in (
+            ("temperature_c", nv.NVMLError_Unknown),
+            ("power_usage_mw", nv.NVMLError_NoPermission),
+            ("energy_mj", nv.NVMLError_Timeout),
+        ):
             with pytest.raises(raised):
                 read(handle, name)
         assert read(nv.nvmlDeviceGetHandleByIndex(1), "power_usage_mw") > 0
@@ -97,8 +100,14 @@ def test_init_fails(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def run(file: Path, code: str, timeout: float = 10) -> subprocess.CompletedProcess[str]:
     """Run Python in front of the driver with the first GPU's handle as h."""
     head = "from pynvml import *; nvmlInit(); h = nvmlDeviceGetHandleByIndex(0)\n"
-    return subprocess.run([sys.executable, "-c", head + code], env=environment(file), timeout=timeout,
-                          capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", head + code],
+        env=environment(file),
+        timeout=timeout,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_another_process_finds_it_by_its_path(tmp_path: Path) -> None:
@@ -120,9 +129,11 @@ def test_a_call_hangs_until_the_scenario_lets_go(tmp_path: Path) -> None:
     """The hanging call holds no lock, SIGTERM to Python does not end it, a rewritten scenario does."""
     scenario = Scenario([h100_sxm().hang("nvmlDeviceGetPowerUsage")])
     file = scenario.write(tmp_path / "s")
-    code = ("import signal, threading; signal.signal(signal.SIGTERM, lambda *a: print('told'))\n"
-            "threading.Timer(0.1, lambda: print(nvmlDeviceGetName(h), flush=True)).start()\n"
-            "nvmlDeviceGetPowerUsage(h); print('free')")
+    code = (
+        "import signal, threading; signal.signal(signal.SIGTERM, lambda *a: print('told'))\n"
+        "threading.Timer(0.1, lambda: print(nvmlDeviceGetName(h), flush=True)).start()\n"
+        "nvmlDeviceGetPowerUsage(h); print('free')"
+    )
     head = "from pynvml import *; nvmlInit(); h = nvmlDeviceGetHandleByIndex(0)\n"
     with subprocess.Popen([sys.executable, "-c", head + code], env=environment(file), stdout=subprocess.PIPE) as hung:
         assert hung.stdout

@@ -49,8 +49,10 @@ def test_instances_and_their_values(gpu: Any) -> None:
         assert nv.nvmlDeviceGetComputeInstanceId(handle) == device.values["compute_instance"]
         assert nv.nvmlDeviceIsMigDeviceHandle(handle).value == 1
         assert nv.nvmlDeviceGetIndex(nv.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)) == 1
-        assert nv.nvmlDeviceGetGpuInstanceId(nv.nvmlDeviceGetHandleByUUID(device.values["uuid"])) == (
-            device.values["gpu_instance"])
+        assert (
+            nv.nvmlDeviceGetGpuInstanceId(nv.nvmlDeviceGetHandleByUUID(device.values["uuid"]))
+            == (device.values["gpu_instance"])
+        )
 
 
 def test_gpu_instances_by_profile(gpu: Any) -> None:

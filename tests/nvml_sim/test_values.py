@@ -19,8 +19,19 @@ from tests.nvml_sim.scenario import PCIE_THROUGHPUT, Device, Scenario, Spec, cou
 nv: Any = pynvml
 MODELS = (h100_sxm, b200, a100_mig, old_card)
 # What has no getter of its own, or is read in a test of its own.
-ELSEWHERE = ("gpm.", "gi_profile.", "platform.ib", "platform.chassis", "fabric.cluster", "module_power_mw",
-             "processes", "process_utilization", "gpu_instance", "compute_instance", "placement.")
+ELSEWHERE = (
+    "gpm.",
+    "gi_profile.",
+    "platform.ib",
+    "platform.chassis",
+    "fabric.cluster",
+    "module_power_mw",
+    "processes",
+    "process_utilization",
+    "gpu_instance",
+    "compute_instance",
+    "placement.",
+)
 
 
 def quick(*gpus: Device) -> Scenario:
@@ -37,8 +48,11 @@ def test_every_value_arrives(model: Callable[[int], Device], tmp_path: Path) -> 
     with driver(quick(*gpus), tmp_path / "s"):
         for index, gpu in enumerate(gpus):
             handle = nv.nvmlDeviceGetHandleByIndex(index)
-            wanted = {name: value for name, value in gpu.values.items()
-                      if not name.startswith(ELSEWHERE) and not isinstance(value, Spec)}
+            wanted = {
+                name: value
+                for name, value in gpu.values.items()
+                if not name.startswith(ELSEWHERE) and not isinstance(value, Spec)
+            }
             assert {name: read(handle, name) for name in wanted} == wanted
 
 
@@ -67,9 +81,19 @@ def test_unsupported_is_an_error_and_never_zero(tmp_path: Path) -> None:
 
 def test_values_move_with_time(tmp_path: Path) -> None:
     """Lines, waves, pulses, steps and changes give at each time what they should."""
-    gpu = h100_sxm().update({
-        "power_usage_mw": linear(1000, 10), "util.gpu": sine(50, 10, 40), "util.memory": pulse(1, 9, 10, 0.5),
-        "temperature_c": steps((0, 30), (5, 40)), "clock.sm": 100}).at(9, "clock.sm", 200)
+    gpu = (
+        h100_sxm()
+        .update(
+            {
+                "power_usage_mw": linear(1000, 10),
+                "util.gpu": sine(50, 10, 40),
+                "util.memory": pulse(1, 9, 10, 0.5),
+                "temperature_c": steps((0, 30), (5, 40)),
+                "clock.sm": 100,
+            }
+        )
+        .at(9, "clock.sm", 200)
+    )
     wanted = {0.0: (1000, 50, 9, 30, 100), 10.0: (1100, 60, 9, 40, 200), 17.0: (1170, 55, 1, 40, 200)}
     names = ("power_usage_mw", "util.gpu", "util.memory", "temperature_c", "clock.sm")
     scenario = quick(gpu).freeze(0)
@@ -82,9 +106,14 @@ def test_values_move_with_time(tmp_path: Path) -> None:
 
 def test_counters_wrap_reset_and_keep(tmp_path: Path) -> None:
     """A counter wraps at its width, starts from 0 at a reset and at a driver reload unless it is kept."""
-    gpu = h100_sxm().update({
-        "field.197": counter(2**32 - 5, 10, wrap=32), "energy_mj": counter(10**12, 100, resets=[20]),
-        "pcie.replay": counter(7, 1), "ecc.corrected.aggregate.total": counter(7, 1, keep=True)})
+    gpu = h100_sxm().update(
+        {
+            "field.197": counter(2**32 - 5, 10, wrap=32),
+            "energy_mj": counter(10**12, 100, resets=[20]),
+            "pcie.replay": counter(7, 1),
+            "ecc.corrected.aggregate.total": counter(7, 1, keep=True),
+        }
+    )
     names = ("field.197", "energy_mj", "pcie.replay", "ecc.corrected.aggregate.total")
     scenario = quick(gpu).freeze(1)
     with driver(scenario, tmp_path / "s") as file:
@@ -127,8 +156,15 @@ def test_platform_and_fabric_bytes(tmp_path: Path) -> None:
 
 def test_gpm_gives_the_mean_between_two_samples(tmp_path: Path) -> None:
     """A pulse that is high half of each period has the mean of high and low over whole periods."""
-    gpu = h100_sxm(0, {"gpm.sm_util": pulse(10, 90, 2, 0.5), "gpm.fp16_util": steps((0, 0), (9, 100)),
-                       "gpm.dram_bw_util": sine(40, 20, 4), "gpm.fp64_util": error("no_data")})
+    gpu = h100_sxm(
+        0,
+        {
+            "gpm.sm_util": pulse(10, 90, 2, 0.5),
+            "gpm.fp16_util": steps((0, 0), (9, 100)),
+            "gpm.dram_bw_util": sine(40, 20, 4),
+            "gpm.fp64_util": error("no_data"),
+        },
+    )
     scenario = quick(gpu).freeze(0)
     with driver(scenario, tmp_path / "s") as file:
         handle = nv.nvmlDeviceGetHandleByIndex(0)
@@ -168,8 +204,12 @@ def test_samples_come_from_a_ring_buffer(tmp_path: Path) -> None:
 
 def test_processes(tmp_path: Path) -> None:
     """Processes are listed by kind while they live, named, and sampled once a second."""
-    gpu = h100_sxm().process(101, "python train.py", used=5, sm=71, jpg=3).process(
-        102, "xorg", "graphics", used=6).process(103, "later", from_=50)
+    gpu = (
+        h100_sxm()
+        .process(101, "python train.py", used=5, sm=71, jpg=3)
+        .process(102, "xorg", "graphics", used=6)
+        .process(103, "later", from_=50)
+    )
     with driver(quick(gpu).freeze(10), tmp_path / "s"):
         handle = nv.nvmlDeviceGetHandleByIndex(0)
         assert [(p.pid, p.usedGpuMemory) for p in nv.nvmlDeviceGetComputeRunningProcesses(handle)] == [(101, 5)]
@@ -196,8 +236,11 @@ def test_devices_are_found_by_uuid_serial_and_address(tmp_path: Path) -> None:
     gpus = [h100_sxm(index) for index in range(3)]
     with driver(quick(*gpus), tmp_path / "s"):
         address = nv.nvmlDeviceGetPciInfo(nv.nvmlDeviceGetHandleByIndex(2)).busId
-        found = (nv.nvmlDeviceGetHandleByUUID(gpus[2].values["uuid"]),
-                 nv.nvmlDeviceGetHandleBySerial(gpus[2].values["serial"]), nv.nvmlDeviceGetHandleByPciBusId(address))
+        found = (
+            nv.nvmlDeviceGetHandleByUUID(gpus[2].values["uuid"]),
+            nv.nvmlDeviceGetHandleBySerial(gpus[2].values["serial"]),
+            nv.nvmlDeviceGetHandleByPciBusId(address),
+        )
         assert [nv.nvmlDeviceGetIndex(handle) for handle in found] == [2, 2, 2]
 
 
