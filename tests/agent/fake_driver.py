@@ -72,6 +72,10 @@ class FakeSession:
             uuid(n): {metric.name: 10 * place + n for place, metric in enumerate(ON_CHANGE)} for n in range(self._count)
         }
 
+    def xid_gpus(self) -> list[str]:
+        """The first GPU, which is the one that has XIDs, while it is not lost."""
+        return [] if self._is_lost() or not self._count else [uuid(0)]
+
     def wait(self, seconds: float) -> list[Event]:
         """An XID for every number in the file `xids`, which is then emptied; that the first GPU is lost or returns."""
         end = time.monotonic() + seconds

@@ -60,6 +60,10 @@ class Session(Protocol):
         """GPU → metric → stored integer for every metric that is sent on change. Slow."""
         ...
 
+    def xid_gpus(self) -> list[str]:
+        """The GPUs (UUIDs) whose XIDs `wait` tells."""
+        ...
+
     def wait(self, seconds: float) -> list[Event]:
         """Sleep until something happened or the time is over; what happened since the call before."""
         ...

@@ -69,16 +69,18 @@ def _gpus(found: Probe) -> Iterator[Finding]:
             values = unpack(column, BY_NAME[name].width)
             stored.update({(gpu, name): value for gpu, value in zip(found.tick.gpus, values, strict=True)})
     for gpu in found.gpus or []:
-        yield _gpu(gpu, {name: value for (uuid, name), value in stored.items() if uuid == gpu.uuid})
+        of_gpu = {name: value for (uuid, name), value in stored.items() if uuid == gpu.uuid}
+        yield _gpu(gpu, of_gpu, gpu.uuid in found.xid_gpus)
 
 
-def _gpu(gpu: Gpu, stored: dict[str, int]) -> Finding:
+def _gpu(gpu: Gpu, stored: dict[str, int], tells_xids: bool) -> Finding:
     reasons = {m.name: m.reason(stored[m.name]) for m in METRICS if m.name in stored}
     absent = {name: reason.word for name, reason in reasons.items() if reason is not None}
     given = len(reasons) - len(absent)
     identity = {f"{name} (identity)": reason for name, reason in gpu.absent.items()}
     bad = gpu.state != "ok" or any(reason in _MENDABLE for reason in absent.values())
     text = f"{gpu.model or 'model unknown'} {gpu.uuid}, {gpu.state}; {given} of {len(METRICS)} metrics"
+    text += ", XID events" if tells_xids else ", no XID events"
     return Finding(f"GPU {gpu.index}", "problem" if bad else "ok", text, _by_reason({**absent, **identity}))
 
 

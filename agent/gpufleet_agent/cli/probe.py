@@ -20,6 +20,7 @@ class Probe:
     facts: DriverFacts | None = None
     gpus: list[Gpu] | None = None
     states: list[State] = field(default_factory=list)
+    xid_gpus: list[str] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     tick: Ticked | None = None
     complete: bool = False
@@ -27,7 +28,7 @@ class Probe:
     def take(self, frame: Frame) -> None:
         """Note what the reader told."""
         if isinstance(frame, Opened):
-            self.facts = frame.facts
+            self.facts, self.xid_gpus = frame.facts, frame.xid_gpus
         elif isinstance(frame, Rostered):
             self.gpus = frame.gpus
         elif isinstance(frame, Changed):

@@ -17,9 +17,10 @@ MAX_FRAME = 16 << 20
 
 
 class Opened(Struct, tag="opened"):
-    """The driver is open."""
+    """The driver is open. `xid_gpus` are the GPUs (UUIDs) whose XIDs it tells."""
 
     facts: DriverFacts
+    xid_gpus: list[str] = []
 
 
 class Rostered(Struct, tag="rostered"):

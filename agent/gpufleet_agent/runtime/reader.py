@@ -42,7 +42,7 @@ class Reader:
 
     def run(self) -> None:
         """Read until the session ends. DriverGone and whatever else the backend raises; BrokenPipeError at the end."""
-        self._tell(Opened(self._session.facts()))
+        self._tell(Opened(self._session.facts(), self._session.xid_gpus()))
         self._survey()
         self._sample()
         due = monotonic() + min(self._interval, FIRST_SECONDS)

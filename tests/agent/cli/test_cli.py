@@ -85,6 +85,8 @@ def test_check_finds_all_well(tmp_path: Path, config: Config, capsys: pytest.Cap
         assert check(online, True, 20, FakeBackend(tmp_path)) == 0
         shown = {finding["subject"]: finding for finding in json.loads(capsys.readouterr().out)["findings"]}
         assert (shown["credential"]["level"], shown["server"]["level"]) == ("ok", "ok")
+        assert shown["GPU 0"]["text"].endswith(", XID events")
+        assert shown["GPU 1"]["text"].endswith(", no XID events")
         assert shown["driver"]["absent"] == {"failed": ["cuda_version"]}
         end.credential = "another"
         assert check(online, False, 20, FakeBackend(tmp_path)) == 1

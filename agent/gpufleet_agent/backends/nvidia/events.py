@@ -32,12 +32,16 @@ _MOST_AT_ONCE = 1000
 
 
 class EventWatch:
-    """Waits for events of some GPUs. `identify` gives the identity that a GPU has now."""
+    """Waits for events of some GPUs. `identify` gives the identity that a GPU has now.
+
+    `xid_gpus` are those of them (UUIDs) that tell their XIDs.
+    """
 
     def __init__(self, identify: Callable[[str], Gpu]) -> None:
         self._identify = identify
         self._set: c_void_p | None = None
         self._uuids: dict[int, str] = {}
+        self.xid_gpus: list[str] = []
         self._data = EventData()
         self._wait: Callable[..., int] = _nothing
 
@@ -49,8 +53,11 @@ class EventWatch:
         except Reading:
             return
         for uuid, handle in gpus:
-            if self._register_one(handle):
+            types = self._register_one(handle)
+            if types:
                 self._uuids[_address(handle)] = uuid
+            if types & XID:
+                self.xid_gpus.append(uuid)
 
     def wait(self, seconds: float) -> list[Event]:
         """Sleep until the first event or for `seconds`; all events that are there by then."""
@@ -77,16 +84,17 @@ class EventWatch:
         """Let go of the event set; one of a driver that is gone is gone with it."""
         if self._set is not None:
             function("nvmlEventSetFree")(self._set)
-        self._set, self._uuids = None, {}
+        self._set, self._uuids, self.xid_gpus = None, {}, []
 
-    def _register_one(self, handle: Handle) -> bool:
+    def _register_one(self, handle: Handle) -> int:
+        """The event types that are watched from now on."""
         try:
-            types = ask("nvmlDeviceGetSupportedEventTypes", handle) & _WANTED
+            types: int = ask("nvmlDeviceGetSupportedEventTypes", handle) & _WANTED
             if types:
                 ask("nvmlDeviceRegisterEvents", handle, types, self._set)
         except (Reading, GpuLost):
-            return False
-        return bool(types)
+            return 0
+        return types
 
     def _next(self, timeout: int) -> bool:
         code = self._wait(self._set, byref(self._data), timeout)

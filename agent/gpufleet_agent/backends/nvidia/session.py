@@ -76,6 +76,10 @@ class NvidiaSession:
             for device in self._devices
         }
 
+    def xid_gpus(self) -> list[str]:
+        """See Session."""
+        return list(self._watch.xid_gpus)
+
     def wait(self, seconds: float) -> list[Event]:
         """See Session."""
         deadline = time.monotonic() + seconds

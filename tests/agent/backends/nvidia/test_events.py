@@ -26,6 +26,13 @@ def test_an_xid_three_times_in_a_second_is_three_events(tmp_path: Path) -> None:
     assert all(abs(e.at / 1e6 - time.time()) < 5 for e in found)
 
 
+def test_which_gpus_tell_their_xids(tmp_path: Path) -> None:
+    """Those whose driver supports the event; a card without events, or without this one, is not among them."""
+    gpu, without = h100_sxm(0), h100_sxm(1, {"supported_event_types": 0x100})
+    with opened(Scenario([gpu, without, old_card(2)]), tmp_path / "s") as session:
+        assert session.xid_gpus() == [gpu.values["uuid"]]
+
+
 def test_an_xid_ends_the_wait_at_once_and_waiting_costs_nothing(tmp_path: Path) -> None:
     """The process sleeps in the driver until the event, not until the tick."""
     scenario = Scenario([h100_sxm(0)])
