@@ -87,5 +87,8 @@ class Reading(Exception):
     """A value that could not be read, with the reason."""
 
     def __init__(self, reason: Reason) -> None:
-        super().__init__(reason.word)
+        super().__init__(reason)
         self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason.word
