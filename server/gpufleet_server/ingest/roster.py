@@ -1,5 +1,6 @@
 """A node's roster into its rows, and what differs from the one before as events."""
 
+import collections
 import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -15,6 +16,8 @@ from gpufleet_server.store.schema import gpus, nodes, partitions
 _SET_BY_HAND = ("site", "room", "rack")
 # `state` is told by the agent as gpu_lost and gpu_returned.
 _NOT_COMPARED = ("uuid", "state", "partitions", "absent", "labels")
+# A node's first roster is one event, however many GPUs it has.
+_COME_WITH_NODE = ("gpu_added", "partition_added")
 _HOST_FIELDS = tuple(name for name in wire.Host.__struct_fields__ if name not in _NOT_COMPARED)
 _GPU_FIELDS = tuple(name for name in wire.Gpu.__struct_fields__ if name not in _NOT_COMPARED)
 
@@ -32,7 +35,8 @@ class Difference:
 
 def update_roster(connection: Connection, node: Node, roster: wire.Roster, at: int) -> list[Difference]:
     """Write a roster that holds from `at` (µs): the node, its GPUs and their partitions. What it changed."""
-    changes = [*_host(connection, node, roster.host)]
+    known = connection.execute(select(nodes.c.facts).where(nodes.c.node_id == node.node_id)).scalar_one()
+    changes = list(_host(connection, node, known, roster.host))
     add_gpus(connection, node, (gpu.uuid for gpu in roster.gpus), at)
     rows = {row.uuid: row for row in connection.execute(select(gpus).where(gpus.c.node_id == node.node_id))}
     for gpu in roster.gpus:
@@ -42,12 +46,17 @@ def update_roster(connection: Connection, node: Node, roster: wire.Roster, at: i
         if row.removed_at is None:
             _set(connection, row.gpu_id, {"removed_at": at})
             changes.append(_about(row.identity, row.uuid, "gpu_removed", "removed"))
-    return changes
+    return changes if known else [_node_added(roster), *(each for each in changes if each.kind not in _COME_WITH_NODE)]
 
 
-def _host(connection: Connection, node: Node, host: wire.Host) -> Iterator[Difference]:
+def _node_added(roster: wire.Roster) -> Difference:
+    models = collections.Counter(gpu.model or "unknown" for gpu in roster.gpus)
+    text = ", ".join(f"{count} × {model}" for model, count in models.items()) or "no GPUs"
+    return Difference("node_added", text, detail={"gpus": len(roster.gpus), "models": dict(models)})
+
+
+def _host(connection: Connection, node: Node, old: dict[str, Any], host: wire.Host) -> Iterator[Difference]:
     new = msgspec.to_builtins(host)
-    old = connection.execute(select(nodes.c.facts).where(nodes.c.node_id == node.node_id)).scalar_one()
     columns = ("hostname", "site", "room", "rack", "simulated", "agent_version")
     values = {name: getattr(host, name) for name in columns} | {"facts": new}
     connection.execute(update(nodes).where(nodes.c.node_id == node.node_id).values(values))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from gpufleet_agent.wire import Ack
 from sqlalchemy import Connection, delete
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from gpufleet_server.domain import clock
 from gpufleet_server.domain.problem import Problem
@@ -26,6 +26,8 @@ from gpufleet_server.store.tokens import TokenCache
 _LOG = logging.getLogger(__name__)
 
 _RETRY_S = 5
+# The database refuses what the report says, and will each time: an agent that sent it again would never get on.
+_OF_THE_DATA = (IntegrityError, DataError, OverflowError, UnicodeError)
 _CHORES_S = 60.0
 _FORGET_STREAM = 400 * 86_400 * clock.SECOND
 
@@ -146,19 +148,31 @@ class Writer:
             self._do_chores()
 
     def _one(self, connection: Connection, prepared: Prepared) -> tuple[Ack, Tally] | Problem:
+        node, seq = prepared.report.node, prepared.report.seq
         try:
-            with connection.begin_nested():
-                return record(connection, self._memory, prepared)
+            return self._record(connection, prepared)
         except OperationalError:
             raise
         except Problem as problem:
-            self._memory.forget(prepared.report.node)
+            self._memory.forget(node)
             return problem
-        except Exception:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001
             # Its savepoint is rolled back; the others of the batch are whole.
-            self._memory.forget(prepared.report.node)
-            _LOG.exception("report %d of node %s could not be stored", prepared.report.seq, prepared.report.node)
+            self._memory.forget(node)
+            _LOG.exception("report %d of node %s could not be stored", seq, node)
+            if isinstance(error, _OF_THE_DATA):
+                return Problem(422, f"this report can't be stored: {_cause(error)}", "body")
             return Problem(500, "this report could not be stored; the server's log says why")
+
+    def _record(self, connection: Connection, prepared: Prepared) -> tuple[Ack, Tally]:
+        try:
+            with connection.begin_nested():
+                return record(connection, self._memory, prepared)
+        except IntegrityError:
+            # What is remembered of the node may be behind the store, if another process wrote to it: look again.
+            self._memory.forget(prepared.report.node)
+            with connection.begin_nested():
+                return record(connection, self._memory, prepared)
 
     def _answer(self, job: _Job, outcome: tuple[Ack, Tally] | Problem) -> None:
         if isinstance(outcome, Problem):
@@ -173,3 +187,7 @@ class Writer:
         with self._store.writing() as connection:
             self._tokens.flush(connection)
             connection.execute(delete(streams).where(streams.c.last_seen < self._now() - _FORGET_STREAM))
+
+
+def _cause(error: Exception) -> str:
+    return str(error.orig if isinstance(error, (IntegrityError, DataError)) else error)[:200]

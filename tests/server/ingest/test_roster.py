@@ -45,7 +45,37 @@ def test_a_roster_is_kept_as_it_came(tmp_path: Path) -> None:
         assert [tuple(row) for row in server.rows("SELECT uuid, profile, removed_at FROM partitions")] == [
             ("MIG-1", "1g.10gb", None)
         ]
-        assert [kind for kind, _ in _events(server)] == ["gpu_added", "gpu_added", "partition_added"]
+
+    run(tmp_path, story)
+
+
+def test_a_new_node_is_one_event(tmp_path: Path) -> None:
+    """However many GPUs and partitions its first roster has; those that come later are told one by one."""
+
+    async def story(server: Server) -> None:
+        agent = server.agent()
+        roster = agent.roster()
+        roster.gpus[1].model = None
+        roster.gpus[1].partitions = [wire.Partition(uuid="MIG-1")]
+        await _send(server, agent, roster)
+        assert _events(server) == [("node_added", {"gpus": 2, "models": {"H100": 1, "unknown": 1}})]
+        agent.gpus = ("GPU-a", "GPU-b", "GPU-c")
+        grown = agent.roster()
+        grown.gpus[1].partitions = [wire.Partition(uuid=uuid) for uuid in ("MIG-1", "MIG-2")]
+        await _send(server, agent, grown)
+        assert [kind for kind, _ in _events(server)] == ["partition_added", "gpu_added"]
+
+    run(tmp_path, story)
+
+
+def test_a_node_without_gpus_is_told_too(tmp_path: Path) -> None:
+    """An agent may be there before its driver is."""
+
+    async def story(server: Server) -> None:
+        agent = server.agent(gpus=())
+        roster = wire.Roster(host=agent.roster().host, gpus=[])
+        await _send(server, agent, roster, samples=[])
+        assert _events(server) == [("node_added", {"gpus": 0, "models": {}})]
 
     run(tmp_path, story)
 
@@ -135,7 +165,7 @@ def test_partitions_come_and_go(tmp_path: Path) -> None:
 
     async def story(server: Server) -> None:
         agent = server.agent(gpus=("GPU-a",))
-        for uuids in (("MIG-1", "MIG-2"), ("MIG-2",), ("MIG-1", "MIG-2")):
+        for uuids in ((), ("MIG-1", "MIG-2"), ("MIG-2",), ("MIG-1", "MIG-2")):
             roster = agent.roster()
             roster.gpus[0].partitions = [wire.Partition(uuid=uuid, profile="1g") for uuid in uuids]
             await _send(server, agent, roster)
@@ -162,7 +192,7 @@ def test_an_unknown_gpu_loses_nothing(tmp_path: Path) -> None:
         assert server.counts() | {"gpus": 4, "samples": 2, "states": 1, "events": 1} == server.counts()
         assert server.rows("SELECT hostname, facts FROM nodes")[0].hostname == "enrolled-name"
         assert not (await _send(server, agent, agent.roster()))["roster_wanted"]
-        assert [kind for kind, about in _events(server) if kind == "gpu_added"] == ["gpu_added"] * 2
+        assert [kind for kind, _ in _events(server)] == ["xid", "node_added", "gpu_removed", "gpu_removed"]
 
     run(tmp_path, story)
 

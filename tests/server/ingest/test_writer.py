@@ -1,7 +1,9 @@
 """The writing thread: groups, bad reports, a store that is busy, a queue that is full, an end."""
 
+import dataclasses
 import sqlite3
 from pathlib import Path
+from typing import cast
 
 import anyio
 import httpx
@@ -66,8 +68,8 @@ def test_a_bad_report_fails_alone(tmp_path: Path) -> None:
         assert set(nodes) == {good.node, other.node}
 
 
-def test_a_report_that_breaks_the_store_s_rules_fails_alone(tmp_path: Path) -> None:
-    """Even what nobody foresaw, here a trigger that forbids a node, is a 500 for one report only."""
+def test_a_report_that_breaks_the_store_s_rules_is_refused_alone(tmp_path: Path) -> None:
+    """What the database will never take, here a node that a trigger forbids, is a 422: sent again it would not pass."""
     with opened(tmp_path) as store:
         good, bad = Agent(TIME, node=fresh_id()), Agent(TIME, node=fresh_id())
         with store.writing() as connection:
@@ -78,11 +80,45 @@ def test_a_report_that_breaks_the_store_s_rules_fails_alone(tmp_path: Path) -> N
         with store.writing():
             answers = [writer.submit(_prepared(agent, agent.report())) for agent in (good, bad)]
         assert answers[0].result(10).seq == 1
-        with pytest.raises(Problem, match="could not be stored") as caught:
+        with pytest.raises(Problem, match="can't be stored: forbidden") as caught:
+            answers[1].result(10)
+        assert (caught.value.status, caught.value.field) == (422, "body")
+        writer.stop()
+        assert _count(store, "samples") == 2
+
+
+def test_a_fault_of_ours_fails_one_report(tmp_path: Path) -> None:
+    """What is not the report's fault is a 500, so that its agent keeps it; its neighbours are stored."""
+    with opened(tmp_path) as store:
+        writer = _writer(store)
+        writer.start()
+        good, bad = Agent(TIME, node=fresh_id()), Agent(TIME, node=fresh_id())
+        broken = dataclasses.replace(_prepared(bad, bad.report()), received_at=cast(int, object()))
+        with store.writing():
+            answers = [writer.submit(each) for each in (_prepared(good, good.report()), broken)]
+        assert answers[0].result(10).seq == 1
+        with pytest.raises(Problem, match="log says why") as caught:
             answers[1].result(10)
         assert caught.value.status == 500
         writer.stop()
-        assert _count(store, "samples") == 2
+        assert _count(store, "nodes") == 1
+
+
+def test_what_another_process_wrote_is_no_error(tmp_path: Path) -> None:
+    """A GPU that came into the store behind the writer's back is found there."""
+    with opened(tmp_path) as store:
+        writer = _writer(store)
+        writer.start()
+        agent = Agent(TIME)
+        writer.submit(_prepared(agent, agent.report())).result(10)
+        with store.writing() as connection:
+            columns = "node_id, uuid, lost, identity, first_seen"
+            connection.exec_driver_sql(f"INSERT INTO gpus ({columns}) SELECT node_id, 'GPU-c', 0, '{{}}', 1 FROM nodes")
+        agent.gpus = ("GPU-c",)
+        agent.time.at += SECOND
+        assert writer.submit(_prepared(agent, agent.report())).result(10).seq == 2
+        writer.stop()
+        assert (_count(store, "gpus"), _count(store, "samples")) == (3, 3)
 
 
 def test_what_waits_is_written_before_the_end(tmp_path: Path) -> None:
