@@ -28,6 +28,7 @@ class EventItem(Answer):
     kind: str = Field(description="such as xid, gpu_removed or driver_failed")
     code: int | None = Field(description="for kind xid, the XID")
     gpu: str | None = Field(description="UUID")
+    index: int | None = Field(description="of that GPU, the driver's")
     node: NodeName
     site: str | None
     partition: str | None
@@ -85,6 +86,7 @@ def _item(event: Event) -> EventItem:
         kind=event.kind,
         code=event.code,
         gpu=event.gpu,
+        index=event.index,
         node=NodeName(id=event.node_id, hostname=event.hostname),
         site=event.site,
         partition=event.partition,

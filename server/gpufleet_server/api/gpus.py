@@ -58,6 +58,7 @@ class GpuItem(Answer):
     serial: str | None
     pci_address: str | None
     memory_total: int | None = Field(description="B")
+    mig_mode: str | None = Field(description="enabled where the GPU is partitioned")
     at: Instant | None = Field(description="time of its newest sample")
     metrics: dict[str, Value] = Field(description="by name, as /metrics lists them")
 
@@ -154,6 +155,7 @@ def _fields(gpu: Gpu) -> dict[str, Any]:
         "id": gpu.uuid,
         "node": NodeName(id=gpu.node_id, hostname=gpu.hostname),
         "memory_total": gpu.memory_total,
+        "mig_mode": gpu.mig_mode,
         "at": gpu.at,
     }
 

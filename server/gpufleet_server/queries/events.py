@@ -44,6 +44,7 @@ class Event:
     kind: str
     code: int | None
     gpu: str | None
+    index: int | None
     node_id: str
     hostname: str
     site: str | None
@@ -60,7 +61,7 @@ def listing(
     """Events in an order; `arrival` is that of their ids."""
     columns = [nodes.c.uuid.label("node_uuid"), nodes.c.hostname, nodes.c.site, nodes.c.simulated]
     query = (
-        select(events, gpus.c.uuid.label("gpu_uuid"), *columns)
+        select(events, gpus.c.uuid.label("gpu_uuid"), gpus.c.position, *columns)
         .join_from(events, nodes, events.c.node_id == nodes.c.node_id)
         .outerjoin(gpus, events.c.gpu_id == gpus.c.gpu_id)
         .where(*_conditions(wanted))
@@ -78,12 +79,14 @@ def last_id(connection: Connection) -> int:
 
 def by_kind(connection: Connection, wanted: FleetFilter, since: int) -> dict[str, int]:
     """How many events of each kind there were from `since` (µs) on, in a part of the fleet."""
+    # Not the bare column: for the sake of its order SQLite would walk through all events ever, not those of the time.
+    kind = events.c.kind.concat("").label("kind")
     query = (
-        select(events.c.kind, func.count())
+        select(kind, func.count())
         .join_from(events, nodes, events.c.node_id == nodes.c.node_id)
         .where(events.c.ts >= since, *filters.of_fleet(FleetFilter(site=wanted.site)))
-        .group_by(events.c.kind)
-        .order_by(events.c.kind)
+        .group_by(kind)
+        .order_by(kind)
     )
     if wanted.model:
         query = query.join(gpus, events.c.gpu_id == gpus.c.gpu_id).where(gpus.c.model.in_(wanted.model))
@@ -93,7 +96,9 @@ def by_kind(connection: Connection, wanted: FleetFilter, since: int) -> dict[str
 def _conditions(wanted: EventFilter) -> filters.Conditions:
     conditions = filters.of_fleet(FleetFilter(site=wanted.site)) + filters.named(wanted.node)
     if wanted.gpu:
-        conditions.append(or_(gpus.c.uuid.in_(wanted.gpu), gpus.c.serial.in_(wanted.gpu)))
+        # First which GPUs these are, then their events by index: not all events ever, each with its GPU.
+        named = or_(gpus.c.uuid.in_(wanted.gpu), gpus.c.serial.in_(wanted.gpu))
+        conditions.append(events.c.gpu_id.in_(select(gpus.c.gpu_id).where(named).correlate(None)))
     if wanted.kind:
         conditions.append(events.c.kind.in_(wanted.kind))
     if wanted.code:
@@ -115,6 +120,7 @@ def _event(row: Row[Any]) -> Event:
         kind=row.kind,
         code=row.code,
         gpu=row.gpu_uuid,
+        index=row.position,
         node_id=row.node_uuid,
         hostname=row.hostname,
         site=row.site,

@@ -36,6 +36,7 @@ class Gpu:
     serial: str | None
     pci_address: str | None
     memory_total: int | None
+    mig_mode: str | None
     at: int | None
     metrics: dict[str, Reading]
 
@@ -184,6 +185,7 @@ def _gpu(row: Row[Any], metrics: dict[str, Reading]) -> Gpu:
         serial=row.serial,
         pci_address=row.pci_address,
         memory_total=row.memory_total,
+        mig_mode=row.identity.get("mig_mode"),
         at=row.last_sample,
         metrics=metrics,
     )

@@ -55,6 +55,7 @@ def test_an_event_is_told_whole(client: TestClient, ids: dict[str, int]) -> None
             "kind": "xid",
             "code": 79,
             "gpu": "GPU-1",
+            "index": None,
             "node": {"id": "00000000-0000-4000-8000-000000000001", "hostname": "e"},
             "site": "east",
             "partition": None,
