@@ -78,6 +78,7 @@ class Setting:
         return ENVIRONMENT + self.key.upper()
 
 
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
@@ -87,6 +88,8 @@ def _text(value: object) -> str:
         raise ValueError("expected a text that is not empty")
     if len(value) > 256:
         raise ValueError("expected at most 256 characters")
+    if _CONTROLS.search(value.strip()):
+        raise ValueError("expected no control characters")
     return value.strip()
 
 
@@ -169,6 +172,8 @@ def _labels(value: object) -> dict[str, str]:
     labels = {str(key): str(text) for key, text in value.items()}
     if len(labels) > 64 or any(not key or len(key) > 128 or len(text) > 256 for key, text in labels.items()):
         raise ValueError("expected at most 64 labels, keys up to 128 and values up to 256 characters")
+    if any(_CONTROLS.search(text) for pair in labels.items() for text in pair):
+        raise ValueError("expected labels without control characters")
     return labels
 
 

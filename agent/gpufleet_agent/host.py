@@ -19,6 +19,7 @@ _PLACEHOLDERS = re.compile(
     r"|03000200-0400-0500-0006-000700080009)$",
     re.IGNORECASE,
 )
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class HostFiles:
@@ -28,12 +29,17 @@ class HostFiles:
         self._root = root
         self.absent: dict[str, str] = {}
 
+    def _read(self, path: str) -> str:
+        # Firmware ends its texts with a NUL, or fills them up with what no screen can show.
+        found = (self._root / path).read_text(errors="replace")
+        return _CONTROLS.sub("", found)
+
     def text(self, field: str, *paths: str) -> str | None:
         """The first of these files that holds something, else None with a reason noted for `field`."""
         reason = "unsupported"
         for path in paths:
             try:
-                found = (self._root / path).read_text(errors="replace").strip()[:256]
+                found = self._read(path).strip()[:256]
             except PermissionError:
                 reason = "no permission"
             except OSError:
@@ -48,7 +54,7 @@ class HostFiles:
     def table(self, path: str, separator: str) -> dict[str, str]:
         """The file's `key<separator>value` lines; the first value of a key counts. Empty where it is not there."""
         try:
-            lines = (self._root / path).read_text(errors="replace").splitlines()
+            lines = self._read(path).splitlines()
         except OSError:
             return {}
         found: dict[str, str] = {}
@@ -61,7 +67,7 @@ class HostFiles:
     def cpus(self) -> tuple[str | None, int | None, int | None]:
         """Model, sockets and hardware threads."""
         try:
-            lines = (self._root / "proc/cpuinfo").read_text(errors="replace").splitlines()
+            lines = self._read("proc/cpuinfo").splitlines()
         except OSError:
             lines = []
         values: dict[str, list[str]] = {}

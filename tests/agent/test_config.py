@@ -45,6 +45,9 @@ def test_intervals_have_units(text: str, seconds: float) -> None:
         ("spool_size", "12", "at least 1MiB"),
         ("log_level", "loud", "debug, info"),
         ("site", "", "not empty"),
+        ("site", "a\x1b[2J", "no control characters"),
+        ("labels", {"team": "a\0b"}, "without control characters"),
+        ("labels", {"te\nam": "a"}, "without control characters"),
     ],
 )
 def test_bad_values_are_named(key: str, value: object, told: str) -> None:

@@ -55,6 +55,17 @@ def test_facts_are_read(root: Path) -> None:
     assert host.absent == {"cuda_version": "failed"}
 
 
+def test_control_characters_of_firmware_are_left_out(root: Path) -> None:
+    """A device tree ends its texts with a NUL, and some board makers fill theirs with worse."""
+    (root / "sys/class/dmi/id/product_serial").unlink()
+    tree = root / "proc/device-tree/serial-number"
+    tree.parent.mkdir()
+    tree.write_bytes(b"SN-1\x1b[31m\xff\0")
+    (root / "sys/class/dmi/id/product_name").write_bytes(b"\0\0\n")
+    host = read_host(Config(), None, root)
+    assert (host.dmi_serial, host.dmi_product) == ("SN-1[31m\ufffd", None)
+
+
 def test_what_is_not_there_is_absent_with_a_reason(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No file: unsupported. Root only: no permission. A board maker's placeholder: implausible."""
     (root / "sys/class/dmi/id/sys_vendor").write_text("To Be Filled By O.E.M.\n")

@@ -36,7 +36,7 @@ PAYLOAD = Path(__file__).parent / "payloads" / "protocol_1.bin"
 IDENTIFIERS = st.from_regex(r"[A-Za-z0-9_:-]{1,40}", fullmatch=True)
 MICROS = st.integers(0, (1 << 62) - 1)
 UUIDS = st.uuids().map(str)
-TEXTS = st.text(max_size=60)
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60)
 
 
 def stored(width: int) -> st.SearchStrategy[int]:

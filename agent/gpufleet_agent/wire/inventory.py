@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-Text = Annotated[str, Meta(max_length=256)]
-Identifier = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+# No database takes a NUL. `$` alone would let a line break pass at the end.
+NO_NUL = r"^[^\x00]*$"
+Text = Annotated[str, Meta(max_length=256, pattern=NO_NUL)]
+Identifier = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+(?!\n)$")]
 Size = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 Small = Annotated[int, Meta(ge=0, lt=1 << 31)]
 Watts = Annotated[float, Meta(ge=0, lt=1e6)]

@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from gpufleet_agent.wire.inventory import Identifier, Roster, Small, Text
+from gpufleet_agent.wire.inventory import NO_NUL, Identifier, Roster, Small, Text
 
 PROTOCOL = 1
 
 Micros = Annotated[int, Meta(ge=0, lt=1 << 62)]
 Stored = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
-NodeId = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+NodeId = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(?!\n)$")]
 Scalar = Stored | Annotated[float, Meta(ge=-1e300, le=1e300)] | bool | Text | None
 
 MAX_GPUS = 1024
@@ -77,7 +77,7 @@ class Event(Struct, kw_only=True, frozen=True, omit_defaults=True):
     partition: Identifier | None = None
     code: Annotated[int, Meta(ge=0, lt=1 << 31)] | None = None
     source: Text = "agent"
-    message: Annotated[str, Meta(max_length=2048)] = ""
+    message: Annotated[str, Meta(max_length=2048, pattern=NO_NUL)] = ""
     detail: Annotated[dict[Identifier, Scalar], Meta(max_length=64)] = {}
 
 

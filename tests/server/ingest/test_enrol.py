@@ -4,12 +4,14 @@ import time
 from pathlib import Path
 
 import anyio
+import httpx
 import msgspec
 import pytest
 from gpufleet_agent import wire
 from gpufleet_server.domain.tokens import TokenKind
+from gpufleet_server.store import tokens
 
-from tests.server.ingest.agents import DAY, Server, fresh_id, run
+from tests.server.ingest.agents import SECOND, Server, fresh_id, run
 
 NODE = "00000000-0000-4000-8000-00000000000a"
 
@@ -19,9 +21,13 @@ def _enrolment(**fields: object) -> bytes:
     return msgspec.json.encode({**usual, **fields})
 
 
-async def _ask(server: Server, token: str, body: bytes, content_type: str = "application/json") -> wire.Credential:
-    headers = {"authorization": f"Bearer {token}", "content-type": content_type}
-    answer = await server.client.post(wire.ENROL_PATH, content=body, headers=headers)
+async def _answer(server: Server, token: str, body: bytes) -> httpx.Response:
+    headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+    return await server.client.post(wire.ENROL_PATH, content=body, headers=headers)
+
+
+async def _ask(server: Server, token: str, body: bytes) -> wire.Credential:
+    answer = await _answer(server, token, body)
     assert answer.status_code == 201, answer.text
     return msgspec.json.decode(answer.content, type=wire.Credential)
 
@@ -68,15 +74,18 @@ def test_a_new_credential_ends_the_one_before(tmp_path: Path) -> None:
         (_enrolment(node="alpha"), 422, "node"),
         (_enrolment(hostname=7), 422, "hostname"),
         (_enrolment(hostname="x" * 300), 422, "hostname"),
+        (_enrolment(hostname="a\0b"), 422, "hostname"),
+        (_enrolment(node=f"{NODE}\n"), 422, "node"),
+        (_enrolment().replace(b"alpha", b"\\ud800"), 400, "body"),
+        (b'{"version": NaN}', 400, "body"),
     ],
-    ids=["empty", "no-text", "deep", "large", "version", "node", "type", "long"],
+    ids=["empty", "no-text", "deep", "large", "version", "node", "type", "long", "nul", "line", "surrogate", "nan"],
 )
 def test_a_wrong_enrolment_is_refused_by_name(tmp_path: Path, body: bytes, status: int, field: str) -> None:
     """A problem names what is wrong, and no credential is made."""
 
     async def story(server: Server) -> None:
-        headers = {"authorization": f"Bearer {server.token(TokenKind.JOIN)}", "content-type": "application/json"}
-        answer = await server.client.post(wire.ENROL_PATH, content=body, headers=headers)
+        answer = await _answer(server, server.token(TokenKind.JOIN), body)
         assert (answer.status_code, answer.json()["field"]) == (status, field)
         assert server.rows("SELECT count(*) FROM tokens WHERE kind = 'node'")[0][0] == 0
 
@@ -84,18 +93,20 @@ def test_a_wrong_enrolment_is_refused_by_name(tmp_path: Path, body: bytes, statu
 
 
 def test_only_a_good_join_token_enrols(tmp_path: Path) -> None:
-    """Neither a reader's, nor a node's, nor one that has expired."""
+    """Neither a reader's, nor a node's, nor an admin's, nor one that has expired."""
 
     async def story(server: Server) -> None:
-        join = server.token(TokenKind.JOIN)
-        for token, status in ((server.token(TokenKind.READER), 403), (server.agent().credential, 403), ("x", 401)):
-            headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
-            answer = await server.client.post(wire.ENROL_PATH, content=_enrolment(), headers=headers)
-            assert answer.status_code == status
-        await _ask(server, join, _enrolment())
         with server.store.writing() as connection:
-            connection.exec_driver_sql(f"UPDATE tokens SET expires_at = {server.time() - DAY} WHERE kind = 'join'")
-        headers = {"authorization": f"Bearer {server.token(TokenKind.ADMIN)}", "content-type": "application/json"}
-        assert (await server.client.post(wire.ENROL_PATH, content=_enrolment(), headers=headers)).status_code == 403
+            _, join = tokens.create(connection, TokenKind.JOIN, "for a second", server.time() + SECOND)
+        others = (
+            server.token(TokenKind.READER),
+            server.token(TokenKind.ADMIN),
+            server.agent(node=fresh_id()).credential,
+        )
+        for token, status in ((join, 201), *((other, 403) for other in others), ("x", 401)):
+            assert (await _answer(server, token, _enrolment())).status_code == status
+        server.time.at += SECOND
+        expired = await _answer(server, join, _enrolment())
+        assert (expired.status_code, expired.json()["field"]) == (401, "authorization")
 
     run(tmp_path, story)
