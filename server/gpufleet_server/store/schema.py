@@ -137,6 +137,7 @@ events = Table(
     Index(None, "node_id", "ts"),
     Index(None, "gpu_id", "ts"),
     Index(None, "kind", "ts"),
+    Index(None, "code", "ts"),
 )
 
 tokens = Table(

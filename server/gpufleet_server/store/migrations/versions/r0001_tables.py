@@ -160,7 +160,7 @@ def _events() -> None:
         _must("received_at", sa.BigInteger),
         sa.PrimaryKeyConstraint("event_id", name="pk_events"),
     )
-    _indices("events", ["ts"], ["node_id", "ts"], ["gpu_id", "ts"], ["kind", "ts"])
+    _indices("events", ["ts"], ["node_id", "ts"], ["gpu_id", "ts"], ["kind", "ts"], ["code", "ts"])
 
 
 def _tokens() -> None:
