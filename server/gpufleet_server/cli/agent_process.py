@@ -60,7 +60,7 @@ def look_for_driver() -> Driver:
 @contextlib.asynccontextmanager
 async def agent(local: Local, interval: str) -> AsyncIterator[None]:
     """The agent runs while the block does; it is started again where it ends by itself."""
-    async with running(asyncio.create_task(_keep(local, interval))):
+    async with running(_keep(local, interval)):
         yield
 
 

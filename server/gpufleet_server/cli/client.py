@@ -6,7 +6,8 @@ from typing import Any
 import httpx
 
 from gpufleet_server import __version__
-from gpufleet_server.cli.errors import CliError
+from gpufleet_server.cli.errors import CliError, Unreachable
+from gpufleet_server.cli.plain import clean
 from gpufleet_server.cli.settings import Access
 
 Params = Mapping[str, str | int | float | bool | list[str] | None]
@@ -19,18 +20,33 @@ class NotFound(CliError):
     """The server has no such thing."""
 
 
-class Api:
-    """The REST API of one server. Every method raises CliError where no good answer comes."""
+class Refused(CliError):
+    """The server does not take a parameter; `field` names it, such as `sort`."""
 
-    def __init__(self, access: Access, timeout: float = 30.0) -> None:
+    def __init__(self, text: str, field: str) -> None:
+        super().__init__(text)
+        self.field = field
+
+
+class Api:
+    """The REST API of one server. Every method raises CliError where no good answer comes.
+
+    Answers are safe to show on a terminal, or with `raw` exactly as they came.
+    """
+
+    def __init__(self, access: Access, timeout: float = 30.0, *, raw: bool = False) -> None:
         self.server = access.server
-        self._http = httpx.Client(
-            base_url=f"{access.server}/api/v1",
-            headers={"authorization": f"Bearer {access.token}", "user-agent": f"gpufleet/{__version__}"},
-            timeout=timeout,
-            # Reading the machine's certificates takes longer than all the rest of a command.
-            verify=access.server.startswith("https://"),
-        )
+        self._raw = raw
+        try:
+            self._http = httpx.Client(
+                base_url=f"{access.server}/api/v1",
+                headers={"authorization": f"Bearer {access.token}", "user-agent": f"gpufleet/{__version__}"},
+                timeout=timeout,
+                # Reading the machine's certificates takes longer than all the rest of a command.
+                verify=access.server.startswith("https://"),
+            )
+        except (httpx.InvalidURL, UnicodeEncodeError) as error:
+            raise CliError(f"can't use the server {access.server!r} with this token: {error}", 2) from error
 
     def __enter__(self) -> "Api":
         return self
@@ -44,21 +60,31 @@ class Api:
         try:
             answer = self._http.get(path, params=given)
         except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise CliError(f"can't reach {self.server}: {error or type(error).__name__}") from error
+            raise Unreachable(f"can't reach {self.server}: {error or type(error).__name__}") from error
         if answer.is_success:
             return self._object(answer)
         raise self._refused(answer)
 
-    def pages(self, path: str, params: Params, limit: int | None) -> tuple[list[Json], int | None]:
-        """The items of a listing over as many pages as it takes, `limit` at most, and how many there are in all."""
+    def pages(self, path: str, params: Params, limit: int | None) -> Json:
+        """A listing over as many pages as it takes, `limit` items at most: the first page with the items of all.
+
+        `next` is null where there are no more items than these.
+        """
         items: list[Json] = []
-        total: int | None = None
+        whole: Json = {}
         for page in self._pages(path, params, limit):
             items += page["items"]
-            total = page.get("total")
+            whole = whole or page
+            whole["next"] = page["next"]
             if limit is not None and len(items) >= limit:
                 break
-        return items[:limit], total
+        return whole | {"items": items[:limit]}
+
+    def orders(self, path: str) -> list[str]:
+        """What the listing at a path can be sorted by, as the server's document says."""
+        parameters = self.get("/openapi.json")["paths"][path]["get"]["parameters"]
+        (schema,) = (one["schema"] for one in parameters if one["name"] == "sort")
+        return [name for name in schema.get("enum", []) if not name.startswith("-")]
 
     def _pages(self, path: str, params: Params, limit: int | None) -> Iterator[Json]:
         asked = dict(params) | {"limit": min(limit or _PAGE, _PAGE)}
@@ -76,7 +102,7 @@ class Api:
             found = None
         if not isinstance(found, dict):
             raise CliError(f"{answer.url} answers {answer.status_code} with something that is no gpufleet answer")
-        return found
+        return found if self._raw else clean(found)
 
     def _refused(self, answer: httpx.Response) -> CliError:
         detail = _detail(answer)
@@ -84,8 +110,11 @@ class Api:
             return CliError(f"{self.server} does not take this token: {detail}")
         if answer.status_code == httpx.codes.NOT_FOUND and _is_problem(answer):
             return NotFound(f"{self.server}: {detail}")
-        if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
-            return CliError(f"{self.server} refuses this: {detail}")
+        if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY and _is_problem(answer):
+            field = str(answer.json().get("field", "")).removeprefix("query.").partition(".")[0]
+            return Refused(f"{self.server} refuses --{detail.removeprefix('query.')}", field)
+        if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+            return Unreachable(f"{answer.request.url} answers {answer.status_code}: {detail}")
         return CliError(f"{answer.request.url} answers {answer.status_code}: {detail}")
 
 
@@ -98,4 +127,4 @@ def _detail(answer: httpx.Response) -> str:
     if not _is_problem(answer):
         return f"{answer.reason_phrase or 'no reason'} (is this a gpufleet server?)"
     problem = answer.json()
-    return str(problem.get("detail") or problem.get("title"))
+    return str(clean(problem.get("detail") or problem.get("title")))

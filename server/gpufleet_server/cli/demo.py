@@ -1,6 +1,5 @@
 """`gpufleet demo`: a simulated fleet, to look around in."""
 
-import asyncio
 import contextlib
 import shutil
 import sys
@@ -47,7 +46,7 @@ def demo(
     async def reporting(served: "Local") -> AsyncIterator[None]:
         async with reporting_fleet(nodes, served, every) as it:
             _tell(served, nodes)
-            async with local.running(asyncio.create_task(_show_progress(it))):
+            async with local.running(_show_progress(it)):
                 yield
 
     with local.held(folder):
@@ -73,7 +72,7 @@ async def reporting_fleet(nodes: "Sequence[SimNode]", served: "Local", interval:
     from gpufleet_server.simulate.fleet import Fleet
 
     it = Fleet(nodes, served.url, served.join_token, interval=interval)
-    async with running(asyncio.create_task(it.run())):
+    async with running(it.run()):
         yield it
 
 
@@ -101,6 +100,8 @@ async def _show_progress(it: "Fleet") -> None:
     """A line on the terminal that says what the server has committed."""
     if not sys.stderr.isatty():
         return
+    import asyncio
+
     from rich.console import Console
     from rich.live import Live
 

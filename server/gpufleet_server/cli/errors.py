@@ -17,6 +17,10 @@ class CliError(Exception):
         self.status = status
 
 
+class Unreachable(CliError):
+    """The server does not answer now."""
+
+
 class Commands(TyperGroup):
     """Commands whose `CliError` becomes a line and an exit status."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpufleet_server.cli import options
+from gpufleet_server.cli.errors import CliError, Unreachable
 
 if TYPE_CHECKING:
     from gpufleet_server.cli.client import Api
@@ -28,7 +29,7 @@ def events(
         typer.Option(metavar="KIND", help="Only of this kind, such as xid or gpu_lost; may be repeated."),
     ] = None,
     code: Annotated[int | None, typer.Option(metavar="XID", help="Only of this code.")] = None,
-    gpu: Annotated[str | None, typer.Option(metavar="UUID", help="Only of this GPU.")] = None,
+    gpu: Annotated[str | None, typer.Option(metavar="ID", help="Only of this GPU: as for `gpufleet gpu`.")] = None,
     site: options.Sites = None,
     node: options.Nodes = None,
     server: options.Server = None,
@@ -39,32 +40,38 @@ def events(
 ) -> None:
     """Events, newest last: XIDs, lost GPUs, swaps, changed drivers. Each happened once."""
     from gpufleet_server.cli.client import Api
+    from gpufleet_server.cli.gpu import find
     from gpufleet_server.cli.settings import access
     from gpufleet_server.cli.times import moment
 
-    given: dict[str, Any] = {"site": site, "node": node, "gpu": gpu, "kind": kind, "code": code}
+    if follow and until:
+        raise CliError("--follow and --until don't go together", 2)
+    given: dict[str, Any] = {"site": site, "node": node, "kind": kind, "code": code}
     times = {"since": since and moment(since, "--since"), "until": until and moment(until, "--until")}
-    with Api(access(server, token)) as api:
+    with Api(access(server, token), raw=json) as api:
+        given["gpu"] = gpu and find(api, gpu)["id"]
+        found = api.pages("/events", given | times, None if all_ else limit)
         if follow:
-            _follow(api, given, times["since"], limit, json)
+            _follow(api, given, found, json)
             return
-        found, total = api.pages("/events", given | times, None if all_ else limit)
-    _print(found, total, json)
+    _print(found, json)
 
 
-def _print(found: list[Item], total: int | None, json: bool) -> None:
-    from gpufleet_server.cli.render import console, show, show_json, table
-
+def _print(found: Item, json: bool) -> None:
     if json:
-        show_json({"items": found, "total": total})
+        from gpufleet_server.cli.plain import show_json
+
+        show_json({"items": found["items"]})
         return
-    out = console()
-    if found:
-        show(table(reversed(found), columns(found), out.width), out)
+    from gpufleet_server.cli.render import console, show, table
+
+    out, items = console(), found["items"]
+    if items:
+        show(table(reversed(items), columns(items), out.width), out)
     else:
-        typer.echo("no events of this kind", err=True)
-    if total is not None and total > len(found):
-        typer.echo(f"the newest {len(found)} of {total} events; --all shows the rest", err=True)
+        typer.echo("no event matches", err=True)
+    if found["next"] is not None:
+        typer.echo(f"the newest {len(items)}; --all shows older ones too", err=True)
 
 
 def columns(found: list[Item]) -> "list[Column]":
@@ -74,63 +81,79 @@ def columns(found: list[Item]) -> "list[Column]":
 
     return [
         Column(f"TIME ({units.zone()})", lambda event: units.local(event["at"])),
-        Column("KIND", title),
-        Column("NODE", lambda event: event["node"]["hostname"]),
+        Column("NODE/GPU", where),
         *marks(found),
-        Column("GPU", lambda event: units.text(event["gpu"]), 2),
-        Column("SOURCE", lambda event: event["source"], 4),
-        Column("SITE", lambda event: units.text(event["site"]), 3),
-        Column("MESSAGE", lambda event: event["message"], 1),
+        Column("EVENT", title),
+        Column("MESSAGE", message, 1, least=16),
+        Column("SITE", lambda event: units.text(event["site"]), 2),
+        Column("SOURCE", lambda event: event["source"], 3),
+        Column("UUID", lambda event: units.text(event["partition"] or event["gpu"]), 4),
     ]
 
 
+def where(event: Item) -> str:
+    """The node of an event, with the index of the GPU if it is one GPU's: what `gpufleet gpu` takes."""
+    host = str(event["node"]["hostname"])
+    if event["gpu"] is None:
+        return host
+    return f"{host}/{event['gpu'] if event.get('index') is None else event['index']}"
+
+
 def title(event: Item) -> Any:
-    """Kind and code of an event, such as `xid 79`; grave ones in red."""
+    """Kind and code of an event, such as `XID 79`; grave ones in red."""
     from rich.text import Text
 
-    from gpufleet_server.cli.units import words
+    from gpufleet_server.cli import units
 
-    text = words(event["kind"]) + (f" {event['code']}" if event["code"] is not None else "")
+    text = units.event(event["kind"]) + (f" {event['code']}" if event["code"] is not None else "")
     grave = event["kind"] in ("xid", "gpu_lost", "driver_failed", "driver_unresponsive")
     return Text(text, style="red" if grave else "")
 
 
-def _follow(api: "Api", given: dict[str, Any], since: str | None, limit: int, json: bool) -> None:
-    """Print events one by one until Ctrl-C; first the newest that are there already."""
-    from gpufleet_server.cli.render import console
+def message(event: Item) -> str:
+    """What is said of an event, without what stands beside it."""
+    return str(event["message"]).replace(f" {event['gpu']}", "")
 
-    first, _ = api.pages("/events", given | {"since": since}, limit)
-    out = console()
+
+def _follow(api: "Api", given: dict[str, Any], first: Item, json: bool) -> None:
+    """Print events one by one until Ctrl-C: those that are there already, then what comes."""
     for event in _stream(api, given, first):
         if json:
-            import msgspec
+            from gpufleet_server.cli.plain import json_text
 
-            typer.echo(msgspec.json.encode(event).decode())
+            typer.echo(json_text(event))
         else:
-            out.print(_line(event), soft_wrap=True)
+            from gpufleet_server.cli.render import console
+
+            console().print(_line(event), soft_wrap=True)
 
 
-def _stream(api: "Api", given: dict[str, Any], first: list[Item]) -> Iterator[Item]:
-    yield from reversed(first)
-    last = max((event["id"] for event in first), default=None)
-    if last is None:
-        newest, _ = api.pages("/events", {}, 1)
-        last = newest[0]["id"] if newest else 0
+def _stream(api: "Api", given: dict[str, Any], first: Item) -> Iterator[Item]:
+    yield from reversed(first["items"])
+    last, seen, troubled = first["last_id"], {event["id"] for event in first["items"]}, False
     while True:
         time.sleep(_LOOK_EVERY)
-        found, _ = api.pages("/events", given | {"after": last}, None)
-        yield from found
-        last = max([last, *(event["id"] for event in found)])
+        try:
+            found = api.pages("/events", given | {"after": last}, None)
+        except Unreachable as error:
+            if not troubled:
+                typer.echo(f"gpufleet: {error}; trying on", err=True)
+            troubled = True
+            continue
+        troubled = False
+        # What came while the first listing was made is in both.
+        yield from (event for event in found["items"] if event["id"] not in seen)
+        last = max([found["last_id"], *(event["id"] for event in found["items"])])
 
 
 def _line(event: Item) -> Any:
     from rich.text import Text
 
+    from gpufleet_server.cli import units
     from gpufleet_server.cli.render import mark
-    from gpufleet_server.cli.units import local
 
-    line = Text.assemble(local(event["at"]), "  ", title(event), "  ", event["node"]["hostname"])
-    for part in (event["gpu"], mark(event) if event["simulated"] else None, event["message"]):
-        if part:
-            line.append("  ").append(part)
-    return line
+    line = Text.assemble(f"{units.local(event['at'])} {units.zone()}  {where(event)}  ")
+    if event["simulated"]:
+        line.append(mark(event)).append("  ")
+    line.append(title(event))
+    return line.append(f"  {message(event)}" if event["message"] else "")

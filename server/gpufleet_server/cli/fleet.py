@@ -5,10 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpufleet_server.cli import options
+from gpufleet_server.cli.errors import CliError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console, RenderableType
 
+    from gpufleet_server.cli.client import Api
     from gpufleet_server.cli.render import Column
 
 Item = dict[str, Any]
@@ -23,14 +27,16 @@ def summary(
 ) -> None:
     """The fleet at a glance: how many, in what state, how busy, at what power."""
     from gpufleet_server.cli.client import Api
-    from gpufleet_server.cli.render import console, show, show_json
+    from gpufleet_server.cli.plain import show_json
     from gpufleet_server.cli.settings import access
 
-    with Api(access(server, token)) as api:
-        found = api.get("/summary", {"site": site, "model": model})
+    with Api(access(server, token), raw=json) as api:
+        found = api.get("/summary", {"site": site, "model": models_like(api, model)})
     if json:
         show_json(found)
         return
+    from gpufleet_server.cli.render import console, show
+
     out = console()
     show(summary_view(found, out), out)
 
@@ -82,26 +88,44 @@ def gpus(
 def _list(
     path: str, given: dict[str, Any], server: str | None, token: str | None, limit: int | None, json: bool
 ) -> None:
-    from gpufleet_server.cli.client import Api
-    from gpufleet_server.cli.render import console, show, show_json, table
+    from gpufleet_server.cli.client import Api, Refused
+    from gpufleet_server.cli.plain import show_json
     from gpufleet_server.cli.settings import access
 
-    with Api(access(server, token)) as api:
-        items, total = api.pages(path, given, limit)
+    with Api(access(server, token), raw=json) as api:
+        try:
+            found = api.pages(path, given | {"model": models_like(api, given.get("model"))}, limit)
+        except Refused as error:
+            orders = f"; orders: {', '.join(api.orders(path))}" if error.field == "sort" else ""
+            raise CliError(f"{error}{orders}") from error
     if json:
-        show_json({"items": items, "total": total})
+        show_json({"items": found["items"], "total": found["total"]})
         return
-    out = console()
+    _print(path, found["items"], found["total"], narrowed=any(value is not None for value in given.values()))
+
+
+def _print(path: str, items: list[Item], total: int, *, narrowed: bool) -> None:
+    from gpufleet_server.cli.render import console, show, table
+
+    out, what = console(), {"/gpus": "GPU", "/nodes": "node"}[path]
     if items:
         show(table(items, columns(path, items), out.width), out)
-    _tell_rest(path.strip("/"), len(items), total)
+    if not items:
+        nothing = f"no {what} matches" if narrowed else f"no {what}s yet: they appear with an agent's first report"
+        typer.echo(nothing, err=True)
+    elif total > len(items):
+        typer.echo(f"{len(items)} of {total} {what}s; --all shows the rest", err=True)
 
 
-def _tell_rest(what: str, shown: int, total: int | None) -> None:
-    if not shown:
-        typer.echo(f"no {what} of this kind" if total == 0 else f"no {what}", err=True)
-    elif total is not None and total > shown:
-        typer.echo(f"{shown} of {total} {what}; --all shows the rest", err=True)
+def models_like(api: "Api", wanted: list[str] | None) -> list[str] | None:
+    """The models that contain one of these texts, in upper or lower case. CliError lists the models where none does."""
+    if not wanted:
+        return None
+    known = [group["model"] for group in api.get("/summary")["by_model"] if group["model"]]
+    for text in wanted:
+        if not any(text.lower() in model.lower() for model in known):
+            raise CliError(f"no model contains {text!r}; there are: {', '.join(known) or 'none yet'}")
+    return [model for model in known if any(text.lower() in model.lower() for text in wanted)]
 
 
 def columns(path: str, items: list[Item]) -> "list[Column]":
@@ -151,14 +175,17 @@ def gpu_columns(items: list[Item]) -> "list[Column]":
     from gpufleet_server.cli import units
     from gpufleet_server.cli.render import Column, marks, state
 
+    share = Column("MEM", lambda gpu: _share(current(gpu, "fb_used"), gpu["memory_total"]), 2, "right")
     return [
         Column("NODE", lambda gpu: units.text(gpu["node"]["hostname"])),
         Column("#", lambda gpu: units.text(gpu["index"]), 0, "right"),
-        Column("MODEL", lambda gpu: units.model(gpu["model"]), 3),
+        Column("MODEL", _model, 3, least=10),
         Column("STATE", lambda gpu: state(gpu["state"])),
         *marks(items),
         Column("UTIL", lambda gpu: units.percent(current(gpu, "gpu_utilization")), 1, "right"),
-        Column("MEMORY", lambda gpu: units.part(current(gpu, "fb_used"), gpu["memory_total"]), 4, "right"),
+        Column(
+            "MEMORY", lambda gpu: units.part(current(gpu, "fb_used"), gpu["memory_total"]), 4, "right", instead=share
+        ),
         Column("POWER", lambda gpu: units.watts(current(gpu, "power")), 2, "right"),
         Column("TEMP", lambda gpu: units.celsius(current(gpu, "gpu_temperature")), 2, "right"),
         Column("SAMPLE", lambda gpu: units.age(gpu["at"]), 6, "right"),
@@ -167,6 +194,18 @@ def gpu_columns(items: list[Item]) -> "list[Column]":
         Column("SERIAL", lambda gpu: units.text(gpu["serial"]), 8),
         Column("UUID", lambda gpu: gpu["id"], 9),
     ]
+
+
+def _model(gpu: Item) -> str:
+    from gpufleet_server.cli import units
+
+    return units.model(gpu["model"]) + (" (MIG)" if gpu.get("mig_mode") == "enabled" else "")
+
+
+def _share(used: float | None, total: float | None) -> str:
+    from gpufleet_server.cli import units
+
+    return units.percent(None if used is None or not total else 100 * used / total)
 
 
 def summary_view(found: Item, out: "Console") -> "RenderableType":
@@ -187,27 +226,36 @@ def headline(found: Item) -> "list[tuple[str, str | Any]]":
     """Totals of a summary as names and values."""
     from gpufleet_server.cli import units
 
-    nodes, gpus, busy, memory = found["nodes"], found["gpus"], found["gpu_utilization"], found["memory"]
-    simulated = f", {gpus['simulated']} of them simulated" if gpus["simulated"] else ""
-    events = ", ".join(f"{units.words(kind)} {count}" for kind, count in sorted(found["events_24h"].items()))
+    nodes, gpus, memory = found["nodes"], found["gpus"], found["memory"]
+    events = ", ".join(f"{units.event(kind)} {count}" for kind, count in sorted(found["events_24h"].items()))
     return [
-        ("GPUs", states(gpus["total"], gpus["by_state"], simulated)),
-        ("nodes", states(nodes["total"], nodes["by_state"], "")),
-        ("utilisation", f"{units.percent(busy['value'])}, mean of {busy['gpus']} GPUs"),
-        ("memory", units.part(memory["used"], memory["total"])),
-        ("power", f"{units.watts(found['power']['value'])}, of {found['power']['gpus']} GPUs"),
+        ("GPUs", states(gpus["total"], gpus["by_state"], gpus["simulated"])),
+        ("nodes", states(nodes["total"], nodes["by_state"])),
+        ("utilisation", _over(units.percent, found["gpu_utilization"], "mean")),
+        ("memory", f"{units.part(memory['used'], memory['total'])} used"),
+        ("power", _over(units.watts, found["power"], "sum")),
         ("events, 24 h", events or "none"),
     ]
 
 
-def states(total: int, by_state: dict[str, int], simulated: str) -> "Any":
-    """A total and what it is made of, each state in its colour."""
+def _over(told: "Callable[[float | None], str]", figure: dict[str, Any], what: str) -> str:
+    """A figure, and of how many GPUs it is."""
+    if figure["value"] is None:
+        return told(None)
+    return f"{told(figure['value'])}, {what} of {figure['gpus']} GPU{'s' if figure['gpus'] != 1 else ''}"
+
+
+def states(total: int, by_state: dict[str, int], simulated: int = 0) -> "Any":
+    """A total and what it is made of, each state in its colour, and how many are simulated."""
     from rich.text import Text
 
     from gpufleet_server.cli.render import state
 
     told = [Text.assemble(f"{count} ", state(name)) for name, count in by_state.items() if count]
-    return Text.assemble(str(total), ": " if told else "", Text(", ").join(told), (simulated, "magenta"))
+    made = Text(", ").join(told) if told else Text("0")
+    if simulated:
+        made.append(f", {'all' if simulated == total else simulated} simulated", "magenta")
+    return made if len(told) < 2 else Text.assemble(f"{total}: ", made)
 
 
 def group_columns(key: str, title: str, groups: list[Item]) -> "list[Column]":

@@ -36,14 +36,16 @@ def gpu(
 ) -> None:
     """One GPU: what it is, where it is, and its newest value of every metric, or why there is none."""
     from gpufleet_server.cli.client import Api
-    from gpufleet_server.cli.render import console, show, show_json
+    from gpufleet_server.cli.plain import show_json
     from gpufleet_server.cli.settings import access
 
-    with Api(access(server, token)) as api:
+    with Api(access(server, token), raw=json) as api:
         found = find(api, id)
     if json:
         show_json(found)
         return
+    from gpufleet_server.cli.render import console, show
+
     out = console()
     show(view(found, out), out)
 
@@ -52,25 +54,27 @@ def find(api: "Api", name: str) -> Item:
     """The GPU of this name. CliError where there is none, or several: it names them."""
     from gpufleet_server.cli.client import NotFound
 
+    if not name.strip():
+        raise CliError("the name of the GPU is empty", 2)
     host, slash, index = name.rpartition("/")
     if slash and index.isdigit():
         return _by_index(api, host, int(index))
     try:
         return api.get(f"/gpus/{quote(name, safe='')}")
     except NotFound:
-        found, total = api.pages("/gpus", {"q": name}, _CANDIDATES)
+        page = api.pages("/gpus", {"q": name}, _CANDIDATES)
     # The search also looks for hostnames; this is not what an id is.
-    found = [one for one in found if one["id"].startswith(name) or (one["serial"] or "").startswith(name)]
+    found = [one for one in page["items"] if one["id"].startswith(name) or (one["serial"] or "").startswith(name)]
     if len(found) == 1:
         return api.get(f"/gpus/{quote(found[0]['id'], safe='')}")
     if not found:
         raise CliError(f"no GPU has a UUID that begins with {name!r}, or this serial; `gpufleet gpus` lists them")
-    raise _ambiguous(name, found, total)
+    raise _ambiguous(name, found, page["total"])
 
 
 def _by_index(api: "Api", host: str, index: int) -> Item:
-    found, total = api.pages("/gpus", {"node": host}, None)
-    if not total:
+    found = api.pages("/gpus", {"node": host}, None)["items"]
+    if not found:
         raise CliError(f"no node {host!r} has GPUs; `gpufleet nodes` lists the nodes")
     these = [one for one in found if one["index"] == index and one["state"] != "removed"]
     if len(these) == 1:
@@ -191,6 +195,8 @@ def value_text(row: Item) -> str:
         return "yes" if value else "no"
     if unit == "flags":
         return f"{int(value):#x}"
+    if row["name"] == "performance_state":
+        return f"P{value}"
     return f"{units.number(value)} {'' if unit == 'level' else unit}".rstrip()
 
 

@@ -7,10 +7,11 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -115,11 +116,14 @@ def short(path: Path) -> str:
 
 
 @contextlib.asynccontextmanager
-async def running(task: "asyncio.Task[None]") -> AsyncIterator[None]:
-    """The task runs while the block does, and is cancelled at its end."""
+async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """The work goes on while the block runs, and is cancelled at its end. Where the work fails the block does too."""
     try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(work)
+            try:
+                yield
+            finally:
+                task.cancel()
+    except* CliError as group_of_one:
+        raise group_of_one.exceptions[0] from None

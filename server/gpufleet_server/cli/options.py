@@ -41,7 +41,10 @@ Nodes = Annotated[
 Models = Annotated[
     list[str] | None,
     typer.Option(
-        "--model", metavar="MODEL", rich_help_panel=_FILTER, help="Only of this model, named in full; may be repeated."
+        "--model",
+        metavar="TEXT",
+        rich_help_panel=_FILTER,
+        help="Only models with this in their names; may be repeated.",
     ),
 ]
 Simulated = Annotated[

@@ -1,18 +1,18 @@
 """Tables for a terminal of any width, and plain text where there is none."""
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rich.console import Console, RenderableType
-from rich.table import Table
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 # Wide enough that nothing is cut where the reader is a program.
 _UNBOUNDED = 10_000
-_GAP = 2
+_GAP = "  "
+# A column of text may be cut to so many characters. A number never is: without a digit it is another number.
+_LEAST = 8
 _STATES = {
     "reporting": "green",
     "lost": "bold red",
@@ -20,18 +20,22 @@ _STATES = {
     "not_reporting": "yellow",
     "removed": "dim",
 }
-
 Item = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column. Those of the highest `rank` are dropped first where the terminal is narrow; rank 0 always stays."""
+    """A column. Those of the highest `rank` are dropped first where the terminal is narrow; rank 0 always stays.
+
+    Where it does not fit `instead` may. One with a `least` number of characters is cut before it is dropped.
+    """
 
     header: str
     cell: Callable[[Item], str | Text]
     rank: int = 0
     align: Literal["left", "right"] = "left"
+    least: int | None = None
+    instead: "Column | None" = None
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -54,34 +58,27 @@ def show(what: RenderableType, to: Console | None = None) -> None:
     to.file.flush()
 
 
-def show_json(what: Any) -> None:
-    """Print it as JSON."""
-    sys.stdout.write(json.dumps(what, indent=2, ensure_ascii=False) + "\n")
+def table(items: Iterable[Item], columns: Sequence[Column], width: int) -> Group:
+    """A table of as many columns as fit, by rank; text that is still too wide is cut with an ellipsis."""
+    rows = list(items)
+    shown = _fitting(columns, rows, width)
+    titles = [Text(one.column.header, style="bold") for one in shown]
+    lines = [_line(cells, shown) for cells in (titles, *zip(*(one.cells for one in shown), strict=True))]
+    for line in lines:
+        line.truncate(width)
+        line.rstrip()
+    return Group(*lines)
 
 
-def table(items: Iterable[Item], columns: Sequence[Column], width: int) -> Table:
-    """A table of as many columns as fit, by rank; what is still too wide is cut with an ellipsis."""
-    rows = [[_text(column.cell(item)) for column in columns] for item in items]
-    widths = [max([len(column.header), *(row[place].cell_len for row in rows)]) for place, column in enumerate(columns)]
-    shown = _fitting(columns, widths, width)
-    grid = Table(box=None, show_edge=False, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
-    for place in shown:
-        # Only text may be cut: a number that lost a digit is another number.
-        column = columns[place]
-        least = widths[place] if column.align == "right" else min(widths[place], 8)
-        grid.add_column(column.header, justify=column.align, no_wrap=True, overflow="ellipsis", min_width=least)
-    for row in rows:
-        grid.add_row(*(row[place] for place in shown))
-    return grid
-
-
-def facts(pairs: Iterable[tuple[str, str | Text]]) -> Table:
+def facts(pairs: Iterable[tuple[str, str | Text]]) -> RenderableType:
     """Names and values, one pair a line; long values are folded."""
-    grid = Table(box=None, show_header=False, show_edge=False, pad_edge=False, padding=(0, _GAP, 0, 0))
+    from rich.table import Table
+
+    grid = Table(box=None, show_header=False, show_edge=False, pad_edge=False, padding=(0, len(_GAP), 0, 0))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in pairs:
-        grid.add_row(name, value)
+        grid.add_row(_text(name), _text(value))
     return grid
 
 
@@ -104,11 +101,48 @@ def _text(cell: str | Text) -> Text:
     return cell if isinstance(cell, Text) else Text(cell)
 
 
-def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
-    shown = list(range(len(columns)))
-    while sum(widths[place] + _GAP for place in shown) - _GAP > width:
-        place = max(shown, key=lambda place: (columns[place].rank, place))
-        if columns[place].rank == 0:
+@dataclass(slots=True)
+class _Shown:
+    """A column with its cells, and how wide it is."""
+
+    column: Column
+    cells: list[Text]
+    width: int
+
+
+def _line(cells: Sequence[Text], shown: Sequence[_Shown]) -> Text:
+    line = Text(no_wrap=True, overflow="ellipsis")
+    for number, (cell, one) in enumerate(zip(cells, shown, strict=True)):
+        cell.truncate(one.width, overflow="ellipsis")
+        cell.align(one.column.align, one.width)
+        line.append(_GAP if number else "").append_text(cell)
+    return line
+
+
+def _fitting(columns: Sequence[Column], rows: Sequence[Item], width: int) -> list[_Shown]:
+    shown = [_filled(column, rows) for column in columns]
+    while over := _over(shown, width):
+        place = max(range(len(shown)), key=lambda place: (shown[place].column.rank, place))
+        last = shown[place]
+        if last.column.rank == 0 or (last.column.least and last.width - over >= last.column.least):
             break
-        shown.remove(place)
+        instead = last.column.instead
+        shown[place : place + 1] = [_filled(instead, rows)] if instead else []
+    _cut([one for one in shown if one.column.least], shown, width)
+    _cut([one for one in shown if one.column.align == "left"], shown, width)
     return shown
+
+
+def _filled(column: Column, rows: Sequence[Item]) -> _Shown:
+    cells = [_text(column.cell(row)) for row in rows]
+    return _Shown(column, cells, max([len(column.header), *(cell.cell_len for cell in cells)]))
+
+
+def _over(shown: Sequence[_Shown], width: int) -> int:
+    """By how much these columns are too wide."""
+    return max(sum(one.width for one in shown) + len(_GAP) * (len(shown) - 1) - width, 0)
+
+
+def _cut(these: list[_Shown], shown: Sequence[_Shown], width: int) -> None:
+    for one in sorted(these, key=lambda one: -one.width):
+        one.width = max(one.width - _over(shown, width), min(one.width, one.column.least or _LEAST))

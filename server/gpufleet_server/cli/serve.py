@@ -1,6 +1,5 @@
 """`gpufleet serve`: the server on a database."""
 
-import asyncio
 import logging
 from enum import StrEnum
 from pathlib import Path
@@ -63,7 +62,7 @@ def serve(
 async def _serve(server: "Server", listening: "socket.socket", *, tls: bool, database: str) -> None:
     from gpufleet_server.cli import hosting
 
-    stop: asyncio.Event = hosting.stopped_by_signals()
+    stop = hosting.stopped_by_signals()
     async with hosting.serving(server, listening, stop):
         _LOG.info("listening on %s, database %s", hosting.url_of(listening, tls=tls), database)
         if not tls and not hosting.is_loopback(listening):

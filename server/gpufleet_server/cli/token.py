@@ -47,7 +47,7 @@ def create(
     json: options.Json = False,
 ) -> None:
     """Make a token and print it. It is shown this once: only its hash is kept."""
-    from gpufleet_server.cli.render import show_json
+    from gpufleet_server.cli.plain import show_json
     from gpufleet_server.cli.times import length
     from gpufleet_server.domain import clock
     from gpufleet_server.domain.tokens import TokenKind
@@ -67,7 +67,8 @@ def create(
 @app.command("list")
 def list_(database: Database = None, json: options.Json = False) -> None:
     """List all tokens that were ever made; never the tokens themselves."""
-    from gpufleet_server.cli.render import console, show, show_json, table
+    from gpufleet_server.cli.plain import clean, show_json
+    from gpufleet_server.cli.render import console, show, table
     from gpufleet_server.store import tokens
 
     with opened(database) as store, store.reading() as connection:
@@ -76,7 +77,7 @@ def list_(database: Database = None, json: options.Json = False) -> None:
         show_json({"items": rows})
     elif rows:
         out = console()
-        show(table(rows, _columns(), out.width), out)
+        show(table(clean(rows), _columns(), out.width), out)
     else:
         typer.echo("no tokens", err=True)
 

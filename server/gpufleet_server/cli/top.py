@@ -9,16 +9,20 @@ import typer
 
 from gpufleet_server.cli import options
 from gpufleet_server.cli.errors import CliError
-from gpufleet_server.cli.fleet import current
+from gpufleet_server.cli.fleet import current, models_like
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.live import Live
 
     from gpufleet_server.cli.client import Api
+    from gpufleet_server.cli.keys import Keys
 
 Item = dict[str, Any]
 
 _EVERY = 2.0
+# How soon a new size of the terminal is heeded, s.
+_RESIZE = 0.2
 _XID_MINUTES = 10
 # GPUs this close to slowing themselves down count as hot, °C.
 _HOT_MARGIN = 5
@@ -61,8 +65,8 @@ def top(
     from gpufleet_server.cli.settings import access
 
     out = console()
-    wanted = {"site": site, "model": model}
     with Api(access(server, token), timeout=10.0) as api:
+        wanted = {"site": site, "model": models_like(api, model)}
         if once or not out.is_terminal:
             show(view(look(api, wanted, _ONCE_ROWS), out, _ONCE_ROWS), out)
             return
@@ -74,26 +78,35 @@ def _live(api: "Api", wanted: Item, out: "Console") -> None:
 
     from gpufleet_server.cli.keys import Keys
 
-    frame = look(api, wanted, out.height)
+    frame, trouble = look(api, wanted, out.height), ""
     with Keys() as keys, Live(console=out, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(view(frame, out, out.height), refresh=True)
             try:
-                if keys.pressed("q", _EVERY):
+                if _quits(keys, live, out, frame, trouble):
                     return
-                frame = look(api, wanted, out.height)
+                frame, trouble = look(api, wanted, out.height), ""
             except KeyboardInterrupt:
                 return
             except CliError as error:
-                live.update(_unreachable(error), refresh=True)
-                time.sleep(_EVERY)
+                trouble = str(error)
+
+
+def _quits(keys: "Keys", live: "Live", out: "Console", frame: Frame, trouble: str) -> bool:
+    """Show a look until it is time for another, also when the terminal changes its size; whether q was pressed."""
+    end, size = time.monotonic() + _EVERY, None
+    while (left := end - time.monotonic()) > 0:
+        if size != (size := out.size):
+            live.update(view(frame, out, out.height, trouble), refresh=True)
+        if keys.pressed("q", min(left, _RESIZE)):
+            return True
+    return False
 
 
 def look(api: "Api", wanted: Item, rows: int) -> Frame:
     """Ask for what a screen of `rows` can show: a few short listings, however large the fleet."""
     summary = api.get("/summary", wanted)
     since = f"{_server_time(summary) - 60 * _XID_MINUTES:.6f}"
-    events = api.pages("/events", {"kind": "xid", "since": since, "site": wanted["site"]}, 5 * rows)[0]
+    events = api.pages("/events", {"kind": "xid", "since": since, "site": wanted["site"]}, 5 * rows)["items"]
     xids: dict[str, list[Item]] = {}
     for event in events:
         if event["gpu"]:
@@ -103,11 +116,11 @@ def look(api: "Api", wanted: Item, rows: int) -> Frame:
     for query in (*({"state": state} for state in troubled), *_SORTS):
         # A node whose GPUs all went with it takes one row.
         wide = rows * _GPUS_A_NODE if query.get("state") in _OF_NODES else rows
-        for one in api.pages("/gpus", wanted | query, wide)[0]:
+        for one in api.pages("/gpus", wanted | query, wide)["items"]:
             found.setdefault(one["id"], one)
     for uuid in list(xids)[:rows]:
         if uuid not in found:
-            found |= {one["id"]: one for one in api.pages("/gpus", wanted | {"q": uuid}, 1)[0]}
+            found |= {one["id"]: one for one in api.pages("/gpus", wanted | {"q": uuid}, 1)["items"]}
     present = [one for one in found.values() if one["state"] != "removed"]
     return Frame(api.server, summary, by_node(sorted(present, key=lambda one: _rank(one, xids))), xids)
 
@@ -159,8 +172,8 @@ def _held_back(gpu: Item) -> list[str]:
     return [flag for flag in flags if flag in _HELD_BACK]
 
 
-def view(frame: Frame, out: "Console", rows: int) -> "RenderableType":
-    """A look as one thing to print, of no more than `rows` lines."""
+def view(frame: Frame, out: "Console", rows: int, trouble: str = "") -> "RenderableType":
+    """A look as one thing to print, of no more than `rows` lines; `trouble` says why it is not a newer one."""
     from rich.console import Group
     from rich.text import Text
 
@@ -168,7 +181,8 @@ def view(frame: Frame, out: "Console", rows: int) -> "RenderableType":
     from gpufleet_server.cli.render import table
 
     models = frame.summary["by_model"][: max(rows // 4, 1)]
-    parts: list[RenderableType] = [*_head(frame), Text("")]
+    told = Text(f"{trouble}; trying again", style="red", no_wrap=True, overflow="ellipsis") if trouble else Text("")
+    parts: list[RenderableType] = [*_head(frame), told]
     if models:
         parts += [table(models, group_columns("model", "MODEL", models), out.width), Text("")]
     used = len(_head(frame)) + 1 + (len(models) + 2 if models else 0)
@@ -187,15 +201,14 @@ def _head(frame: Frame) -> list[Any]:
     from gpufleet_server.cli.fleet import states
 
     gpus, nodes, power = frame.summary["gpus"], frame.summary["nodes"], frame.summary["power"]
-    simulated = f", {gpus['simulated']} simulated" if gpus["simulated"] else ""
     busy = units.percent(frame.summary["gpu_utilization"]["value"])
     lines = [
         Text.assemble(
             ("gpufleet top", "bold"), f"  {frame.server}  {units.local(frame.summary['time'])} {units.zone()}"
         ),
-        Text.assemble("GPUs  ", states(gpus["total"], gpus["by_state"], simulated)),
+        Text.assemble("GPUs  ", states(gpus["total"], gpus["by_state"], gpus["simulated"])),
         Text.assemble(
-            "nodes ", states(nodes["total"], nodes["by_state"], ""), f"   {busy} busy, {units.watts(power['value'])}"
+            "nodes ", states(nodes["total"], nodes["by_state"]), f"   {busy} busy, {units.watts(power['value'])}"
         ),
     ]
     for line in lines:
@@ -211,7 +224,7 @@ def why(gpu: Item, xids: dict[str, list[Item]]) -> Any:
     if recent := xids.get(gpu["id"]):
         counts = Counter(event["code"] for event in recent).items()
         codes = ", ".join(f"{code} ×{count}" if count > 1 else str(code) for code, count in counts)
-        parts.append((f"xid {codes}", "red"))
+        parts.append((f"XID {codes}", "red"))
     if _hot(gpu):
         parts.append(("hot", "yellow"))
     if _held_back(gpu):
@@ -227,9 +240,3 @@ def _columns(gpus: list[Item]) -> list[Any]:
     columns = [column for column in gpu_columns(gpus) if column.header not in names]
     place = next(place for place, column in enumerate(columns) if column.header == "STATE")
     return [*columns[: place + 1], Column("", lambda gpu: gpu["why"], 1), *columns[place + 1 :]]
-
-
-def _unreachable(error: CliError) -> Any:
-    from rich.text import Text
-
-    return Text(f"{error}\ntrying again", style="red")

@@ -64,6 +64,12 @@ def words(state: str | None) -> str:
     return ABSENT if state is None else state.replace("_", " ")
 
 
+def event(kind: str) -> str:
+    """A kind of event in words: `gpu_lost` as `GPU lost`, `xid` as `XID`."""
+    short = {"gpu": "GPU", "xid": "XID", "ecc": "ECC", "mig": "MIG"}
+    return " ".join(short.get(word, word) for word in kind.split("_"))
+
+
 def model(name: str | None) -> str:
     """A model without its vendor's name."""
     return text(name).removeprefix("NVIDIA ")

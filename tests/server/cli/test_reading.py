@@ -160,7 +160,7 @@ def test_events(env: Env) -> None:
     shown = rows(env, "events", "--kind", "xid", "--limit", "3")
     assert len(shown) == 3
     assert shown == sorted(shown)
-    assert all("xid 31" in row and "simulated" in row for row in shown)
+    assert all("XID 31" in row and "simulated" in row for row in shown)
     assert answer(env, "events", "--until", "2020-01-01")["items"] == []
 
 
@@ -184,7 +184,7 @@ def test_top_once(env: Env) -> None:
     assert blocks[0][1].startswith(f"GPUs  {GPUS}: {GPUS - 1} reporting, 1 lost, {GPUS} simulated")
     first, second = blocks[2][1:3]
     assert " lost " in first
-    assert " xid 31 ×" in second
+    assert " XID 31 ×" in second
     assert all("simulated" in row for row in blocks[2][1:])
 
 

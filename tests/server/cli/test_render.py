@@ -58,3 +58,28 @@ def test_a_file_gets_no_blanks_at_the_ends() -> None:
     lines = printed(10_000, terminal=False)
     assert lines == [line.rstrip() for line in lines]
     assert lines[1].endswith("x" * 30)
+
+
+ELASTIC = [
+    Column("NAME", lambda item: item["name"]),
+    Column("NOTE", lambda item: item["note"], 1, least=10),
+    Column("MEMORY", lambda item: item["power"] * 4, 3, "right", instead=Column("MEM", lambda item: item["power"], 2)),
+]
+
+
+@pytest.mark.parametrize(
+    ("width", "row"),
+    [
+        (100, "n1                    " + "x" * 30 + "  698 W698 W698 W698 W"),
+        (60, "n1                    " + "x" * 15 + "…  698 W698 W698 W698 W"),
+        (50, "n1                    " + "x" * 20 + "…  698 W"),
+        (32, "n1                    xxxxxxxxx…"),
+        (20, "n1"),
+    ],
+)
+def test_text_gives_way_before_a_column_goes(width: int, row: str) -> None:
+    """A column that may be cut is cut first; one that doesn't fit makes way for its short form."""
+    stream = io.StringIO()
+    console = Console(file=stream, width=width, force_terminal=True, color_system=None, highlight=False)
+    show(table(ITEMS, ELASTIC, width), console)
+    assert stream.getvalue().splitlines()[1] == row

@@ -41,10 +41,10 @@ def test_a_node_that_is_gone_takes_one_row() -> None:
     ("one", "codes", "told"),
     [
         (gpu("a", 0), [], ""),
-        (gpu("a", 0), [31, 31, 79], "xid 31 ×2, 79"),
+        (gpu("a", 0), [31, 31, 79], "XID 31 ×2, 79"),
         (gpu("a", 0, temperature_margin=3), [], "hot"),
         (gpu("a", 0, temperature_margin=30, flags=["software power cap", "idle"]), [], ""),
-        (gpu("a", 0, temperature_margin=0, flags=["hardware thermal slowdown"]), [94], "xid 94, hot, throttled"),
+        (gpu("a", 0, temperature_margin=0, flags=["hardware thermal slowdown"]), [94], "XID 94, hot, throttled"),
         (gpu("a", 0, "not_reporting", temperature_margin=0, flags=["hardware thermal slowdown"]), [], ""),
     ],
 )
