@@ -5,8 +5,7 @@ TOOLS := $(CURDIR)/.tools
 export PATH := $(TOOLS)/usr/bin:$(PATH)
 PYTEST := $(BIN)/python -m pytest
 # The simulated driver is C: a compiler from PyPI serves where the machine has none.
-COMPILER := $(shell command -v cc || command -v gcc || command -v clang || echo --group compiler)
-COMPILER := $(filter --group compiler,$(COMPILER))
+COMPILER := $(if $(shell command -v cc || command -v gcc || command -v clang),,--group compiler)
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo -n)
 
 .PHONY: up demo test test-agent lint docs bench bench-agent tools clean help
@@ -24,7 +23,7 @@ test: .venv/dev tools test-agent  ## All tests
 	$(PYTEST) -n auto tests
 
 test-agent: .venv-agent/installed  ## The agent's tests with only the agent's own dependencies installed
-	.venv-agent/bin/python -m pytest -n auto tests/agent tests/wire tests/nvml_sim
+	.venv-agent/bin/python -m pytest -n auto tests/agent tests/wire
 
 lint: .venv/dev .venv/bench  ## Style, types, imports, sizes
 	$(BIN)/ruff check .
@@ -53,7 +52,7 @@ bench-agent: .venv/dev .venv/bench  ## The agent's CPU and memory beside nvitop-
 	@touch $@
 
 .venv/dev: .venv/installed pyproject.toml
-	$(BIN)/python -m pip install -q --group dev $(COMPILER)
+	$(BIN)/python -m pip install -q --group dev --group compiler
 	@touch $@
 
 .venv/bench: .venv/installed pyproject.toml
