@@ -115,6 +115,8 @@ ROWS: tuple[Row, ...] = (
             Field(186, milli),
             Get(Call("nvmlDeviceGetPowerUsage"), convert=milli),
         ),
+        # A board that answers draws power: a counter that stands still is stuck.
+        least=0.1,
         most=power_ceiling,
     ),
     Row(

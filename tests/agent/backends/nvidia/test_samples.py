@@ -144,6 +144,15 @@ def test_power_is_the_energy_over_the_interval(tmp_path: Path) -> None:
     assert got["energy"] == pytest.approx(654.321 * tick.duration / 1000, rel=0.3)
 
 
+def test_a_stuck_energy_counter_does_not_make_power_zero(tmp_path: Path) -> None:
+    """Power is then the driver's own reading."""
+    scenario = Scenario([h100_sxm(0, {"energy_mj": 10**12, "power_usage_mw": 222_200})])
+    scenario.gpus[0].fail("power_instant_mw", "not_supported")
+    with opened(scenario, tmp_path / "s") as session:
+        got = of_gpu(sampled_over(session, scenario, tmp_path / "s"))
+    assert (got["power"], got["energy"]) == (222.2, 0)
+
+
 def test_a_counter_that_fails_for_a_while_loses_nothing(tmp_path: Path) -> None:
     """The increment after a failed reading spans both intervals; power falls back to the driver's reading."""
     gpu = h100_sxm(0, {"energy_mj": counter(0, 100_000), "power_usage_mw": 123_400})
