@@ -21,6 +21,7 @@ from gpufleet_server.ingest.statistics import Statistics
 from gpufleet_server.ingest.writer import Writer
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.migrate import migrated
+from gpufleet_server.store.retention import KEEP_SAMPLES, Retention
 from gpufleet_server.store.tokens import TokenCache
 
 _LOG = logging.getLogger(__name__)
@@ -31,23 +32,28 @@ def create_app(
     *,
     now: Callable[[], int] = clock.now,
     public_metrics: bool = False,
+    keep_samples: int = KEEP_SAMPLES,
     max_waiting: int = 2000,
     max_waiting_bytes: int = 256 << 20,
 ) -> Starlette:
     """The server on a migrated store, which stays the caller's to close.
 
-    `now` tells the time in µs. /metrics needs a reader's token unless `public_metrics`. Beyond `max_waiting` reports,
+    `now` tells the time in µs. /metrics needs a reader's token unless `public_metrics`. Samples older than
+    `keep_samples` µs are removed; 0 keeps them for ever. Beyond `max_waiting` reports,
     or `max_waiting_bytes` of them, that wait to be written, agents are asked to come again later.
     """
     statistics, tokens = Statistics(), TokenCache(store, now)
     writer = Writer(store, tokens, statistics, now=now, max_reports=max_waiting, max_bytes=max_waiting_bytes)
+    retention = Retention(store, keep_samples, now)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         writer.start()
+        retention.start()
         try:
             yield
         finally:
+            await asyncio.to_thread(retention.stop)
             await asyncio.to_thread(writer.stop)
 
     routes = [

@@ -15,7 +15,7 @@ from gpufleet_server.app import create_app
 from gpufleet_server.domain.tokens import TokenKind
 from gpufleet_server.store.engine import Store
 
-from tests.server.ingest.agents import Server, Time, opened, run
+from tests.server.ingest.agents import DAY, Server, Time, opened, run, until
 
 
 @pytest.mark.parametrize(("path", "word"), [("/", "gpufleet"), ("/healthz", "alive"), ("/readyz", "ready")])
@@ -71,6 +71,22 @@ def test_what_is_reported_can_be_read(tmp_path: Path) -> None:
         assert (await server.client.get("/api/v1/openapi.json")).status_code == 200
 
     run(tmp_path, story)
+
+
+def test_old_samples_are_removed(tmp_path: Path) -> None:
+    """A server that runs begins at once to remove what is older than it is to keep."""
+
+    async def fill(server: Server) -> None:
+        agent = server.agent()
+        old = agent.clock().wall - 9 * DAY
+        await server.send(agent, agent.report(samples=[agent.samples([old, old + 8 * DAY])]))
+        assert server.counts()["samples"] == 4
+
+    async def story(server: Server) -> None:
+        await until(lambda: server.counts()["samples"] == 2)
+
+    run(tmp_path, fill)
+    run(tmp_path, story, keep_samples=2 * DAY)
 
 
 def test_a_failure_tells_nothing_of_its_inside(tmp_path: Path) -> None:

@@ -39,6 +39,14 @@ def serve(
     tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="Certificate chain, PEM: serve https.")] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="The certificate's key, PEM.")] = None,
     metrics_public: Annotated[bool, typer.Option(help="Let /metrics be read without a token.")] = False,
+    keep_samples: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            envvar="GPUFLEET_KEEP_SAMPLES",
+            help="Remove samples older than this; 0 keeps them for ever. Events and states are always kept.",
+        ),
+    ] = "30d",
     log_level: Annotated[Level, typer.Option(help="How much to log on stderr.")] = Level.INFO,
 ) -> None:
     """Serve agents, the REST API and /metrics on a database, until SIGTERM or Ctrl-C.
@@ -51,12 +59,24 @@ def serve(
 
     if (tls_cert is None) != (tls_key is None):
         raise CliError("--tls-cert and --tls-key go together", 2)
+    keep = kept_for(keep_samples)
     hosting.log_to_stderr(log_level.value)
     url = database or default_database()
     with opened(url, make=True) as store:
-        server = hosting.configured(create_app(store, public_metrics=metrics_public), tls_cert, tls_key)
+        app = create_app(store, public_metrics=metrics_public, keep_samples=keep)
+        server = hosting.configured(app, tls_cert, tls_key)
         with hosting.listen(*address(listen)) as listening:
             hosting.run(_serve(server, listening, tls=tls_cert is not None, database=url))
+
+
+def kept_for(text: str) -> int:
+    """The µs of `--keep-samples`, 0 for ever. CliError where it is less than an hour."""
+    from gpufleet_server.cli.times import length
+
+    micros = length(text, "--keep-samples")
+    if 0 < micros < 3600 * 1_000_000:
+        raise CliError(f"--keep-samples {text!r} is less than 1h; 0 keeps samples for ever", 2)
+    return micros
 
 
 async def _serve(server: "Server", listening: "socket.socket", *, tls: bool, database: str) -> None:

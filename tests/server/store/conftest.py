@@ -1,5 +1,5 @@
-"""A migrated store for these tests."""
+"""A migrated store for these tests, and a fleet to fill it."""
 
-from tests.server.fixtures import store
+from tests.server.fixtures import fleet, store
 
-__all__ = ["store"]
+__all__ = ["fleet", "store"]
