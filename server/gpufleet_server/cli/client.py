@@ -1,14 +1,17 @@
 """Reads a server through its REST API."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import httpx
+# httpx has a command line of its own, which is optional and takes longer to load than httpx itself.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
+import httpx  # noqa: E402
 
-from gpufleet_server import __version__
-from gpufleet_server.cli.errors import CliError, Unreachable
-from gpufleet_server.cli.plain import clean
-from gpufleet_server.cli.settings import Access
+from gpufleet_server import __version__  # noqa: E402
+from gpufleet_server.cli.errors import CliError, Unreachable  # noqa: E402
+from gpufleet_server.cli.plain import clean  # noqa: E402
+from gpufleet_server.cli.settings import Access  # noqa: E402
 
 Params = Mapping[str, str | int | float | bool | list[str] | None]
 Json = dict[str, Any]

@@ -84,7 +84,7 @@ def columns(found: list[Item]) -> "list[Column]":
         Column("NODE/GPU", where),
         *marks(found),
         Column("EVENT", title),
-        Column("MESSAGE", message, 1, least=16),
+        Column("MESSAGE", message, 1, least=8),
         Column("SITE", lambda event: units.text(event["site"]), 2),
         Column("SOURCE", lambda event: event["source"], 3),
         Column("UUID", lambda event: units.text(event["partition"] or event["gpu"]), 4),

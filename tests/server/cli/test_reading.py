@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -66,7 +67,7 @@ def test_summary(env: Env) -> None:
     found = answer(env, "summary")
     assert found["gpus"]["total"] == found["gpus"]["simulated"] == GPUS
     text = call("summary", env=env).stdout
-    assert f"{GPUS}: {GPUS - 1} reporting, 1 lost, {GPUS} of them simulated" in text
+    assert f"{GPUS}: {GPUS - 1} reporting, 1 lost, all simulated" in text
     assert all(one["model"].removeprefix("NVIDIA ") in text for one in found["by_model"])
 
 
@@ -94,7 +95,7 @@ def test_pages_and_limits(env: Env) -> None:
     """--limit shows that many and says how many there are; --all all."""
     some = call("gpus", "--limit", "5", env=env)
     assert len(some.stdout.splitlines()) == 6
-    assert some.stderr == f"5 of {GPUS} gpus; --all shows the rest\n"
+    assert some.stderr == f"5 of {GPUS} GPUs; --all shows the rest\n"
     assert len(answer(env, "gpus", "--limit", "5")["items"]) == 5
     assert call("gpus", "--all", env=env).stderr == ""
 
@@ -105,7 +106,24 @@ def test_sorting_and_filters(env: Env) -> None:
     known = [power for power in powers if power is not None]
     assert known == sorted(known, reverse=True)
     assert len(answer(env, "gpus", "--state", "lost")["items"]) == 1
-    assert {gpu["model"] for gpu in answer(env, "gpus", "--model", "NVIDIA L40S")["items"]} == {"NVIDIA L40S"}
+    assert call("gpus", "--node", "nowhere", env=env).stderr == "no GPU matches\n"
+
+
+@pytest.mark.parametrize("command", ["gpus", "summary", "top --once"])
+def test_a_part_of_a_model_is_enough(env: Env, command: str) -> None:
+    """In upper or lower case; what no model contains is an error that lists the models."""
+    known = {gpu["model"] for gpu in answer(env, "gpus")["items"]}
+    text = call(*command.split(), "--model", "h100", env=env).stdout
+    assert "H100 80GB HBM3" in text
+    assert not [model for model in known if "H100" not in model and model.removeprefix("NVIDIA ") in text]
+    failed = call(*command.split(), "--model", "voodoo", env=env, status=1)
+    assert failed.stderr == f"gpufleet: no model contains 'voodoo'; there are: {', '.join(sorted(known))}\n"
+
+
+def test_orders_are_listed(env: Env) -> None:
+    """An order that there is not is answered with those that there are."""
+    failed = call("gpus", "--sort", "beauty", env=env, status=1)
+    assert "--sort: 'beauty' is no order; orders: site, state, hostname, index, model," in failed.stderr
 
 
 def names(env: Env) -> dict[str, str]:
@@ -161,6 +179,11 @@ def test_events(env: Env) -> None:
     assert len(shown) == 3
     assert shown == sorted(shown)
     assert all("XID 31" in row and "simulated" in row for row in shown)
+    uuid = xids[0]["gpu"]
+    place = f"{xids[0]['node']['hostname']}/{xids[0]['index']}"
+    assert all(row.count(place) == row.count(uuid) == 1 for row in shown)
+    assert {event["gpu"] for event in answer(env, "events", "--gpu", place)["items"]} == {uuid}
+    assert "no GPU has a UUID" in call("events", "--gpu", "GPU-nobody", env=env, status=1).stderr
     assert answer(env, "events", "--until", "2020-01-01")["items"] == []
 
 
@@ -177,11 +200,21 @@ def test_following_events(env: Env) -> None:
     assert "Traceback" not in screen.said.decode()
 
 
+def test_following_begins_at_the_newest_event_of_all(env: Env) -> None:
+    """Also where the filter lets none of the events through that are there already."""
+    with terminal("events", "-f", "--kind", "xid", "--since", "2999-01-01", "--json", env=env, width=500) as screen:
+        text = screen.read_until(lambda said: said.count("\n") > 1)
+        screen.press(b"\x03")
+        assert screen.wait() == 130
+    first = json.loads(text.splitlines()[0])
+    assert time.time() - datetime.fromisoformat(first["received_at"]).timestamp() < 10
+
+
 def test_top_once(env: Env) -> None:
     """One look for scripts: totals by model, then GPUs with the lost one first and the one with XIDs next."""
     text = call("top", "--once", env=env).stdout
     blocks = [block.splitlines() for block in text.split("\n\n")]
-    assert blocks[0][1].startswith(f"GPUs  {GPUS}: {GPUS - 1} reporting, 1 lost, {GPUS} simulated")
+    assert blocks[0][1].startswith(f"GPUs  {GPUS}: {GPUS - 1} reporting, 1 lost, all simulated")
     first, second = blocks[2][1:3]
     assert " lost " in first
     assert " XID 31 ×" in second
@@ -200,7 +233,7 @@ def test_top_ends_by_key(env: Env, key: bytes, status: int) -> None:
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("width", [60, 120])
 @pytest.mark.parametrize("command", ["summary", "nodes", "gpus", "events", "top --once"])
 def test_a_terminal_is_never_too_narrow(env: Env, command: str, width: int) -> None:
     """No line is longer than the terminal, every row is marked, and there is colour."""

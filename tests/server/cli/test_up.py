@@ -17,7 +17,7 @@ import pytest
 from tests.e2e.stack import wait_for
 from tests.nvml_sim.fixtures import environment as with_driver
 from tests.nvml_sim.scenario import Scenario, h100_sxm
-from tests.server.cli.processes import PROGRAM, Env, call, children, environment, run
+from tests.server.cli.processes import PROGRAM, Env, call, children, environment
 
 ANYWHERE = ("--listen", "127.0.0.1:0")
 
@@ -84,13 +84,15 @@ def gpus(env: Env) -> list[dict[str, Any]]:
 
 
 def test_without_a_driver_eight_gpus_are_simulated(env: Env, tmp_path: Path) -> None:
-    """It says so in one line, the GPUs are marked, and the command that it names reads them."""
+    """One line says so, the GPUs are marked, commands read them; a second one on the same folder is refused."""
     with up("up", *ANYWHERE, env=env) as it:
         assert re.match(r"No GPU driver here \(.+\): showing 8 simulated GPUs\.\n", it.said)
         found = wait_for("the GPUs", lambda: gpus(env))
         assert len(found) == 8
         assert all(gpu["simulated"] and gpu["state"] == "reporting" for gpu in found)
         assert it.agents == []
+        failed = call("up", *ANYWHERE, env=env, status=1)
+        assert re.fullmatch(r"gpufleet: another gpufleet runs on /\S+; end that one.+\n", failed.stderr)
         it.end()
     client = tmp_path / "state/gpufleet/client.json"
     assert stat.S_IMODE(client.stat().st_mode) == 0o600
@@ -100,7 +102,7 @@ def test_without_a_driver_eight_gpus_are_simulated(env: Env, tmp_path: Path) -> 
 def test_with_a_driver_the_agent_reports(env: Env, tmp_path: Path) -> None:
     """The GPUs are those of the driver, nothing is simulated, and the agent ends with the command."""
     gpu = h100_sxm(0)
-    env |= with_driver(Scenario([gpu]).write(tmp_path / "scenario"))
+    env = with_driver(Scenario([gpu]).write(tmp_path / "scenario")) | env
     with up("up", *ANYWHERE, "--interval", "1s", env=env) as it:
         assert "simulated" not in it.said
         (one,) = wait_for("the GPU", lambda: gpus(env))
@@ -109,42 +111,20 @@ def test_with_a_driver_the_agent_reports(env: Env, tmp_path: Path) -> None:
         it.end(signal.SIGTERM)
 
 
-def test_without_simulation_the_agent_keeps_looking(env: Env) -> None:
-    """The node is there with its driver absent, and no GPU."""
+def test_the_agent_is_looked_after(env: Env) -> None:
+    """Without a driver it keeps looking for one; it is started again when it dies, and does not outlive the command."""
     with up("up", "--no-simulate", *ANYWHERE, env=env) as it:
         assert "keeps looking" in it.said
         nodes = wait_for("the node", lambda: json.loads(call("nodes", "--json", env=env).stdout)["items"], 30)
         assert (nodes[0]["driver"]["state"], nodes[0]["simulated"]) == ("absent", False)
         assert gpus(env) == []
-        it.end()
-
-
-def test_an_agent_that_dies_is_started_again(env: Env) -> None:
-    """And the user is told in one line."""
-    with up("up", "--no-simulate", *ANYWHERE, env=env) as it:
-        (agent,) = wait_for("the agent", lambda: it.agents)
-        os.kill(agent, signal.SIGKILL)
-        wait_for("another agent", lambda: it.agents and it.agents != [agent])
+        (first,) = it.agents
+        os.kill(first, signal.SIGKILL)
+        (second,) = wait_for("another agent", lambda: [pid for pid in it.agents if pid != first])
         assert "the agent ended with status -9" in it.said
-        it.end()
-
-
-def test_no_agent_outlives_a_killed_command(env: Env) -> None:
-    """kill -9 leaves no process behind."""
-    with up("up", "--no-simulate", *ANYWHERE, env=env) as it:
-        (agent,) = wait_for("the agent", lambda: it.agents)
         it.process.kill()
         it.process.wait()
-        wait_for("the agent's end", lambda: not alive(agent))
-
-
-def test_a_second_one_on_the_same_folder_is_refused(env: Env) -> None:
-    """One line names the folder; the first goes on."""
-    with up("up", *ANYWHERE, env=env) as it:
-        failed = run("up", *ANYWHERE, env=env, status=1)
-        assert re.fullmatch(r"gpufleet: another gpufleet runs on /\S+; end that one.+\n", failed.stderr)
-        assert len(wait_for("the GPUs", lambda: gpus(env))) == 8
-        it.end()
+        wait_for("the agent's end", lambda: not alive(second))
 
 
 @pytest.mark.parametrize("command", ["up", "demo", "serve"])
@@ -152,45 +132,28 @@ def test_a_port_in_use_is_told(env: Env, command: str) -> None:
     """One line names the address, with status 1."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        failed = run(command, "--listen", address, env=env, status=1)
+        failed = call(command, "--listen", address, env=env, status=1)
     assert failed.stderr.splitlines()[-1].startswith(f"gpufleet: can't listen on {address}: the port is in use")
 
 
 @pytest.mark.slow
-def test_the_reader_token_is_kept(env: Env, tmp_path: Path) -> None:
-    """Starting again makes no new one, and the data is still there."""
-    tokens = []
-    for _ in range(2):
-        with up("up", *ANYWHERE, env=env) as it:
-            wait_for("the GPUs", lambda: gpus(env))
-            tokens.append(json.loads((tmp_path / "state/gpufleet/client.json").read_text())["token"])
-            it.end()
-    assert tokens[0] == tokens[1]
-    database = str(tmp_path / "data/gpufleet/simulated/gpufleet.db")
-    listed = json.loads(call("token", "list", "--database", database, "--json", env=env).stdout)["items"]
-    assert [token["kind"] for token in listed].count("reader") == 1
-
-
-@pytest.mark.slow
 def test_a_demo_has_a_folder_of_its_own_and_begins_anew(env: Env, tmp_path: Path) -> None:
-    """Its GPUs are all simulated; another demo shows another fleet, unless it goes on with the data."""
+    """All of it is simulated; it goes on with data and token where that is wanted, else another fleet is shown."""
 
-    def enough(wanted: int) -> list[dict[str, Any]]:
-        seen = gpus(env)
-        return seen if len(seen) >= wanted else []
-
-    def demo(*arguments: str) -> set[str]:
+    def demo(wanted: int, *arguments: str) -> set[str]:
         with up("demo", *ANYWHERE, "--no-faults", *arguments, env=env) as it:
-            found = wait_for("the fleet", lambda: enough(int(arguments[1])), 30)
+            found = wait_for("the fleet", lambda: seen if len(seen := gpus(env)) >= wanted else [], 30)
             assert all(gpu["simulated"] for gpu in found)
             it.end()
         return {gpu["id"] for gpu in found}
 
-    first = demo("--gpus", "20")
-    assert len(first) == 20
-    second = demo("--gpus", "12", "--seed", "2")
-    assert (len(second), first & second) == (12, set())
-    assert demo("--gpus", "24", "--seed", "3", "--keep") > second
+    def token() -> str:
+        return str(json.loads((tmp_path / "state/gpufleet/client.json").read_text())["token"])
+
+    first, before = demo(4, "--gpus", "4"), token()
+    assert demo(8, "--gpus", "4", "--seed", "2", "--keep") > first
+    assert token() == before
+    assert not demo(4, "--gpus", "4", "--seed", "3") & first
     assert not (tmp_path / "data/gpufleet/gpufleet.db").exists()
 
 
@@ -215,12 +178,12 @@ def test_a_certificate_that_cannot_be_used(env: Env, tmp_path: Path) -> None:
     """One line names the file."""
     bad = tmp_path / "bad.pem"
     bad.write_text("not a certificate")
-    failed = run("serve", "--tls-cert", str(bad), "--tls-key", str(bad), env=env, status=1)
+    failed = call("serve", "--tls-cert", str(bad), "--tls-key", str(bad), env=env, status=1)
     assert failed.stderr.splitlines()[-1].startswith(f"gpufleet: can't use the certificate {bad}")
 
 
 def test_a_folder_that_cannot_be_used(env: Env, tmp_path: Path) -> None:
     """One line names it."""
     (tmp_path / "file").write_text("")
-    failed = run("up", *ANYWHERE, "--data-dir", str(tmp_path / "file"), env=env, status=1)
+    failed = call("up", *ANYWHERE, "--data-dir", str(tmp_path / "file"), env=env, status=1)
     assert re.fullmatch(rf"gpufleet: can't use {tmp_path}/file\S*: .+\n", failed.stderr)
