@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import logging
 import signal
@@ -16,6 +17,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from gpufleet_server.cli.errors import CliError
+from gpufleet_server.cli.protocol import BoundedProtocol
 
 # Longer than the agents' usual time between reports, so that their connections are kept.
 _KEEP_ALIVE = 75
@@ -75,6 +77,8 @@ def configured(app: Starlette, certificate: Path | None = None, key: Path | None
     """A server for an app. CliError where the certificate or its key can't be used."""
     config = uvicorn.Config(
         app,
+        http=BoundedProtocol,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
@@ -99,10 +103,19 @@ async def serving(server: Server, listening: socket.socket, stop: asyncio.Event)
         await server.tried.wait()
         if not server.started:
             raise CliError("the server could not start; its log above says why")
+        _spare_the_collector()
         yield
     finally:
         server.should_exit = True
         await task
+
+
+def _spare_the_collector() -> None:
+    """Leave what the start has made, which stays, out of garbage collections, and make those of the rest rarer."""
+    gc.collect()
+    gc.freeze()
+    # A page of 1,000 GPUs makes 100,000 objects, of which none is garbage in a cycle.
+    gc.set_threshold(50_000, 20, 50)
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
