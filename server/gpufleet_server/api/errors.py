@@ -30,10 +30,13 @@ _MEANINGS = {
     401: "No token, or one that is unknown, expired or revoked.",
     403: "The token's kind does not allow this.",
     404: "There is no such thing.",
+    408: "The body did not come in time.",
     409: "The name stands for several; the detail lists them.",
+    413: "The body is too large.",
     422: "A parameter is unknown or has a value that can't be; `field` names it.",
     503: "The store does not answer now; Retry-After says when to ask again.",
 }
+_OF_BODY = (400, 408, 413)
 _HEADERS = {401: "WWW-Authenticate", 503: "Retry-After"}
 
 
@@ -70,6 +73,10 @@ async def _problem(request: Request, error: Problem) -> Response:
 
 async def _invalid(request: Request, error: RequestValidationError) -> Response:
     found: Sequence[Mapping[str, Any]] = error.errors()
+    if found[0]["type"] == "json_invalid":
+        return response(
+            Problem(400, f"the body is not JSON: {found[0]['ctx']['error']}, at {found[0]['loc'][1]}", "body")
+        )
     fields = [".".join(str(part) for part in one["loc"]) for one in found]
     detail = "; ".join(f"{field}: {_said(one)}" for field, one in zip(fields, found, strict=True))
     return response(Problem(422, detail, fields[0]))
@@ -88,9 +95,11 @@ def _said(error: Mapping[str, Any]) -> str:
 async def _http(request: Request, error: HTTPException) -> Response:
     if error.status_code == HTTPStatus.NOT_FOUND:
         return response(Problem(404, f"there is nothing at {request.url.path}"))
-    if error.status_code == HTTPStatus.BAD_REQUEST:
-        return response(Problem(400, "the body is not JSON in UTF-8", "body"))
-    return response(Problem(error.status_code, str(error.detail), headers=dict(error.headers or {})))
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return response(Problem(405, f"{request.method} is not possible here", headers=dict(error.headers or {})))
+    detail = "the body is not JSON in UTF-8" if error.status_code == HTTPStatus.BAD_REQUEST else str(error.detail)
+    field = "body" if error.status_code in _OF_BODY else None
+    return response(Problem(error.status_code, detail, field, headers=dict(error.headers or {})))
 
 
 async def _crash(request: Request, error: Exception) -> Response:

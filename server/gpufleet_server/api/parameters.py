@@ -25,7 +25,7 @@ def _known(kind: str, names: Sequence[str], name: str) -> str:
         return name
     near = difflib.get_close_matches(name, names, n=3)
     hint = f"; near it: {', '.join(near)}" if near else ""
-    raise ValueError(f"{name[:80]!r} is no {kind}{hint}")
+    raise ValueError(f"{name[:80]!r} is no {kind}{hint}; there are {', '.join(names)}")
 
 
 def _sort(value: str) -> str:

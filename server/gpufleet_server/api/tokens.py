@@ -70,7 +70,7 @@ def tokens_listing(context: Given, query: Annotated[Nothing, FromQuery()]) -> To
     return TokenList(items=[TokenItem.model_validate(token) for token in found])
 
 
-@router.post("/tokens", status_code=201, responses=errors.documented(400))
+@router.post("/tokens", status_code=201, responses=errors.documented(400, 408, 413))
 def create_token(context: Given, wanted: NewToken, query: Annotated[Nothing, FromQuery()]) -> MadeToken:
     """Make a reader, join or admin token."""
     now, kind = context.now(), TokenKind(wanted.kind)

@@ -28,7 +28,8 @@ PATHS = ["/summary", "/nodes", "/gpus", "/events", "/metrics"]
         ("/metrics?x=", "query.x", "no such parameter"),
         ("/gpus/GPU-1?full=1", "query.full", "no such parameter"),
         ("/gpus?state=busy", "query.state.0", "'reporting', 'lost'"),
-        ("/gpus?sort=powr", "query.sort", "near it: power"),
+        ("/gpus?sort=powr", "query.sort", "near it: power; there are site, state, hostname"),
+        ("/gpus/GPU-1/samples?metrics=powr", "query.metrics.0", "power_limit"),
         ("/gpus?cursor=abc", "query.cursor", "'abc'"),
         ("/gpus?site=%00", "query.site.0", ""),
         ("/gpus?site=", "query.site.0", ""),
@@ -56,6 +57,7 @@ def test_what_is_not_there(client: TestClient) -> None:
     refused(client, "/gpus/", 404)
     answer = client.put("/gpus")
     assert (answer.status_code, answer.headers["content-type"]) == (405, "application/problem+json")
+    assert answer.json()["detail"] == "PUT is not possible here"
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/openapi.json"])

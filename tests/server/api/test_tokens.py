@@ -101,3 +101,35 @@ def test_tokens_that_cannot_be(asking: As, body: dict[str, object], field: str) 
     answer = admin.post("/tokens", json=body)
     assert (answer.status_code, answer.json()["field"]) == (422, field)
     assert len(get(admin, "/tokens")["items"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        (b"\xff\xfe", 400, "not JSON"),
+        (b'{"kind": "reader", ', 400, "at 19"),
+        (b"[" * 20_000, 400, "not JSON"),
+        (b'{"kind": "reader", "name": "' + b"x" * 100_000 + b'"}', 413, "larger than 65536 bytes"),
+        (b"[]", 422, "dictionary"),
+        (b'{"kind": "reader", "name": "n", "expires_in": NaN}', 422, "finite"),
+        (b'{"kind": "reader", "name": "\\ud800"}', 422, "unicode"),
+    ],
+)
+def test_bodies_that_are_none(asking: As, app: FastAPI, body: bytes, status: int, said: str) -> None:
+    """What is wrong with a body is told, with or without a good token, and no token is made."""
+    admin = asking(TokenKind.ADMIN)
+    before = len(get(admin, "/tokens")["items"])
+    headers = {"content-type": "application/json"}
+    answer = admin.post("/tokens", content=body, headers=headers)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert said in answer.json()["detail"]
+    assert answer.json()["field"].startswith("body")
+    assert 400 <= TestClient(app).post("/tokens", content=body, headers=headers).status_code < 500
+    assert len(get(admin, "/tokens")["items"]) == before
+
+
+def test_a_body_without_a_length_is_bounded(asking: As) -> None:
+    """However it comes, no more of it is kept in memory."""
+    admin = asking(TokenKind.ADMIN)
+    answer = admin.post("/tokens", content=iter([b"x" * 40_000] * 3), headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["field"]) == (413, "body")
