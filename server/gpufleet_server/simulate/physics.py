@@ -146,7 +146,8 @@ def _memory(node: SimNode, of: Load) -> dict[str, Floats]:
 
 def _heat(node: SimNode, of: Load, drawn: _Drawn, warm: Floats, times: Integers) -> dict[str, Floats]:
     inlet, heat = _inlet(node, times)
-    die = np.rint(inlet + heat * warm)
+    # What it drew when the cooling was better does not heat it now: at its limit it slows down at once.
+    die = np.minimum(np.rint(inlet + heat * warm), node.model.slowdown + 1)
     return {
         "power": drawn.power,
         "gpu_temperature": die,

@@ -134,6 +134,15 @@ def test_a_hot_node_slows_down() -> None:
     assert (ill["temperature_margin"][held] <= 1).all()
 
 
+def test_a_gpu_gets_no_hotter_than_it_lets_itself() -> None:
+    """Also while the cooling fails: it slows down in time."""
+    for node in (node for node in HEALTHY if node.use.name == "TRAINING"):
+        hot = dataclasses.replace(node, faults=(Fault(FaultKind.HOT, ORIGIN),))
+        moments = ORIGIN + np.arange(0, 1800, 10) * SECOND
+        found = physics.samples(hot, moments, np.full(len(moments), 10_000))
+        assert (found["temperature_margin"] >= -1).all()
+
+
 def test_a_memory_error_leaves_its_traces() -> None:
     """After an uncorrected error the GPU counts it, has remapped a row, and waits for a reset."""
     node = with_fault(Fault(FaultKind.UNCORRECTED, ORIGIN, gpu=2))
