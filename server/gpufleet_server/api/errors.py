@@ -34,6 +34,7 @@ _MEANINGS = {
     409: "The name stands for several; the detail lists them.",
     413: "The body is too large.",
     422: "A parameter is unknown or has a value that can't be; `field` names it.",
+    500: "The server failed; its log says why.",
     503: "The store does not answer now; Retry-After says when to ask again.",
 }
 _OF_BODY = (400, 408, 413)
@@ -42,7 +43,7 @@ _HEADERS = {401: "WWW-Authenticate", 503: "Retry-After"}
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that can fail in these ways, besides those that all share."""
-    return {status: _documented(status) for status in sorted({401, 403, 422, 503, *statuses})}
+    return {status: _documented(status) for status in sorted({401, 403, 422, 500, 503, *statuses})}
 
 
 def _documented(status: int) -> dict[str, Any]:

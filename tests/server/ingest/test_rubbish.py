@@ -1,5 +1,6 @@
 """Whatever is sent: a clear 4xx names what is wrong, nothing is stored, the server lives."""
 
+import resource
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -211,11 +212,13 @@ def test_a_body_that_is_no_report_is_refused(refused: Refused, name: str) -> Non
 
 
 def test_a_gigabyte_in_a_small_body_is_refused(refused: Refused) -> None:
-    """A body that would decompress to 1 GB is stopped at the bound."""
+    """A body that would decompress to 1 GB is stopped at the bound, and takes no more memory than that."""
 
     async def story(server: Server) -> None:
-        agent = server.agent()
-        assert _is_problem(await server.send_bytes(agent, _bomb()), 413, "body")
+        agent, bomb = server.agent(), _bomb()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        assert _is_problem(await server.send_bytes(agent, bomb), 413, "body")
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 4 * wire.MAX_DECODED >> 10
 
     refused(story)
 
