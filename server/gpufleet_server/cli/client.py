@@ -23,14 +23,6 @@ class NotFound(CliError):
     """The server has no such thing."""
 
 
-class Refused(CliError):
-    """The server does not take a parameter; `field` names it, such as `sort`."""
-
-    def __init__(self, text: str, field: str) -> None:
-        super().__init__(text)
-        self.field = field
-
-
 class Api:
     """The REST API of one server. Every method raises CliError where no good answer comes.
 
@@ -83,12 +75,6 @@ class Api:
                 break
         return whole | {"items": items[:limit]}
 
-    def orders(self, path: str) -> list[str]:
-        """What the listing at a path can be sorted by, as the server's document says."""
-        parameters = self.get("/openapi.json")["paths"][path]["get"]["parameters"]
-        (schema,) = (one["schema"] for one in parameters if one["name"] == "sort")
-        return [name for name in schema.get("enum", []) if not name.startswith("-")]
-
     def _pages(self, path: str, params: Params, limit: int | None) -> Iterator[Json]:
         asked = dict(params) | {"limit": min(limit or _PAGE, _PAGE)}
         while True:
@@ -114,8 +100,7 @@ class Api:
         if answer.status_code == httpx.codes.NOT_FOUND and _is_problem(answer):
             return NotFound(f"{self.server}: {detail}")
         if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY and _is_problem(answer):
-            field = str(answer.json().get("field", "")).removeprefix("query.").partition(".")[0]
-            return Refused(f"{self.server} refuses --{detail.removeprefix('query.')}", field)
+            return CliError(f"{self.server} refuses --{detail.removeprefix('query.')}")
         if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             return Unreachable(f"{answer.request.url} answers {answer.status_code}: {detail}")
         return CliError(f"{answer.request.url} answers {answer.status_code}: {detail}")

@@ -88,16 +88,12 @@ def gpus(
 def _list(
     path: str, given: dict[str, Any], server: str | None, token: str | None, limit: int | None, json: bool
 ) -> None:
-    from gpufleet_server.cli.client import Api, Refused
+    from gpufleet_server.cli.client import Api
     from gpufleet_server.cli.plain import show_json
     from gpufleet_server.cli.settings import access
 
     with Api(access(server, token), raw=json) as api:
-        try:
-            found = api.pages(path, given | {"model": models_like(api, given.get("model"))}, limit)
-        except Refused as error:
-            orders = f"; orders: {', '.join(api.orders(path))}" if error.field == "sort" else ""
-            raise CliError(f"{error}{orders}") from error
+        found = api.pages(path, given | {"model": models_like(api, given.get("model"))}, limit)
     if json:
         show_json({"items": found["items"], "total": found["total"]})
         return

@@ -123,7 +123,7 @@ def test_a_part_of_a_model_is_enough(env: Env, command: str) -> None:
 def test_orders_are_listed(env: Env) -> None:
     """An order that there is not is answered with those that there are."""
     failed = call("gpus", "--sort", "beauty", env=env, status=1)
-    assert "--sort: 'beauty' is no order; orders: site, state, hostname, index, model," in failed.stderr
+    assert "--sort: 'beauty' is no order; there are site, state, hostname, index, model," in failed.stderr
 
 
 def names(env: Env) -> dict[str, str]:
