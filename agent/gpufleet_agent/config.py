@@ -101,7 +101,10 @@ def _token(value: object) -> str:
 
 
 def _path(value: object) -> Path:
-    return Path(_text(value)).expanduser()
+    try:
+        return Path(_text(value)).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"the home folder of this user is not known: {error}") from None
 
 
 def _flag(value: object) -> bool:
@@ -219,8 +222,11 @@ def load(
         values[key] = _read(_BY_KEY[key], value, _BY_KEY[key].flag)
     config = Config(**values)
     _check_listen(config)
-    if config.ca_file is not None and not config.ca_file.is_file():
-        raise ConfigError(f"ca_file = {config.ca_file}: there is no such file")
+    if config.ca_file is not None:
+        try:
+            config.ca_file.open("rb").close()
+        except OSError as error:
+            raise ConfigError(f"ca_file = {config.ca_file}: {error.strerror}") from None
     return config
 
 

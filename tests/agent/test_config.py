@@ -48,6 +48,9 @@ def test_intervals_have_units(text: str, seconds: float) -> None:
         ("site", "a\x1b[2J", "no control characters"),
         ("labels", {"team": "a\0b"}, "without control characters"),
         ("labels", {"te\nam": "a"}, "without control characters"),
+        ("state_dir", "~no-such-user/x", "home folder"),
+        ("ca_file", "/proc/none/ca.pem", "No such file"),
+        ("ca_file", "/", "directory"),
     ],
 )
 def test_bad_values_are_named(key: str, value: object, told: str) -> None:

@@ -75,13 +75,20 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--json", action="store_true", help="print JSON")
             command.add_argument(
                 "--timeout",
-                type=float,
+                type=_timeout,
                 default=60.0,
                 metavar="SECONDS",
                 help="give up on a driver that does not answer after this time (60)",
             )
         _add_settings(command)
     return parser
+
+
+def _timeout(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"expected more than 0 s and at most a day, not {text}")
+    return seconds
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

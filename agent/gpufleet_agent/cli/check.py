@@ -91,7 +91,12 @@ def _host(host: Host) -> Finding:
 
 
 def _state(folder: Path) -> Finding:
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except PermissionError as error:
+        return Finding("state folder", "problem", f"{folder}: {error.strerror}; this user cannot run an agent with it")
+    if not nearest.is_dir():
+        return Finding("state folder", "problem", f"{nearest} is not a folder")
     if nearest != folder:
         fine = os.access(nearest, os.W_OK | os.X_OK)
         text = f"{folder} is not there yet and {'can' if fine else 'cannot'} be made"
@@ -129,6 +134,9 @@ def _credential(config: Config, link: Link) -> Finding:
         return Finding("credential", "problem", str(error))
     enroller = Enroller(config.state_dir, kept_node_id(config.state_dir) or "", "", token)
     if enroller.credential is None:
+        if enroller.trouble:
+            mended = "; another is asked for" if enroller.can_ask else ", and there is no join token"
+            return Finding("credential", "note" if enroller.can_ask else "problem", enroller.trouble + mended)
         if enroller.can_ask:
             return Finding("credential", "note", "not enrolled yet; there is a join token")
         return Finding("credential", "problem", "not enrolled, and there is no join token")

@@ -44,7 +44,7 @@ def document(report: Report) -> dict[str, Any]:
         "version": report.version,
         "node": report.node,
         "created": iso(report.created.wall),
-        "driver": msgspec.to_builtins(report.driver),
+        "driver": {**msgspec.to_builtins(report.driver), "since": iso(report.driver.since)},
         "host": _identity(roster.host) if roster else None,
         "sample": {
             "time": iso(unpack(samples.times, 8)[-1]),

@@ -97,7 +97,10 @@ class Agent:
         token = self._config.join_token()
         enroller = Enroller(self._config.state_dir, node, hostname, token)
         if enroller.credential is None and token is None:
-            raise Refused("this node is not enrolled yet: give a join token (--token-file, GPUFLEET_AGENT_TOKEN)")
+            why = enroller.trouble or "this node is not enrolled yet"
+            raise Refused(f"{why}: give a join token (--token-file, GPUFLEET_AGENT_TOKEN)")
+        if enroller.trouble:
+            _LOG.warning("%s; another credential is asked for", enroller.trouble)
         return Delivery(Link(server, self._config.ca_file), spool, enroller)
 
     def _listen(self) -> Listener | None:

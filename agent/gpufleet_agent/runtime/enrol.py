@@ -14,12 +14,19 @@ from gpufleet_agent.wire import ENROL_PATH, PROTOCOL, Credential, Enrolment
 
 
 class Enroller:
-    """Holds the credential of one node."""
+    """Holds the credential of one node. `trouble`: why one that was kept cannot be used; empty where there is none."""
 
     def __init__(self, state: Path, node: str, hostname: str, token: str | None) -> None:
         self._path = state / "credential.json"
         self._node, self._hostname, self._token = node, hostname, token
-        self.credential = _load(self._path, node)
+        self.credential: str | None = None
+        self.trouble = ""
+        try:
+            self.credential = _load(self._path, node)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            self.trouble = f"{self._path}: {error.strerror if isinstance(error, OSError) else error}"
 
     @property
     def can_ask(self) -> bool:
@@ -50,9 +57,14 @@ class Enroller:
         self.credential = None
 
 
-def _load(path: Path, node: str) -> str | None:
+def _load(path: Path, node: str) -> str:
+    """The credential that is kept. OSError or ValueError where it cannot be used."""
     try:
         kept = msgspec.json.decode(path.read_bytes(), type=Credential)
-    except (OSError, UnicodeDecodeError, msgspec.MsgspecError):
-        return None
-    return kept.credential if kept.node == node and is_bearer(kept.credential) else None
+    except (UnicodeDecodeError, msgspec.MsgspecError):
+        raise ValueError("the file is damaged") from None
+    if kept.node != node:
+        raise ValueError("the credential is another node's: was this disk copied, or the machine-id changed?")
+    if not is_bearer(kept.credential):
+        raise ValueError("the file is damaged")
+    return kept.credential

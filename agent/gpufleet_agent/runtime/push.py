@@ -16,6 +16,7 @@ from gpufleet_agent.runtime.clock import monotonic
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
 _MAX_ANSWER = 1 << 20
+_MAX_TEXT = 1000
 
 
 class Unreachable(Exception):
@@ -42,9 +43,12 @@ class Answer:
         try:
             told = msgspec.json.decode(self.body, type=dict[str, object])
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            text = self.body[:200].decode("utf-8", "replace").strip()
+            text = self.body[:200].decode("utf-8", "replace")
         else:
             text = ": ".join(str(told[key]) for key in ("title", "detail") if told.get(key))
+        # One line without what a terminal would obey, whatever the other end is.
+        text = "".join(c if c.isprintable() else " " for c in text[:_MAX_TEXT])
+        text = " ".join(text.split())
         return f"HTTP {self.status}" + (f": {text}" if text else "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
@@ -117,8 +118,11 @@ def settle(parent: int, write_fd: int) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.closerange(3, write_fd)
-    os.closerange(write_fd + 1, os.sysconf("SC_OPEN_MAX"))
+    # Not up to the limit: in containers that may be a billion.
+    for fd in [int(name) for name in os.listdir("/proc/self/fd")]:
+        if fd > 2 and fd != write_fd:
+            with contextlib.suppress(OSError):  # the listing's own
+                os.close(fd)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(0)

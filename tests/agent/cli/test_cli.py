@@ -35,6 +35,7 @@ def test_once_prints_raw_and_human(tmp_path: Path, config: Config, capsys: pytes
     assert shown["host"]["hostname"] == "gpu-17"
     second = shown["gpus"][1]
     assert (second["uuid"], second["serial"], second["vbios_version"]) == (uuid(1), "serial-1", None)
+    assert shown["driver"]["since"].endswith("Z")
     assert list(second["metrics"]) == [metric.name for metric in METRICS]
     power = second["metrics"]["power"]
     assert power == {"stored": 1701, "value": 170.1, "unit": "W", "text": "170.1 W"}
@@ -101,7 +102,7 @@ def test_check_names_what_is_wrong(tmp_path: Path, config: Config, capsys: pytes
     assert check(broken, False, 20, FakeBackend(tmp_path)) == 1
     shown = capsys.readouterr().out
     assert "problem GPU 0: model unknown GPU-00000000-0000-0000-0000-000000000000, lost" in shown
-    assert "problem state folder" in shown
+    assert f"problem state folder: {config.state_dir} is not a folder" in shown
     assert "cannot be reached: ConnectionRefusedError" in shown
 
 
@@ -109,6 +110,47 @@ def test_wrong_settings_are_exit_code_2(capsys: pytest.CaptureFixture[str]) -> N
     """The message names flag and value."""
     assert main(["once", "--interval", "10ms"]) == 2
     assert capsys.readouterr().err == "gpufleet-agent: --interval = '10ms': expected 1s to 300s\n"
+
+
+@pytest.mark.parametrize("seconds", ["inf", "nan", "-1", "0", "soon"])
+def test_a_timeout_is_a_time(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is no number of seconds is wrong usage, not a driver that hangs."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["once", "--timeout", seconds])
+    assert "--timeout" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kept", "told"),
+    [(b"\xff\0{", "damaged"), (b'{"node":"00000000-0000-4000-8000-000000000009","credential":"c"}', "another node's")],
+)
+def test_a_credential_that_cannot_be_used_is_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], kept: bytes, told: str
+) -> None:
+    """Its file and what is wrong with it are named, by `run` and by `check`."""
+    (tmp_path / "credential.json").write_bytes(kept)
+    assert main(["run", "--server", "http://127.0.0.1:9", "--state-dir", str(tmp_path)]) == 1
+    shown = capfd.readouterr().err
+    assert f"{tmp_path}/credential.json: " in shown
+    assert told in shown
+    with serving(IngestEnd()) as end:
+        check(Config(state_dir=tmp_path, server=end.url), False, 20, FakeBackend(tmp_path))
+    assert f"problem credential: {tmp_path}/credential.json: " in capfd.readouterr().out
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_check_as_a_user_who_may_see_nothing(tmp_path: Path) -> None:
+    """A state folder of another user's is a finding, not a traceback."""
+    (tmp_path / "private").mkdir(mode=0o700)
+    code = f"""
+import os
+from pathlib import Path
+from gpufleet_agent.cli.check import _state
+os.setuid(65534)
+print(_state(Path({str(tmp_path / "private" / "state")!r})).text)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Permission denied" in done.stdout
 
 
 def test_run_with_nothing_to_do_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,7 +114,7 @@ class _Page(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(b"<html>Please log in</html>")
+        self.wfile.write(b"<html>\n Please \x1b[2Jlog in</html>")
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet."""
@@ -129,6 +129,7 @@ def test_a_page_of_something_in_between_is_no_acknowledgement(tmp_path: Path) ->
     sent = sender(tmp_path, f"http://127.0.0.1:{server.server_address[1]}")
     assert sent.delivery.step() == (None, [])
     assert sent.spool.backlog.reports == 2
+    assert sent.delivery._told.endswith("HTTP 200: <html> Please [2Jlog in</html>")
     server.shutdown()
     thread.join()
     server.server_close()
