@@ -20,6 +20,11 @@ def monotonic() -> float:
     return time.monotonic()
 
 
+def uptime() -> float:
+    """Seconds since the machine started, sleep included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 @functools.cache
 def boot_id() -> str:
     """The kernel's name of this boot; a random one where it does not tell."""

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpufleet_agent.runtime.clock import wall
+from gpufleet_agent.runtime.clock import uptime, wall
 from gpufleet_agent.runtime.draft import Draft
 from gpufleet_agent.runtime.files import write_whole
 from gpufleet_agent.runtime.frames import Begun, Record, read_records
@@ -21,11 +21,11 @@ REJECTED_KEPT = 100
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A closed report that waits. `body` is there where it could not be written to disk."""
+    """A closed report that waits, since `since` (seconds of uptime). `body` is there where no disk took it."""
 
     seq: int
     size: int
-    at: float
+    since: float
     path: Path
     body: bytes | None = None
 
@@ -110,7 +110,7 @@ class Spool:
 
     def close(self, seq: int, body: bytes) -> None:
         """Keep a finished report, then give up its journal."""
-        entry = Entry(seq, len(body), time.time(), self._path(seq, "report"))
+        entry = Entry(seq, len(body), uptime(), self._path(seq, "report"))
         journal, self._journal = self._journal, None
         try:
             write_whole(entry.path, body)
@@ -174,7 +174,8 @@ class Spool:
             try:
                 if path.suffix == ".report":
                     status = path.stat()
-                    self._entries.append(Entry(_seq(path), status.st_size, status.st_mtime, path))
+                    since = uptime() - max(0.0, time.time() - status.st_mtime)
+                    self._entries.append(Entry(_seq(path), status.st_size, since, path))
                     self._add(self._entries[-1])
                 elif path.suffix == ".tmp":
                     remove(path)
@@ -208,7 +209,8 @@ class Spool:
             self.close(draft.seq, encode(draft.report(self._node, self.backlog)))
 
     def _victim(self) -> Entry | None:
-        if self._entries[0].at < time.time() - self._max_age:
+        # By uptime, which nobody sets: a clock that jumps forward must not make old what has just been read.
+        if self._entries[0].since < uptime() - self._max_age:
             return self._entries[0]
         if self._disk > self._max_bytes:
             return next(entry for entry in self._entries if entry.body is None)
@@ -258,7 +260,8 @@ def _times(entry: Entry) -> tuple[int, int]:
     try:
         report = decode(entry.read())
     except (OSError, WireError):
-        return int(entry.at * 1e6), int(entry.at * 1e6)
+        at = wall() - int((uptime() - entry.since) * 1e6)
+        return at, at
     times = [time for samples in report.samples for time in unpack(samples.times, 8)]
     times += [event.at for event in report.events]
     times = times or [report.created.wall]

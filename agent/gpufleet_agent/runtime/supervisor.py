@@ -15,11 +15,15 @@ import msgspec
 from gpufleet_agent.backends.backend import Backend, DriverAbsent, DriverGone
 from gpufleet_agent.runtime.clock import monotonic, wall
 from gpufleet_agent.runtime.frames import Alive, Fault, Frame, Opened, Splitter, Ticked, decode_frame
-from gpufleet_agent.runtime.reader import Reader, send, settle
+from gpufleet_agent.runtime.reader import ALIVE_SECONDS, Reader, send, settle
 from gpufleet_agent.wire import Driver, Event
 
 _PIPE_BYTES = 1 << 20
 _STUCK_SECONDS = 5.0
+# A reader that runs says something within this time: it is a little more than its sign of life takes.
+_WORD_SECONDS = ALIVE_SECONDS + 1
+# Nobody was kept waiting this long for a processor: the process was stopped, or waited for the server.
+_LATE_SECONDS = 1.0
 _EXIT_ABSENT, _EXIT_FAILED = 3, 4
 DriverState = Literal["ok", "unresponsive", "absent", "failed"]
 
@@ -53,7 +57,7 @@ class Supervisor:
         self._opened = False
         self._killed_at: float | None = None
         self._started = self._closed_at = 0.0
-        self._restart_at = monotonic()
+        self._restart_at = self._expected = monotonic()
         self._delay = 0.0
         self._driver: Driver | None = None
         self._events: list[Event] = []
@@ -79,10 +83,12 @@ class Supervisor:
             self._note(frame)
         if self._pid:
             self._reap()
+        self._forgive()
         if self.fd is not None and monotonic() - self._heard > self._allowed:
             self._give_up()
         if not self._pid and monotonic() >= self._restart_at:
             self._start()
+        self._expected = self.due
         return frames
 
     def take_events(self) -> list[Event]:
@@ -145,6 +151,12 @@ class Supervisor:
         # A tick and a sign of life come only after the driver has answered a whole sample.
         if isinstance(frame, (Ticked, Alive)) or (self._driver is None and not isinstance(frame, Opened)):
             self._stand("ok", "")
+
+    def _forgive(self) -> None:
+        """Where this process itself stood still, so may have the reader: it gets time for a word before it is judged."""
+        now = monotonic()
+        if now - self._expected > _LATE_SECONDS:
+            self._heard = max(self._heard, now - max(0.0, self._allowed - _WORD_SECONDS))
 
     def _give_up(self) -> None:
         silent = monotonic() - self._heard

@@ -179,6 +179,16 @@ def test_what_is_too_old_is_dropped(tmp_path: Path) -> None:
     )
 
 
+def test_a_clock_that_jumps_forward_makes_nothing_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that starts in 1970 and then hears the time keeps what it has read."""
+    spool = Spool(tmp_path, NODE, 1 << 30, 3600)
+    close(spool, begin(spool))
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 50 * 365 * 86400)
+    close(spool, begin(spool))
+    assert (spool.backlog.reports, spool.backlog.dropped) == (2, 0)
+
+
 def test_a_full_disk_is_survived_in_memory(tmp_path: Path) -> None:
     """Where the disk takes nothing reports wait in memory, under a stream whose numbers cannot come again."""
     (tmp_path / "spool").mkdir()

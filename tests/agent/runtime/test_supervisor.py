@@ -2,6 +2,8 @@
 
 import os
 import select
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,6 +113,22 @@ def test_a_reader_that_cannot_be_killed_is_never_joined_by_another(
     watch.until(lambda: watch.ticks)
     watch.supervisor.stop()
     assert watch.kinds == ["driver_unresponsive", "driver_recovered"]
+
+
+def test_an_agent_that_stood_still_does_not_blame_the_driver(tmp_path: Path) -> None:
+    """A container that was frozen, a process that was stopped: the reader is the same and nothing is told."""
+    watch = Watch(FakeBackend(tmp_path), Patience(silence=0.4))
+    watch.until(lambda: watch.ticks)
+    reader = watch.supervisor._pid
+    os.kill(reader, signal.SIGSTOP)
+    watch.tend(0.02)
+    time.sleep(1.5)
+    watch.tend(0)
+    os.kill(reader, signal.SIGCONT)
+    before = watch.ticks
+    watch.until(lambda: watch.ticks > before + 1)
+    assert (watch.kinds, watch.supervisor._pid) == ([], reader)
+    watch.supervisor.stop()
 
 
 def test_no_descriptor_leaks_into_the_reader(tmp_path: Path) -> None:
