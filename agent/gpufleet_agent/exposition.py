@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import http.server
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.core import Metric as Family
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from gpufleet_agent import __version__
@@ -21,7 +17,6 @@ from gpufleet_agent.runtime.frames import Ticked
 from gpufleet_agent.wire import Backlog, Driver, Roster, State, unpack
 
 _LABELS = ("uuid", "index", "model")
-_TIMEOUT_SECONDS = 2.0
 
 
 @dataclass
@@ -141,76 +136,3 @@ def render(snapshot: Snapshot) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(GpuCollector(snapshot))
     return generate_latest(registry)
-
-
-class Listener:
-    """The port: answers one request at a time, when the agent's loop has seen that one waits."""
-
-    def __init__(self, address: tuple[str, int], snapshot: Snapshot, refresh: Callable[[], None]) -> None:
-        """Open the port. OSError where it is taken."""
-        self.snapshot = snapshot
-
-        class Handler(_Handler):
-            def page(self) -> bytes:
-                refresh()
-                return render(snapshot)
-
-        self._server = _Server(address, Handler)
-
-    @property
-    def fd(self) -> int:
-        """What to wait on."""
-        return self._server.fileno()
-
-    @property
-    def port(self) -> int:
-        """The port in use, also where 0 was asked for."""
-        return int(self._server.server_address[1])
-
-    def answer(self) -> None:
-        """Answer the request that waits."""
-        self._server.handle_request()
-
-    def close(self) -> None:
-        """Let go of the port."""
-        self._server.server_close()
-
-
-class _Server(http.server.HTTPServer):
-    timeout = _TIMEOUT_SECONDS
-
-    def __init__(self, address: tuple[str, int], handler: type[_Handler]) -> None:
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, handler)
-
-    def server_bind(self) -> None:
-        # The parent's version looks up the host's name, which may take seconds and is not used.
-        self.allow_reuse_address = True
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news."""
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    timeout = _TIMEOUT_SECONDS
-
-    def page(self) -> bytes:
-        raise NotImplementedError
-
-    def do_GET(self) -> None:
-        """Answer `/metrics`."""
-        if self.path.split("?", 1)[0] not in ("/metrics", "/"):
-            self.send_error(404)
-            return
-        body = self.page()
-        self.send_response(200)
-        self.send_header("Content-Type", CONTENT_TYPE_LATEST)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Scrapes are not worth a line."""

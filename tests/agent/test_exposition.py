@@ -2,15 +2,10 @@
 
 import shutil
 import subprocess
-import threading
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, METRICS, ON_CHANGE, Kind, Reason
-from gpufleet_agent.exposition import Listener, Snapshot, render, series_name
+from gpufleet_agent.exposition import Snapshot, render, series_name
 from gpufleet_agent.runtime.frames import Ticked
 from gpufleet_agent.wire import Backlog, Driver, Gpu, Host, Roster, State, pack
 from prometheus_client.parser import text_string_to_metric_families
@@ -84,33 +79,3 @@ def test_promtool_finds_nothing() -> None:
     """`promtool check metrics` is clean."""
     done = subprocess.run(["promtool", "check", "metrics"], input=render(snapshot()), capture_output=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")
-
-
-def answer_all(listener: Listener, count: int) -> None:
-    """Do what the agent's loop does."""
-    for _ in range(count):
-        listener.answer()
-
-
-@contextmanager
-def answering(count: int) -> Iterator[str]:
-    """A listener that answers `count` requests."""
-    listener = Listener(("127.0.0.1", 0), snapshot(), lambda: None)
-    thread = threading.Thread(target=answer_all, args=(listener, count))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.port}"
-    finally:
-        thread.join()
-        listener.close()
-
-
-def test_the_port_serves_metrics_and_nothing_else() -> None:
-    """`/metrics` with Prometheus' content type; 404 elsewhere."""
-    with answering(2) as url:
-        with urllib.request.urlopen(f"{url}/metrics") as answer:
-            assert answer.headers.get_content_type() == "text/plain"
-            assert b"gpufleet_agent_build_info" in answer.read()
-        with pytest.raises(urllib.error.HTTPError, match="404") as caught:
-            urllib.request.urlopen(f"{url}/etc/passwd")
-        caught.value.close()

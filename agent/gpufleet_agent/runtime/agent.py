@@ -29,7 +29,8 @@ from gpufleet_agent.runtime.supervisor import Patience, Supervisor
 from gpufleet_agent.runtime.unspooled import Unspooled
 
 if TYPE_CHECKING:
-    from gpufleet_agent.exposition import Listener
+    from gpufleet_agent.exposition import Snapshot
+    from gpufleet_agent.listener import Listener
 
 _LOG = logging.getLogger("gpufleet_agent")
 _TELL_DROPPED_SECONDS = 600.0
@@ -65,6 +66,7 @@ class Agent:
             node, lambda facts: read_host(config, facts, root), config.interval, self._spool or Unspooled()
         )
         self._supervisor = Supervisor(backend, config.interval, patience)
+        self._snapshot: Snapshot | None = None
         self._listener = self._listen()
         self._stopping = False
         self._tell_dropped_at = 0.0
@@ -106,33 +108,40 @@ class Agent:
     def _listen(self) -> Listener | None:
         if self._config.metrics_listen is None:
             return None
-        from gpufleet_agent.exposition import Listener, Snapshot
+        from gpufleet_agent.exposition import Snapshot
+        from gpufleet_agent.listener import Listener
 
+        self._snapshot = snapshot = Snapshot()
         try:
-            listener = Listener(self._config.metrics_listen, Snapshot(), self._refresh)
+            listener = Listener(self._config.metrics_listen, lambda: self._page(snapshot))
         except OSError as error:
             host, port = self._config.metrics_listen
             raise Refused(f"metrics_listen: {host}:{port}: {error.strerror}") from None
         _LOG.info("metrics at http://%s:%d/metrics", self._config.metrics_listen[0], listener.port)
         return listener
 
-    def _refresh(self) -> None:
-        if self._listener is not None:
-            snapshot = self._listener.snapshot
-            snapshot.roster, snapshot.driver = self._collector.roster, self._supervisor.driver
-            snapshot.states = self._collector.states
-            snapshot.backlog = self._spool.backlog if self._spool else snapshot.backlog
+    def _page(self, snapshot: Snapshot) -> bytes:
+        """The text of a scrape."""
+        from gpufleet_agent.exposition import render
+
+        snapshot.roster, snapshot.driver = self._collector.roster, self._supervisor.driver
+        snapshot.states = self._collector.states
+        snapshot.backlog = self._spool.backlog if self._spool else snapshot.backlog
+        return render(snapshot)
 
     def _wait(self, wakeup: int) -> None:
         """Sleep until a frame, a scrape, a signal or the next thing that is due."""
         due = min(self._supervisor.due, self._collector.due, self._delivery.due if self._delivery else float("inf"))
-        listening = self._listener.fd if self._listener is not None else None
-        fds = [fd for fd in (wakeup, self._supervisor.fd, listening) if fd is not None]
-        ready = select.select(fds, [], [], min(max(0.0, due - monotonic()), 60.0))[0]
+        readers = [fd for fd in (wakeup, self._supervisor.fd) if fd is not None]
+        writers: list[int] = []
+        if self._listener is not None:
+            due = min(due, self._listener.due)
+            readers, writers = readers + self._listener.readers, self._listener.writers
+        ready = select.select(readers, writers, [], min(max(0.0, due - monotonic()), 60.0))[0]
         if wakeup in ready:
             os.read(wakeup, 64)
-        if self._listener is not None and listening in ready:
-            self._listener.answer()
+        if self._listener is not None:
+            self._listener.tend()
 
     def _read(self) -> None:
         """Take in what the reader and the driver's state have to say, and close the report if it is due."""
@@ -141,8 +150,8 @@ class Agent:
         driver = self._supervisor.driver
         for frame in frames:
             self._collector.take(frame)
-            if self._listener is not None and isinstance(frame, Ticked):
-                self._listener.snapshot.take(frame)
+            if self._snapshot is not None and isinstance(frame, Ticked):
+                self._snapshot.take(frame)
         if driver is not None and driver != before:
             level = logging.INFO if driver.state == "ok" else logging.WARNING
             _LOG.log(level, "driver %s%s", driver.state, driver.detail and f": {driver.detail}")

@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import signal
+from pathlib import Path
 
 from gpufleet_agent.backends.backend import Session, Tick
 from gpufleet_agent.catalogue import EVERY_SAMPLE, Reason
@@ -119,7 +120,7 @@ def settle(parent: int, write_fd: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Not up to the limit: in containers that may be a billion.
-    for fd in [int(name) for name in os.listdir("/proc/self/fd")]:
+    for fd in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
         if fd > 2 and fd != write_fd:
             with contextlib.suppress(OSError):  # the listing's own
                 os.close(fd)

@@ -153,7 +153,7 @@ class Supervisor:
             self._stand("ok", "")
 
     def _forgive(self) -> None:
-        """Where this process itself stood still, so may have the reader: it gets time for a word before it is judged."""
+        """Where this process itself stood still, the reader may have too: it gets time to say a word."""
         now = monotonic()
         if now - self._expected > _LATE_SECONDS:
             self._heard = max(self._heard, now - max(0.0, self._allowed - _WORD_SECONDS))
