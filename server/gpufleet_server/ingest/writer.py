@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from gpufleet_agent.wire import Ack
 from sqlalchemy import Connection, delete
-from sqlalchemy.exc import DataError, IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 
 from gpufleet_server.domain import clock
 from gpufleet_server.domain.problem import Problem
@@ -129,8 +129,10 @@ class Writer:
         except Exception as error:  # noqa: BLE001
             self._memory.forget_all()
             self._statistics.failed_commits += 1
-            _LOG.exception("a batch of %d reports could not be committed", len(jobs))
-            why = "the store is busy or full" if isinstance(error, OperationalError) else "the store failed"
+            busy = isinstance(error, OperationalError)
+            # A full disk says so in a line, again and again; the rest needs to be found.
+            _LOG.error("%d reports could not be committed: %s", len(jobs), _cause(error), exc_info=not busy)
+            why = "the store is busy or full" if busy else "the store failed"
             for job in jobs:
                 if not job.answer.done():
                     job.answer.set_exception(Problem(503, f"{why}; nothing was stored", retry_after=_RETRY_S))
@@ -190,4 +192,4 @@ class Writer:
 
 
 def _cause(error: Exception) -> str:
-    return str(error.orig if isinstance(error, (IntegrityError, DataError)) else error)[:200]
+    return str(error.orig if isinstance(error, DBAPIError) else error)[:200]
