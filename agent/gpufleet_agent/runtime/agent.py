@@ -69,6 +69,7 @@ class Agent:
         self._snapshot: Snapshot | None = None
         self._listener = self._listen()
         self._stopping = False
+        self._wakeup = -1
         self._tell_dropped_at = 0.0
         self.node = node
 
@@ -84,9 +85,9 @@ class Agent:
         # What was made so far stays: left out of collections, its pages stay shared with the reader.
         gc.collect()
         gc.freeze()
-        with _signals(self._stop) as wakeup:
+        with _signals(self._stop) as self._wakeup:
             while not self._stopping:
-                self._wait(wakeup)
+                self._wait()
                 self._read()
                 self._deliver()
             self._say_farewell()
@@ -103,7 +104,7 @@ class Agent:
             raise Refused(f"{why}: give a join token (--token-file, GPUFLEET_AGENT_TOKEN)")
         if enroller.trouble:
             _LOG.warning("%s; another credential is asked for", enroller.trouble)
-        return Delivery(Link(server, self._config.ca_file), spool, enroller)
+        return Delivery(Link(server, self._config.ca_file, self._attend), spool, enroller)
 
     def _listen(self) -> Listener | None:
         if self._config.metrics_listen is None:
@@ -129,17 +130,27 @@ class Agent:
         snapshot.backlog = self._spool.backlog if self._spool else snapshot.backlog
         return render(snapshot)
 
-    def _wait(self, wakeup: int) -> None:
-        """Sleep until a frame, a scrape, a signal or the next thing that is due."""
-        due = min(self._supervisor.due, self._collector.due, self._delivery.due if self._delivery else float("inf"))
-        readers = [fd for fd in (wakeup, self._supervisor.fd) if fd is not None]
+    def _wait(self) -> None:
+        """Sleep until something came or is due, and answer scrapes."""
+        delivery = self._delivery.due if self._delivery else float("inf")
+        self._sleep(min(self._supervisor.due, self._collector.due, delivery))
+
+    def _attend(self, fd: int, seconds: float) -> None:
+        """While the server lets us wait for its answer: what the reader tells goes to disk all the same."""
+        self._sleep(min(self._supervisor.due, self._collector.due, monotonic() + seconds), fd)
+        self._read()
+        if self._stopping and self._delivery is not None:
+            self._delivery.hurry(_FAREWELL_SECONDS)
+
+    def _sleep(self, due: float, answer: int | None = None) -> None:
+        readers = [fd for fd in (self._wakeup, self._supervisor.fd, answer) if fd is not None]
         writers: list[int] = []
         if self._listener is not None:
             due = min(due, self._listener.due)
             readers, writers = readers + self._listener.readers, self._listener.writers
         ready = select.select(readers, writers, [], min(max(0.0, due - monotonic()), 60.0))[0]
-        if wakeup in ready:
-            os.read(wakeup, 64)
+        if self._wakeup in ready:
+            os.read(self._wakeup, 64)
         if self._listener is not None:
             self._listener.tend()
 
@@ -152,11 +163,13 @@ class Agent:
             self._collector.take(frame)
             if self._snapshot is not None and isinstance(frame, Ticked):
                 self._snapshot.take(frame)
+        events = self._supervisor.take_events()
         if driver is not None and driver != before:
-            level = logging.INFO if driver.state == "ok" else logging.WARNING
-            _LOG.log(level, "driver %s%s", driver.state, driver.detail and f": {driver.detail}")
+            if not events:  # which say the same
+                level = logging.INFO if driver.state == "ok" else logging.WARNING
+                _LOG.log(level, "driver %s%s", driver.state, driver.detail and f": {driver.detail}")
             self._collector.stand(driver)
-        self._collector.tell(self._supervisor.take_events())
+        self._collector.tell(events)
         self._collector.tend()
         if self._spool is not None:
             self._collector.tell(self._spool.take_notices(), urgent=False)

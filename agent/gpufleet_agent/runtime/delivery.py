@@ -74,6 +74,10 @@ class Delivery:
             self._fail(f"the server cannot be reached: {error}")
         return None, []
 
+    def hurry(self, seconds: float) -> None:
+        """Wait for the answer that is on its way no longer than this."""
+        self._link.hurry(seconds)
+
     def close(self) -> None:
         """Let go of the connection."""
         self._link.close()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import io
 import select
+import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
@@ -17,6 +20,10 @@ CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
 _MAX_ANSWER = 1 << 20
 _MAX_TEXT = 1000
+
+
+# Waits until a descriptor can be read or for some seconds; may come back before.
+Attend = Callable[[int, float], object]
 
 
 class Unreachable(Exception):
@@ -55,8 +62,10 @@ class Answer:
 class Link:
     """Speaks to one server. A connection that the server closed meanwhile is opened anew without a word."""
 
-    def __init__(self, server: str, ca_file: Path | None = None) -> None:
-        """`server` is its base URL, such as `https://gpufleet.example`."""
+    def __init__(self, server: str, ca_file: Path | None = None, attend: Attend | None = None) -> None:
+        """`server` is its base URL, such as `https://gpufleet.example`; `attend` waits for its answers."""
+        self._attend = attend or _wait
+        self._end = 0.0
         self._url: SplitResult = urlsplit(server)
         self._ca_file = ca_file
         self._connection: http.client.HTTPConnection | None = None
@@ -69,6 +78,10 @@ class Link:
         """Ask for a page."""
         return self._ask("GET", path, None, {}, READ_SECONDS)
 
+    def hurry(self, seconds: float) -> None:
+        """Wait for the answer that is on its way no longer than this."""
+        self._end = min(self._end, monotonic() + seconds)
+
     def close(self) -> None:
         """Let go of the connection."""
         if self._connection is not None:
@@ -76,7 +89,7 @@ class Link:
             self._connection = None
 
     def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str], limit: float) -> Answer:
-        end = monotonic() + limit
+        self._end = end = monotonic() + limit
         headers = {"User-Agent": f"gpufleet-agent/{__version__}", "Accept": "application/json", **headers}
         try:
             kept = self._connection is not None and not self._closed_by_server()
@@ -123,10 +136,25 @@ class Link:
             )
         else:
             connection = http.client.HTTPConnection(host, port, timeout=seconds)
+        connection.response_class = self._response  # type: ignore[assignment]
         connection.connect()
         connection.sock.settimeout(READ_SECONDS)
         self._connection = connection
         return connection
+
+    def _response(self, sock: socket.socket, method: str | None = None) -> http.client.HTTPResponse:
+        response = http.client.HTTPResponse(sock, method=method)
+        response.fp = io.BufferedReader(_Paced(sock, response.fp, self._await_more))
+        return response
+
+    def _await_more(self, sock: socket.socket) -> None:
+        """Wait until something can be read. TimeoutError at the end of the time for the whole answer."""
+        while not select.select([sock], [], [], 0)[0]:
+            left = self._end - monotonic()
+            if left <= 0:
+                raise TimeoutError("the answer was not whole in time")
+            self._attend(sock.fileno(), left)
+        sock.settimeout(max(0.1, self._end - monotonic()))
 
     def _closed_by_server(self) -> bool:
         """A kept connection with something to read is at its end."""
@@ -135,6 +163,34 @@ class Link:
             return False
         self.close()
         return True
+
+
+class _Paced(io.RawIOBase):
+    """What comes from a socket, each piece awaited by `wait`: a timeout of the socket's own begins anew with each."""
+
+    def __init__(self, sock: socket.socket, file: io.BufferedIOBase, wait: Callable[[socket.socket], None]) -> None:
+        # The file is the socket's: it keeps it open for as long as this is.
+        self._sock, self._file, self._wait = sock, file, wait
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]
+        """Read what is there, once there is something."""
+        pending = getattr(self._sock, "pending", None)
+        if pending is None or not pending():
+            self._wait(self._sock)
+        return self._sock.recv_into(buffer)
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._file.close()
+        super().close()
+
+
+def _wait(fd: int, seconds: float) -> None:
+    select.select([fd], [], [], seconds)
 
 
 def _seconds(response: http.client.HTTPResponse) -> float | None:

@@ -132,7 +132,9 @@ class Spool:
         return self._entries[0] if self._entries else None
 
     def remove(self, entry: Entry) -> None:
-        """Forget a report: the server has it, or it is gone."""
+        """Forget a report: the server has it, or it is gone. Nothing is done where it was dropped meanwhile."""
+        if entry not in self._entries:
+            return
         self._entries.remove(entry)
         self._add(entry, -1)
         remove(entry.path)

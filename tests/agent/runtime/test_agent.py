@@ -1,6 +1,7 @@
 """The whole agent as a process, with a fake driver on one side and a real HTTP server on the other."""
 
 import signal
+import socket
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,22 @@ def test_a_hanging_driver_is_told_and_recovers(tmp_path: Path, ingest: IngestEnd
         (tmp_path / "driver" / "hang").unlink()
         until(lambda: "driver_recovered" in ingest.kinds)
         assert ingest.reports[-1].driver.state == "ok"
+
+
+def test_what_is_read_while_the_server_is_silent_goes_to_disk(tmp_path: Path) -> None:
+    """A server that takes a report and never answers holds up neither the samples nor the end for long."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        (tmp_path / "state").mkdir()
+        node = "00000000-0000-4000-8000-000000000001"
+        (tmp_path / "state" / "node.json").write_text(f'{{"node":"{node}","basis":"random"}}')
+        (tmp_path / "state" / "credential.json").write_text(f'{{"node":"{node}","credential":"c"}}')
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with agent(tmp_path, f"server={url}", f"token={TOKEN}") as process:
+            connection, _ = silent.accept()
+            until(lambda: has_ticked(tmp_path), 5)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(8) == 0
+        connection.close()
 
 
 def test_a_reader_that_crashes_is_replaced(tmp_path: Path, ingest: IngestEnd) -> None:

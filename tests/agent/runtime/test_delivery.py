@@ -1,9 +1,11 @@
 """The delivery: which answers mean what, and what becomes of the report."""
 
+import contextlib
 import dataclasses
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -142,6 +144,27 @@ def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
         link = Link(f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(Unreachable, match="Timeout"):
             link.post("/", b"x", {}, limit=0.2)
+
+
+def test_a_server_that_drips_is_given_up() -> None:
+    """A byte now and then does not begin the time anew."""
+
+    def drip(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, contextlib.suppress(OSError):
+            for _ in range(100):
+                connection.sendall(b"H")
+                time.sleep(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=drip, args=(listening,))
+        thread.start()
+        link = Link(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        began = time.monotonic()
+        with pytest.raises(Unreachable, match="Timeout"):
+            link.post("/", b"x", {}, limit=0.3)
+        assert time.monotonic() - began < 1
+        thread.join()
 
 
 def test_a_connection_that_was_closed_is_opened_again(end: IngestEnd) -> None:
