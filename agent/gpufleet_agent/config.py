@@ -147,7 +147,7 @@ def _size(value: object) -> int:
 def _server(value: object) -> str:
     text = _text(value).rstrip("/")
     url = urlsplit(text)
-    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment or re.search(r"\s", text):
         raise ValueError("expected a URL such as https://gpufleet.example:8765")
     if url.username or url.password:
         raise ValueError("expected a URL without user and password; the agent has its token")
@@ -172,7 +172,9 @@ def _labels(value: object) -> dict[str, str]:
         value = {key.strip(): text.strip() for key, _, text in pairs}
     if not isinstance(value, dict):
         raise ValueError("expected a table of labels")
-    labels = {str(key): str(text) for key, text in value.items()}
+    if not all(isinstance(text, (str, int, float)) for text in value.values()):
+        raise ValueError("expected labels with one text each")
+    labels = {str(key): str(text).lower() if isinstance(text, bool) else str(text) for key, text in value.items()}
     if len(labels) > 64 or any(not key or len(key) > 128 or len(text) > 256 for key, text in labels.items()):
         raise ValueError("expected at most 64 labels, keys up to 128 and values up to 256 characters")
     if any(_CONTROLS.search(text) for pair in labels.items() for text in pair):

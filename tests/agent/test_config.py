@@ -48,6 +48,8 @@ def test_intervals_have_units(text: str, seconds: float) -> None:
         ("site", "a\x1b[2J", "no control characters"),
         ("labels", {"team": "a\0b"}, "without control characters"),
         ("labels", {"te\nam": "a"}, "without control characters"),
+        ("labels", {"team": {"a": 1}}, "one text each"),
+        ("server", "http://a b", "expected a URL"),
         ("state_dir", "~no-such-user/x", "home folder"),
         ("ca_file", "/proc/none/ca.pem", "No such file"),
         ("ca_file", "/", "directory"),

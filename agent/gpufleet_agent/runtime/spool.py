@@ -150,7 +150,7 @@ class Spool:
             for old in sorted(self._rejected.iterdir())[:-REJECTED_KEPT]:
                 remove(old)
         except OSError as error:
-            self._note_trouble(error)
+            self._tell_degraded(f"the refused report {entry.seq} cannot be kept: {error}")
         self.remove(entry)
 
     def trim(self) -> None:
@@ -182,7 +182,7 @@ class Spool:
                 elif path.suffix == ".tmp":
                     remove(path)
             except OSError as error:
-                self._note_trouble(error)
+                self._note_unreadable(error)
         for path in found:
             if path.suffix == ".journal":
                 self._replay(path)
@@ -197,7 +197,7 @@ class Spool:
         try:
             records = read_records(path.read_bytes())
         except OSError as error:
-            self._note_trouble(error)
+            self._note_unreadable(error)
             return
         if not records or not isinstance(records[0], Begun):
             remove(path)
@@ -242,9 +242,14 @@ class Spool:
 
     def _note_trouble(self, error: OSError) -> None:
         if not self._trouble:
-            text = f"reports are kept in memory only: {error}"
-            self._notices.append(Event(at=wall(), kind="spool_degraded", message=text[:2048]))
+            self._tell_degraded(f"reports are kept in memory only: {error}")
         self._trouble = str(error)
+
+    def _note_unreadable(self, error: OSError) -> None:
+        self._tell_degraded(f"a report of an earlier run cannot be read: {error}")
+
+    def _tell_degraded(self, text: str) -> None:
+        self._notices.append(Event(at=wall(), kind="spool_degraded", message=text[:2048]))
 
     def _note_recovery(self) -> None:
         if self._trouble:

@@ -189,6 +189,18 @@ def test_a_clock_that_jumps_forward_makes_nothing_old(tmp_path: Path, monkeypatc
     assert (spool.backlog.reports, spool.backlog.dropped) == (2, 0)
 
 
+def test_one_unreadable_file_is_told_and_the_others_are_taken(tmp_path: Path) -> None:
+    """What cannot be read stays where it is; that is no reason to say that nothing is kept on disk."""
+    spool = Spool(tmp_path, NODE, 1 << 30, 1e9)
+    close(spool, begin(spool))
+    (tmp_path / "spool" / f"{7:020}.journal").mkdir()
+    (tmp_path / "spool" / f"{8:020}.report").symlink_to("nowhere")
+    again = Spool(tmp_path, NODE, 1 << 30, 1e9)
+    told = again.take_notices()
+    assert [event.message.split(": ")[0] for event in told] == ["a report of an earlier run cannot be read"] * 2
+    assert (again.trouble, again.backlog.reports) == ("", 1)
+
+
 def test_a_full_disk_is_survived_in_memory(tmp_path: Path) -> None:
     """Where the disk takes nothing reports wait in memory, under a stream whose numbers cannot come again."""
     (tmp_path / "spool").mkdir()
