@@ -80,11 +80,6 @@ class Spool:
         """What waits now, and how many reports this run has dropped."""
         return Backlog(reports=len(self._entries), bytes=self._disk + self._memory, dropped=self._dropped_ever)
 
-    @property
-    def trouble(self) -> str:
-        """Why reports are kept in memory only; empty while the disk takes them."""
-        return self._trouble
-
     def take_number(self) -> tuple[str, int]:
         """Stream and number for the next report."""
         return self._sequence.take()
