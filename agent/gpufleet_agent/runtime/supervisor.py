@@ -212,7 +212,7 @@ class Supervisor:
             return
         if state == "ok" and before is not None:
             seconds = (wall() - before.since) / 1e6
-            detail = f"the driver answers again; it was {before.state} for {seconds:.0f} s"
+            detail = f"the driver answers again after {seconds:.0f} s ({before.state})"
         name = "driver_recovered" if state == "ok" else kind + state
         self._events.append(Event(at=wall(), kind=name, message=detail))
 
