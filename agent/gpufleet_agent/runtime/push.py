@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import http.client
 import io
+import os
 import select
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
@@ -137,10 +139,41 @@ class Link:
         else:
             connection = http.client.HTTPConnection(host, port, timeout=seconds)
         connection.response_class = self._response  # type: ignore[assignment]
+        # How http.client dials; the public ways would block for as long as the network does.
+        vars(connection)["_create_connection"] = self._dial
         connection.connect()
         connection.sock.settimeout(READ_SECONDS)
         self._connection = connection
         return connection
+
+    def _dial(self, address: tuple[str, int], timeout: float, source: object = None) -> socket.socket:
+        """What socket.create_connection gives; attended to while the other end keeps silent."""
+        trouble: OSError = OSError("the name has no address")
+        for family, kind, protocol, _, where in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
+            sock = socket.socket(family, kind, protocol)
+            try:
+                self._connect(sock, where, monotonic() + timeout)
+            except OSError as error:
+                sock.close()
+                trouble = error
+            else:
+                sock.settimeout(timeout)
+                return sock
+        raise trouble
+
+    def _connect(self, sock: socket.socket, where: Any, end: float) -> None:
+        sock.setblocking(False)
+        sock.connect_ex(where)
+        # A set of one, since it can be read when the socket can be written.
+        with select.epoll() as watch:
+            watch.register(sock, select.EPOLLOUT)
+            while not watch.poll(0):
+                left = min(end, self._end) - monotonic()
+                if left <= 0:
+                    raise TimeoutError("no connection in time")
+                self._attend(watch.fileno(), left)
+        if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(code, os.strerror(code))
 
     def _response(self, sock: socket.socket, method: str | None = None) -> http.client.HTTPResponse:
         response = http.client.HTTPResponse(sock, method=method)

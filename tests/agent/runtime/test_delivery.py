@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import select
 import socket
 import ssl
 import threading
@@ -165,6 +166,25 @@ def test_a_server_that_drips_is_given_up() -> None:
             link.post("/", b"x", {}, limit=0.3)
         assert time.monotonic() - began < 1
         thread.join()
+
+
+def test_a_network_that_swallows_connections_is_attended_to() -> None:
+    """While no connection comes about whoever asks can see to other things, and it ends in time."""
+    attended: list[float] = []
+
+    def attend(fd: int, seconds: float) -> None:
+        attended.append(seconds)
+        select.select([fd], [], [], min(seconds, 0.05))
+
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as stack:
+        for _ in range(4):  # the kernel lets in a few and then answers no more
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        link = Link(f"http://127.0.0.1:{full.getsockname()[1]}", attend=attend)
+        with pytest.raises(Unreachable, match="no connection in time"):
+            link.post("/", b"x", {}, limit=0.3)
+    assert len(attended) > 2
 
 
 def test_a_connection_that_was_closed_is_opened_again(end: IngestEnd) -> None:
