@@ -185,7 +185,7 @@ class Link:
         while not select.select([sock], [], [], 0)[0]:
             left = self._end - monotonic()
             if left <= 0:
-                raise TimeoutError("the answer was not whole in time")
+                raise TimeoutError("no whole answer in time")
             self._attend(sock.fileno(), left)
         sock.settimeout(max(0.1, self._end - monotonic()))
 
