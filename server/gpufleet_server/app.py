@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from gpufleet_server import __version__, api, exposition
+from gpufleet_server.api.errors import response
 from gpufleet_server.domain import clock
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.ingest.endpoint import Enrolments, Reports
@@ -119,8 +120,7 @@ def _ready(store: Store, writer: Writer) -> Callable[[Request], Response]:
 async def _problem(_request: Request, error: Exception) -> Response:
     if not isinstance(error, Problem):
         raise error
-    headers = error.all_headers()
-    return JSONResponse(error.body(), error.status, headers, media_type=headers["content-type"])
+    return response(error)
 
 
 async def _http_problem(request: Request, error: Exception) -> Response:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from gpufleet_agent.catalogue import BY_NAME, Metric
+from gpufleet_agent.wire.enrolment import Enrolment
 from gpufleet_agent.wire.inventory import Roster
 from gpufleet_agent.wire.report import MAX_TIMES, PROTOCOL, Clock, Report, Samples
 
@@ -24,6 +25,7 @@ MAX_DECODED = 32 << 20
 _TYPECODE = {2: "h", 4: "i", 8: "q"}
 _encoder = msgspec.msgpack.Encoder()
 _report = msgspec.msgpack.Decoder(Report)
+_enrolment = msgspec.json.Decoder(Enrolment)
 
 
 class _Envelope(msgspec.Struct):
@@ -75,8 +77,7 @@ def decode(body: bytes, max_decoded: int = MAX_DECODED) -> Report:
         version = _envelope.decode(data).version
     except msgspec.MsgspecError as error:
         raise WireError("body", f"not a report: {error}", 400) from None
-    if version != PROTOCOL:
-        raise WireError("version", f"protocol {version} is not spoken here; this server speaks {PROTOCOL}", 400)
+    _check_version(version)
     try:
         report = _report.decode(data)
     except msgspec.ValidationError as error:
@@ -86,6 +87,18 @@ def decode(body: bytes, max_decoded: int = MAX_DECODED) -> Report:
     for number, samples in enumerate(report.samples):
         check_samples(samples, f"samples[{number}]")
     return report
+
+
+def decode_enrolment(body: bytes) -> Enrolment:
+    """The enrolment in a body, which is JSON. WireError says what is wrong with it."""
+    try:
+        enrolment = _enrolment.decode(body)
+    except msgspec.ValidationError as error:
+        raise _named(error) from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError("body", f"not JSON: {error}", 400) from None
+    _check_version(enrolment.version)
+    return enrolment
 
 
 def inflate(body: bytes, max_decoded: int) -> bytes:
@@ -121,6 +134,11 @@ def _check_column(metric: Metric | None, column: bytes, count: int, field: str) 
     # A metric that this side does not know comes from a newer agent: its width is not ours to judge.
     if metric is not None and len(column) != metric.width * count:
         raise WireError(field, f"{len(column)} bytes are not {count} integers of {metric.width} bytes")
+
+
+def _check_version(version: int) -> None:
+    if version != PROTOCOL:
+        raise WireError("version", f"protocol {version} is not spoken here; this server speaks {PROTOCOL}", 400)
 
 
 def _named(error: msgspec.ValidationError) -> WireError:

@@ -13,7 +13,7 @@ from gpufleet_server.domain import clock
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.domain.tokens import TokenKind
 from gpufleet_server.ingest.prepare import Prepared, prepare
-from gpufleet_server.ingest.request import answer_json, authenticated, check_type, headers, read_body
+from gpufleet_server.ingest.request import answer_json, authenticated, check_type, headers, read_body, understood
 from gpufleet_server.ingest.statistics import Statistics
 from gpufleet_server.ingest.writer import Writer
 from gpufleet_server.store.engine import Store
@@ -25,7 +25,6 @@ _LARGE_AT_ONCE = 2
 _MAX_ENROLMENT = 16 << 10
 
 _to_json = msgspec.json.Encoder()
-_enrolment = msgspec.json.Decoder(wire.Enrolment)
 
 
 class Reports:
@@ -78,7 +77,9 @@ class Enrolments:
         given = headers(scope)
         await authenticated(self._tokens, given, TokenKind.JOIN)
         check_type(given, "application/json")
-        enrolment = _decode_enrolment(await read_body(given, receive, _MAX_ENROLMENT))
+        body = await read_body(given, receive, _MAX_ENROLMENT)
+        with understood():
+            enrolment = wire.decode_enrolment(body)
         credential = await asyncio.to_thread(self._enrol, enrolment)
         self._statistics.enrolments += 1
         await answer_json(send, 201, _to_json.encode(credential))
@@ -95,21 +96,5 @@ class Enrolments:
 
 
 def _sent(header: str | None) -> wire.Clock | None:
-    try:
+    with understood():
         return wire.parse_clock(header) if header is not None else None
-    except wire.WireError as error:
-        raise Problem(error.status, error.problem, error.field) from None
-
-
-def _decode_enrolment(body: bytes) -> wire.Enrolment:
-    try:
-        enrolment = _enrolment.decode(body)
-    except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `")
-        raise Problem(422, problem, path.rstrip("`").removeprefix("$.") or "body") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem(400, f"not JSON: {error}", "body") from None
-    if enrolment.version != wire.PROTOCOL:
-        problem = f"protocol {enrolment.version} is not spoken here; this server speaks {wire.PROTOCOL}"
-        raise Problem(400, problem, "version")
-    return enrolment

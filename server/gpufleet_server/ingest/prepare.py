@@ -8,6 +8,7 @@ from gpufleet_agent.catalogue import BY_NAME, Cadence
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.ingest import check
 from gpufleet_server.ingest.columns import Block, block
+from gpufleet_server.ingest.request import understood
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,10 +28,8 @@ def prepare(body: bytes, sent: wire.Clock | None, token_node: str | None, hostna
 
     `hostname` is what the node was enrolled as: it names a node whose roster has not come yet.
     """
-    try:
+    with understood():
         report = wire.decode(body)
-    except wire.WireError as error:
-        raise Problem(error.status, error.problem, error.field) from None
     if report.node != token_node:
         raise Problem(403, f"this credential speaks for node {token_node}, not for {report.node}", "node")
     measured = check.measure(report.created, sent, now) if sent is not None else None

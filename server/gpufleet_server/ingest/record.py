@@ -67,7 +67,7 @@ def record(connection: Connection, memory: Memory, prepared: Prepared) -> tuple[
     _add_unseen_gpus(connection, node, prepared)
     _add_samples(connection, node, prepared, tally)
     _add_states(connection, node, prepared, tally)
-    rows = [*_events(node, report), *_derived(node, prepared, before, differences)]
+    rows = [*_events(node, report), *_derived(node, report, before, differences)]
     tally.events = _add_events(connection, node, rows, prepared.received_at)
     _touch_node(connection, node, prepared)
     _touch_stream(connection, node, prepared, is_new=last_seq is None)
@@ -186,33 +186,25 @@ def _add_events(connection: Connection, node: Node, rows: list[dict[str, Any]], 
 
 def _events(node: Node, report: wire.Report) -> Iterator[dict[str, Any]]:
     for event in report.events:
-        yield {
-            "gpu_id": node.gpus[event.gpu].gpu_id if event.gpu is not None else None,
-            "partition": event.partition,
-            "ts": event.at + node.clock_offset,
-            "kind": event.kind,
-            "code": event.code,
-            "source": event.source,
-            "message": event.message,
-            "detail": event.detail,
-        }
+        yield _event(node, event, event.at) | {"code": event.code, "source": event.source}
 
 
 def _derived(
-    node: Node, prepared: Prepared, offset_before: int, differences: Iterable[Difference]
+    node: Node, report: wire.Report, offset_before: int, differences: Iterable[Difference]
 ) -> Iterator[dict[str, Any]]:
-    found = [*differences, *_clock(offset_before, node.clock_offset)]
-    for difference in found:
-        yield {
-            "gpu_id": node.gpus[difference.gpu].gpu_id if difference.gpu is not None else None,
-            "partition": difference.partition,
-            "ts": prepared.report.created.wall + node.clock_offset,
-            "kind": difference.kind,
-            "code": None,
-            "source": "server",
-            "message": difference.message[:2048],
-            "detail": difference.detail,
-        }
+    for difference in (*differences, *_clock(offset_before, node.clock_offset)):
+        yield _event(node, difference, report.created.wall) | {"code": None, "source": "server"}
+
+
+def _event(node: Node, told: wire.Event | Difference, at: int) -> dict[str, Any]:
+    return {
+        "gpu_id": node.gpus[told.gpu].gpu_id if told.gpu is not None else None,
+        "partition": told.partition,
+        "ts": at + node.clock_offset,
+        "kind": told.kind,
+        "message": told.message[:2048],
+        "detail": told.detail,
+    }
 
 
 def _clock(before: int, after: int) -> Iterator[Difference]:

@@ -1,8 +1,10 @@
 """Reading a request with every size bounded, and answering it, without a framework in between."""
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 
+from gpufleet_agent import wire
 from starlette.types import Message, Receive, Scope, Send
 
 from gpufleet_server.domain.problem import Problem
@@ -28,6 +30,15 @@ async def authenticated(tokens: TokenCache, given: Mapping[str, str], kind: Toke
     if row.kind is not kind:
         raise Problem(403, f"a {kind} token is needed; this is a {row.kind} token", "authorization")
     return row
+
+
+@contextlib.contextmanager
+def understood() -> Iterator[None]:
+    """Tell what the wire can't make sense of as a Problem."""
+    try:
+        yield
+    except wire.WireError as error:
+        raise Problem(error.status, error.problem, error.field) from None
 
 
 def check_type(given: Mapping[str, str], expected: str, encoding: str | None = None) -> None:
