@@ -1,8 +1,21 @@
-"""What all tests share: nothing but the rule that CI takes no skipped test for a passed one."""
+"""What all tests share: CI takes no skipped test for a passed one, and no test leaves its log to the next."""
 
+import logging
 import os
+from collections.abc import Iterator
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def log_of_its_own() -> Iterator[None]:
+    """A command that sets up its log in this process leaves no handler on the output that was taken from it."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    for handler in set(root.handlers) - set(handlers):
+        root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @pytest.hookimpl(trylast=True)

@@ -64,10 +64,23 @@ def test_a_right_clock_is_not_corrected(ways: list[tuple[list[int], int]]) -> No
 
 @given(first=micros, offset=micros, ways=st.lists(short_ways, min_size=IN_A_ROW))
 def test_a_wrong_clock_is_corrected(first: int, offset: int, ways: list[int]) -> None:
-    """After a few reports the correction is within the dead band, and then stays as it is."""
+    """After a few reports the correction is as near as way and dead band allow, and stays so."""
     found = applied(first, *(offset + way for way in ways))
-    assert abs(found[IN_A_ROW - 1] - offset) <= DEAD_BAND
+    assert all(abs(each - offset) <= 2 * DEAD_BAND for each in found[IN_A_ROW - 1 :])
+
+
+@given(first=micros, offset=micros, way=short_ways, count=st.integers(IN_A_ROW, 20))
+def test_a_steady_way_is_settled_once(first: int, offset: int, way: int, count: int) -> None:
+    """Where every report takes as long, the correction is within the dead band of what is measured and never moves."""
+    found = applied(first, *[offset + way] * count)
+    assert abs(found[-1] - offset - way) <= DEAD_BAND
     assert len(set(found[IN_A_ROW - 1 :])) == 1
+
+
+@given(offset=micros, ways=st.lists(short_ways, min_size=1))
+def test_jitter_never_moves_a_correction(offset: int, ways: list[int]) -> None:
+    """Once a correction is right, ways of less than the dead band leave it alone."""
+    assert set(applied(offset, *(offset + way for way in ways))) == {offset}
 
 
 @given(offset=st.integers(-(10**9) * SECOND, -DEAD_BAND - 1) | st.integers(LONGEST_WAY + 1, 10**9 * SECOND))
