@@ -25,14 +25,14 @@ metadata = MetaData(
 )
 
 # SQLite only counts by itself in an INTEGER primary key.
-_Key = BigInteger().with_variant(Integer, "sqlite")
+Key = BigInteger().with_variant(Integer, "sqlite")
 
 INTEGERS: dict[int, type[TypeEngine[int]]] = {2: SmallInteger, 4: Integer, 8: BigInteger}
 
 nodes = Table(
     "nodes",
     metadata,
-    Column("node_id", _Key, primary_key=True),
+    Column("node_id", Key, primary_key=True),
     Column("uuid", String(36), nullable=False, unique=True),
     Column("hostname", String(256), nullable=False, index=True),
     Column("site", String(256), index=True),
@@ -53,6 +53,7 @@ nodes = Table(
     Column("facts", JSON, nullable=False, comment="wire.Host as it came"),
     Column("first_seen", BigInteger, nullable=False),
     Column("last_seen", BigInteger, nullable=False, comment="server time of the last report taken"),
+    Column("version", BigInteger, nullable=False, default=0, comment="grows with every commit: who writes compares it"),
 )
 
 streams = Table(
@@ -68,8 +69,9 @@ streams = Table(
 gpus = Table(
     "gpus",
     metadata,
-    Column("gpu_id", _Key, primary_key=True),
+    Column("gpu_id", Key, primary_key=True),
     Column("node_id", BigInteger, nullable=False),
+    Column("slot", SmallInteger, nullable=False, comment="its number in blocks of its node, for ever"),
     Column("uuid", String(128), nullable=False, index=True),
     Column("vendor", String(256)),
     Column("model", String(256), index=True),
@@ -81,8 +83,8 @@ gpus = Table(
     Column("identity", JSON, nullable=False, comment="wire.Gpu as it came"),
     Column("first_seen", BigInteger, nullable=False),
     Column("removed_at", BigInteger, comment="when a roster no longer held it"),
-    Column("last_sample", BigInteger, comment="ts of its newest row in samples"),
     UniqueConstraint("node_id", "uuid"),
+    UniqueConstraint("node_id", "slot"),
 )
 
 partitions = Table(
@@ -123,7 +125,7 @@ states = Table(
 events = Table(
     "events",
     metadata,
-    Column("event_id", _Key, primary_key=True),
+    Column("event_id", Key, primary_key=True),
     Column("node_id", BigInteger, nullable=False),
     Column("gpu_id", BigInteger),
     Column("partition", String(128)),
@@ -143,7 +145,7 @@ events = Table(
 tokens = Table(
     "tokens",
     metadata,
-    Column("token_id", _Key, primary_key=True),
+    Column("token_id", Key, primary_key=True),
     Column("kind", String(16), nullable=False, comment="join, node, reader or admin"),
     Column("name", String(256), nullable=False),
     Column("hash", String(64), nullable=False, unique=True, comment="SHA-256 of the token, hex"),

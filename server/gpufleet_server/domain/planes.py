@@ -1,0 +1,39 @@
+"""Matrices of integers as byte planes over a frame of reference: small when compressed, and readable by plain SQL.
+
+A matrix of n times and G GPUs is kept GPU after GPU. Each GPU has a base, its least value; what is above it is kept as
+planes: first the lowest byte of every value, then the second byte of every value, as many as the largest needs. So
+what hardly changes costs next to nothing, and noise stays in the lowest planes.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.int64]
+
+
+def encode(values: Matrix, *, wide: bool) -> bytes:
+    """An n × G matrix, n and G at least 1. Bases take 8 bytes each if `wide`, else 4: then every value must fit in int32."""
+    by_gpu = np.ascontiguousarray(values.T, dtype=np.int64)
+    base = by_gpu.min(axis=1)
+    # Wraps as two's complement does; read as unsigned it is the difference, up to 2^64.
+    above = (by_gpu - base[:, np.newaxis]).view(np.uint64)
+    most = int(above.max())
+    if most >= 1 << 63:
+        base, above, most = np.zeros_like(base), by_gpu.view(np.uint64), (1 << 64) - 1
+    planes = (most.bit_length() + 7) // 8
+    bytes_of = above.astype("<u8", copy=False).reshape(-1).view(np.uint8).reshape(-1, 8)
+    return base.astype("<i8" if wide else "<i4").tobytes() + bytes_of[:, :planes].T.tobytes()
+
+
+def decode(data: bytes, times: int, gpus: int, *, wide: bool) -> Matrix:
+    """The n × G matrix. ValueError where the length of `data` fits no number of planes."""
+    width = 8 if wide else 4
+    cells, rest = times * gpus, len(data) - width * gpus
+    planes = rest // cells if cells else 0
+    if rest != planes * cells or not 0 <= planes <= 8:
+        raise ValueError(f"{len(data)} bytes are no planes of {times} × {gpus} values with bases of {width} bytes")
+    base = np.frombuffer(data, f"<i{width}", gpus).astype(np.int64)
+    above = np.zeros((cells, 8), np.uint8)
+    above[:, :planes] = np.frombuffer(data, np.uint8, offset=width * gpus).reshape(planes, cells).T
+    by_gpu = above.reshape(-1).view("<i8").reshape(gpus, times) + base[:, np.newaxis]
+    return by_gpu.T
