@@ -1,7 +1,8 @@
-"""What all tests share: CI takes no skipped test for a passed one, and no test leaves its log to the next."""
+"""What all tests share: a PostgreSQL; CI takes no skipped test for a passed one; no test leaves its log to the next."""
 
 import logging
 import os
+import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,31 @@ def log_of_its_own() -> Iterator[None]:
     for handler in set(root.handlers) - set(handlers):
         root.removeHandler(handler)
     root.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of a PostgreSQL on which databases may be made: GPUFLEET_TEST_DSN, else one that all workers share."""
+    if given := os.environ.get("GPUFLEET_TEST_DSN"):
+        return given
+    from tests import postgres
+
+    worker = "PYTEST_XDIST_WORKER" in os.environ
+    folder = tmp_path_factory.getbasetemp()
+    try:
+        return postgres.shared(folder.parent if worker else folder, os.getppid() if worker else os.getpid())
+    except postgres.NoPostgresError as error:
+        pytest.skip(f"needs PostgreSQL: {error}")
+
+
+@pytest.fixture
+def postgres_database(postgres_server: str) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database of the test's own."""
+    from tests import postgres
+
+    name = f"test_{secrets.token_hex(6)}"
+    yield postgres.create_database(postgres_server, name)
+    postgres.drop_database(postgres_server, name)
 
 
 @pytest.hookimpl(trylast=True)

@@ -12,7 +12,7 @@ Matrix = NDArray[np.int64]
 
 
 def encode(values: Matrix, *, wide: bool) -> bytes:
-    """An n × G matrix, n and G at least 1. Bases take 8 bytes each if `wide`, else 4: then every value must fit in int32."""
+    """An n × G matrix, neither 0. Bases take 8 bytes each if `wide`, else 4: then every value must fit in int32."""
     by_gpu = np.ascontiguousarray(values.T, dtype=np.int64)
     base = by_gpu.min(axis=1)
     # Wraps as two's complement does; read as unsigned it is the difference, up to 2^64.
