@@ -5,9 +5,12 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, Reason
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.schema import events, gpus, nodes, partitions, samples, states
-from sqlalchemy import Table, insert, select, update
+from gpufleet_server.store.schema import events, gpus, nodes, partitions, states
+from gpufleet_server.store.tiers import latest, recent
+from sqlalchemy import Table, func, insert, select, update
 
 SECOND = 1_000_000
 NOW = 1_790_000_000 * SECOND
@@ -37,15 +40,27 @@ class Fleet:
 
     def gpu(self, node_id: int, uuid: str, **fields: Any) -> int:
         """A GPU of a node; its gpu_id."""
-        row = {"node_id": node_id, "uuid": uuid, "identity": {"uuid": uuid}, "first_seen": NOW - 86_400 * SECOND}
-        return self._add(gpus, row | fields)
+        with self.store.reading() as connection:
+            slot = connection.execute(select(func.count()).where(gpus.c.node_id == node_id)).scalar_one()
+        row = {"node_id": node_id, "slot": slot, "uuid": uuid, "identity": {"uuid": uuid}}
+        return self._add(gpus, row | {"first_seen": NOW - 86_400 * SECOND} | fields)
 
     def sample(self, gpu_id: int, ts: int = NOW, duration: int = 10_000, **values: int | None) -> None:
-        """A sample, the GPU's newest if none is newer."""
-        self._add(samples, {"gpu_id": gpu_id, "ts": ts, "duration": duration, **values})
+        """A sample, the GPU's newest if none is newer. A metric that is not named was not observed."""
         with self.store.writing() as connection:
-            newest = select(samples.c.ts).where(samples.c.gpu_id == gpu_id).order_by(samples.c.ts.desc()).limit(1)
-            connection.execute(update(gpus).where(gpus.c.gpu_id == gpu_id).values(last_sample=newest.scalar_subquery()))
+            of_gpu = select(gpus.c.node_id, gpus.c.slot).where(gpus.c.gpu_id == gpu_id)
+            node_id, slot = connection.execute(of_gpu).one()
+            row = {
+                "node_id": node_id, "first": ts, "last": ts, "slots": np.int16(slot).tobytes(),
+                "times": np.int64(ts).tobytes(), "durations": np.int32(duration).tobytes(),
+            }  # fmt: skip
+            connection.execute(insert(recent).values(row | _packed(values)))
+            old = connection.execute(select(latest).where(latest.c.node_id == node_id)).mappings().one_or_none()
+            row = _newer(dict(old) if old is not None else {}, slot, ts, duration, values)
+            if old is None:
+                connection.execute(insert(latest).values(row | {"node_id": node_id}))
+            else:
+                connection.execute(update(latest).where(latest.c.node_id == node_id).values(row))
 
     def state(self, gpu_id: int, metric: str, ts: int, value: int | None = None, reason: int | None = None) -> None:
         """A value on change, or an absence and its reason."""
@@ -66,3 +81,33 @@ class Fleet:
             key = connection.execute(insert(table).values(row)).inserted_primary_key
         assert key is not None
         return int(key[0])
+
+
+def _packed(values: dict[str, int | None]) -> dict[str, bytes]:
+    return {
+        name: _stored(name, value).to_bytes(BY_NAME[name].width, "little", signed=True)
+        for name, value in values.items()
+    }
+
+
+def _stored(name: str, value: int | None) -> int:
+    return value if value is not None else BY_NAME[name].absent(Reason.NOT_OBSERVED)
+
+
+def _newer(old: dict[str, Any], slot: int, ts: int, duration: int, values: dict[str, int | None]) -> dict[str, bytes]:
+    """A row of `latest` with this sample in its slot, if that is newer than what is there."""
+    times = _room(old.get("ts"), "<i8", slot, 0)
+    if times[slot] > ts:
+        return {"ts": times.tobytes()}
+    row = {"ts": times, "durations": _room(old.get("durations"), "<i4", slot, 0)}
+    row["ts"][slot], row["durations"][slot] = ts, duration
+    for metric in EVERY_SAMPLE:
+        absent = metric.absent(Reason.NOT_OBSERVED)
+        row[metric.name] = _room(old.get(metric.name), f"<i{metric.width}", slot, absent)
+        row[metric.name][slot] = _stored(metric.name, values.get(metric.name))
+    return {name: column.tobytes() for name, column in row.items()}
+
+
+def _room(packed: bytes | None, kind: str, slot: int, fill: int) -> Any:
+    there = np.frombuffer(packed or b"", kind)
+    return np.concatenate((there, np.full(max(0, slot + 1 - len(there)), fill, kind))).astype(kind)

@@ -19,10 +19,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from tests.server.fixtures import fleet, store
+from tests.server.fixtures import embedded_store, fleet, new_sqlite
 from tests.server.fleet import NOW, SECOND, Fleet
 
-__all__ = ["fleet", "store"]
+__all__ = ["embedded_store", "fleet", "new_sqlite"]
 
 
 async def _problem(_request: Request, error: Exception) -> Response:

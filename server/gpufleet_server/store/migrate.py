@@ -1,4 +1,4 @@
-"""Brings a store to the schema of this version, and gives every metric of the catalogue its column."""
+"""Brings a store to the schema of this version, and gives every metric of the catalogue its columns."""
 
 import functools
 from collections.abc import Iterable
@@ -9,20 +9,35 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from gpufleet_agent.catalogue import EVERY_SAMPLE, Metric
-from sqlalchemy import Column, Connection, inspect
+from sqlalchemy import Column, Connection, LargeBinary, Table, inspect, text
 
+from gpufleet_server.domain import clock
+from gpufleet_server.store import functions, partitions, postgres, views
 from gpufleet_server.store.engine import Store, StoreError
-from gpufleet_server.store.schema import INTEGERS, samples
+from gpufleet_server.store.tiers import TIERS, fleet_hours, fleet_minutes, group_columns, latest, recent
+
+_PACKED = (recent, latest, *(tier.table for tier in TIERS))
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('gpufleet migrate', 0))"
 
 
 def migrate(store: Store) -> None:
     """Apply what is missing, all or nothing. StoreError where a newer gpufleet has written the store."""
     with store.writing() as connection:
+        if store.dialect == "postgresql":
+            _check_version(connection)
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            # Several servers may start at once.
+            connection.execute(text(_LOCK))
         current = _current(connection)
         if current is not None and current not in _revisions():
             raise StoreError(f"the store is of a newer gpufleet (revision {current}); upgrade this one")
         command.upgrade(_config(connection), "head")
-        add_sample_columns(connection, EVERY_SAMPLE)
+        add_metric_columns(connection, EVERY_SAMPLE)
+        if store.dialect == "postgresql":
+            for statement in functions.POSTGRESQL:
+                connection.exec_driver_sql(statement)
+            views.refresh(connection)
+        partitions.make_ahead(connection, clock.now())
 
 
 def migrated(connection: Connection) -> bool:
@@ -30,13 +45,27 @@ def migrated(connection: Connection) -> bool:
     return _current(connection) == _head()
 
 
-def add_sample_columns(connection: Connection, metrics: Iterable[Metric]) -> None:
-    """Give `samples` a column for each metric that has none. Columns of metrics no longer known stay."""
-    there = {column["name"] for column in inspect(connection).get_columns(samples.name)}
+def add_metric_columns(connection: Connection, metrics: Iterable[Metric]) -> None:
+    """Give each table of metrics its columns for metrics that have none. Those of metrics no longer known stay."""
+    wanted = list(metrics)
+    for table in _PACKED:
+        _add_columns(connection, table, [Column(metric.name, LargeBinary()) for metric in wanted])
+    for table in (fleet_minutes, fleet_hours):
+        _add_columns(connection, table, [column for metric in wanted for column in group_columns(metric)])
+
+
+def _add_columns(connection: Connection, table: Table, wanted: Iterable[Column[object]]) -> None:
+    there = {column["name"] for column in inspect(connection).get_columns(table.name)}
     operations = Operations(MigrationContext.configure(connection))
-    for metric in metrics:
-        if metric.name not in there:
-            operations.add_column(samples.name, Column(metric.name, INTEGERS[metric.width]()))
+    for column in wanted:
+        if column.name not in there:
+            operations.add_column(table.name, column)
+
+
+def _check_version(connection: Connection) -> None:
+    version = int((connection.dialect.server_version_info or (0,))[0])
+    if version < postgres.OLDEST:
+        raise StoreError(f"PostgreSQL {version} is too old; gpufleet needs {postgres.OLDEST} or newer")
 
 
 @functools.cache

@@ -11,10 +11,10 @@ from gpufleet_server.store import tokens
 from gpufleet_server.store.engine import Store
 from starlette.testclient import TestClient
 
-from tests.server.fixtures import fleet, store
+from tests.server.fixtures import embedded_store, fleet, new_sqlite
 from tests.server.fleet import NOW
 
-__all__ = ["fleet", "store"]
+__all__ = ["embedded_store", "fleet", "new_sqlite"]
 
 
 @pytest.fixture(scope="session")

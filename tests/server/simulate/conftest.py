@@ -1,5 +1,5 @@
 """A real store for the agents' tests."""
 
-from tests.server.fixtures import store
+from tests.server.fixtures import embedded_store, new_sqlite
 
-__all__ = ["store"]
+__all__ = ["embedded_store", "new_sqlite"]

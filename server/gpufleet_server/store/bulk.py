@@ -1,0 +1,73 @@
+"""Many rows at once: COPY in its binary form on PostgreSQL, prepared inserts on SQLite."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Float, Integer, LargeBinary, MetaData, Table, insert
+from sqlalchemy.types import JSON, SmallInteger, String
+
+if TYPE_CHECKING:
+    import psycopg
+
+# PostgreSQL's names of the types that tables here have; COPY in its binary form has to be told.
+_TYPES = (
+    (LargeBinary, "bytea"),
+    (Boolean, "bool"),
+    (BigInteger, "int8"),
+    (SmallInteger, "int2"),
+    (Integer, "int4"),
+    (Float, "float8"),
+    (JSON, "json"),
+    (String, "varchar"),
+)
+
+
+def insert_rows(connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Insert rows, each with a value a column. On PostgreSQL a row that violates a constraint fails them all."""
+    if connection.dialect.name == "sqlite":
+        statement = str(insert(table).compile(dialect=connection.dialect, column_keys=list(columns)))
+        if found := [tuple(map(_plain, row)) for row in rows]:
+            connection.exec_driver_sql(statement, found)
+        return
+    _copy(connection, table, table.name, columns, rows)
+
+
+def stage(connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    """On PostgreSQL: the rows in a temporary table of these columns of `table`, for statements of this transaction.
+
+    One staging a table and set of columns in a transaction: what was there before is gone.
+    """
+    staged = Table(
+        f"staged_{table.name}_{len(columns)}",
+        MetaData(),
+        *(Column(name, table.c[name].type) for name in columns),
+        prefixes=["TEMPORARY"],
+    )
+    names = ", ".join(f'"{name}"' for name in columns)
+    connection.exec_driver_sql(
+        f"CREATE TEMPORARY TABLE IF NOT EXISTS {staged.name} ON COMMIT DELETE ROWS AS "
+        f"SELECT {names} FROM {table.name} LIMIT 0"
+    )
+    connection.exec_driver_sql(f"TRUNCATE {staged.name}")
+    _copy(connection, table, staged.name, columns, rows)
+    return staged
+
+
+def _copy(
+    connection: Connection, table: Table, into: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    driver = cast("psycopg.Connection", connection.connection.driver_connection)
+    names = ", ".join(f'"{name}"' for name in columns)
+    with driver.cursor() as cursor, cursor.copy(f"COPY {into} ({names}) FROM STDIN BINARY".encode()) as copy:
+        copy.set_types([_type(table.c[name]) for name in columns])
+        for row in rows:
+            copy.write_row(row)
+
+
+def _plain(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, dict) else value
+
+
+def _type(column: Column[Any]) -> str:
+    return next(name for kind, name in _TYPES if isinstance(column.type, kind))

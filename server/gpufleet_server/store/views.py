@@ -1,0 +1,83 @@
+"""PostgreSQL's views for whoever reads with psql: a row a GPU and time, values in their units."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+
+from gpufleet_agent.catalogue import EVERY_SAMPLE, RESERVED, Metric
+from sqlalchemy import Connection, text
+
+from gpufleet_server.store.tiers import DAILY, HOURLY, SEALED, USES, Tier
+
+_Cell = Callable[[str, bool], str]
+
+
+def refresh(connection: Connection) -> None:
+    """Make the views anew where the catalogue or this module changed."""
+    for name, select in _views():
+        digest = hashlib.sha256(select.encode()).hexdigest()[:16]
+        query = text("SELECT obj_description(to_regclass(:name), 'pg_class')")
+        if connection.execute(query, {"name": name}).scalar_one() != f"gpufleet {digest}":
+            connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")
+            connection.exec_driver_sql(f"CREATE VIEW {name} AS {select}")
+            connection.exec_driver_sql(f"COMMENT ON VIEW {name} IS 'gpufleet {digest}'")
+
+
+def _views() -> Iterator[tuple[str, str]]:
+    yield "samples", f"{_of_planes(SEALED)} UNION ALL {_of_recent()}"
+    yield "hourly_rollups", _of_planes(HOURLY)
+    yield "daily_rollups", _of_planes(DAILY)
+
+
+def _of_recent() -> str:
+    def cell(name: str, _wide: bool) -> str:
+        width = next(metric.width for metric in EVERY_SAMPLE if metric.name == name)
+        return f'gpufleet_int{width}(b."{name}", i * m + g)'
+
+    columns = _columns("gpufleet_int8(b.times, i)", "gpufleet_int4(b.durations, i)", (), cell, None)
+    # The hour in which its first sample ended stands for a row's own.
+    return f"""SELECT to_timestamp((b.first - 1) / 3600000000 * 3600) AS hour, {columns}
+    FROM gpus JOIN nodes USING (node_id) JOIN recent b USING (node_id)
+    CROSS JOIN LATERAL (SELECT length(b.slots) / 2 AS m, length(b.times) / 8 AS n OFFSET 0) size
+    CROSS JOIN LATERAL generate_series(0, m - 1) g CROSS JOIN LATERAL generate_series(0, n - 1) i
+    WHERE gpufleet_int2(b.slots, g) = gpus.slot"""
+
+
+def _of_planes(tier: Tier) -> str:
+    extra = USES if tier.step is not None else ()
+
+    def cell(name: str, wide: bool) -> str:
+        return f'gpufleet_plane{8 if wide else 4}(b."{name}", g, i, b.m, b.n)'
+
+    columns = _columns("gpufleet_plane8(b.times, 0, i, 1, b.n)", cell("durations", False), extra, cell, tier)
+    # Put together with nothing, a column is unpacked once a row: get_byte would unpack it again for every byte.
+    packed = ", ".join(f's."{name}" || \'\' AS "{name}"' for name in _packed(extra))
+    return f"""SELECT to_timestamp(s.span / 1000000) AS {"hour" if tier is SEALED else "span"}, {columns}
+    FROM gpus JOIN nodes USING (node_id) JOIN {tier.name} s USING (node_id)
+    CROSS JOIN LATERAL (SELECT s.points AS n, length(s.slots) / 2 AS m, {packed} OFFSET 0) b
+    CROSS JOIN LATERAL generate_series(0, b.m - 1) g CROSS JOIN LATERAL generate_series(0, b.n - 1) i
+    WHERE gpufleet_int2(s.slots, g) = gpus.slot AND {cell("durations", False)} > 0"""
+
+
+def _packed(extra: tuple[str, ...]) -> list[str]:
+    return ["times", "durations", *extra, *(metric.name for metric in EVERY_SAMPLE)]
+
+
+def _columns(times: str, duration: str, extra: tuple[str, ...], cell: _Cell, tier: Tier | None) -> str:
+    metrics = (_metric(metric, cell(metric.name, tier is not None and tier.wide(metric))) for metric in EVERY_SAMPLE)
+    uses = (f'{cell(name, False)} / 1000.0::float8 AS "{name}"' for name in extra)
+    head = (
+        f"to_timestamp({times} / 1e6) AS ts",
+        "gpus.uuid AS gpu",
+        "nodes.hostname AS node",
+        "gpus.gpu_id",
+        f"{duration} / 1000.0::float8 AS duration",
+    )
+    return ", ".join((*head, *uses, *metrics))
+
+
+def _metric(metric: Metric, stored: str) -> str:
+    step = metric.step
+    known = f"gpufleet_above({stored}, {metric.lowest + RESERVED - 1})"
+    if step.denominator == 1:
+        return f'{known} * {step.numerator} AS "{metric.name}"'
+    return f'{known} * {step.numerator}::float8 / {step.denominator} AS "{metric.name}"'
