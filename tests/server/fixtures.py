@@ -57,6 +57,12 @@ def store(database: str) -> Iterator[Store]:
     yield from _opened(database)
 
 
+@pytest.fixture
+def postgresql(new_postgresql: NewDatabase) -> Iterator[Store]:
+    """A migrated store on PostgreSQL, for what only that has."""
+    yield from _opened(new_postgresql())
+
+
 @pytest.fixture(name="store")
 def embedded_store(new_sqlite: NewDatabase) -> Iterator[Store]:
     """A migrated store on SQLite, for tests to which the engine makes no difference."""

@@ -21,23 +21,24 @@ def _plane(width: int) -> str:
     )
 
 
+def _packed(width: int, kind: str, whole: str) -> str:
+    """The i-th integer of `width` bytes; `whole` makes of the bytes put together, {0}, a signed one."""
+    # In parentheses: PostgreSQL reads | and << from left to right, neither before the other.
+    parts = (f"(get_byte(b, {width} * i + {n})::{kind} << {8 * n})" for n in range(width))
+    return (
+        f"CREATE OR REPLACE FUNCTION gpufleet_int{width}(b bytea, i integer) RETURNS {kind} "
+        f"LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT CASE WHEN {width} * i + {width - 1} < length(b) "
+        f"THEN {whole.format(' | '.join(parts))} END $$"
+    )
+
+
 # No plpgsql: these are plain SQL, which PostgreSQL writes into the statement instead of calling it.
 POSTGRESQL = (
-    """CREATE OR REPLACE FUNCTION gpufleet_int2(b bytea, i integer) RETURNS integer
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT CASE WHEN 2 * i + 1 < length(b) THEN
-    ((get_byte(b, 2 * i) | get_byte(b, 2 * i + 1) << 8) << 16) >> 16 END $$""",
-    """CREATE OR REPLACE FUNCTION gpufleet_int4(b bytea, i integer) RETURNS integer
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT CASE WHEN 4 * i + 3 < length(b) THEN
-    get_byte(b, 4 * i) | get_byte(b, 4 * i + 1) << 8 | get_byte(b, 4 * i + 2) << 16 | get_byte(b, 4 * i + 3) << 24
-    END $$""",
-    """CREATE OR REPLACE FUNCTION gpufleet_int8(b bytea, i integer) RETURNS bigint
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT CASE WHEN 8 * i + 7 < length(b) THEN
-    get_byte(b, 8 * i)::bigint | get_byte(b, 8 * i + 1)::bigint << 8 | get_byte(b, 8 * i + 2)::bigint << 16
-    | get_byte(b, 8 * i + 3)::bigint << 24 | get_byte(b, 8 * i + 4)::bigint << 32
-    | get_byte(b, 8 * i + 5)::bigint << 40 | get_byte(b, 8 * i + 6)::bigint << 48
-    | get_byte(b, 8 * i + 7)::bigint << 56 END $$""",
-    """CREATE OR REPLACE FUNCTION gpufleet_above(stored bigint, bound bigint) RETURNS bigint
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT NULLIF(GREATEST(stored, bound), bound) $$""",
+    _packed(2, "integer", "(({0}) << 16) >> 16"),
+    _packed(4, "integer", "{0}"),
+    _packed(8, "bigint", "{0}"),
+    "CREATE OR REPLACE FUNCTION gpufleet_above(stored bigint, bound bigint) RETURNS bigint "
+    "LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT NULLIF(GREATEST(stored, bound), bound) $$",
     _plane(4),
     _plane(8),
 )

@@ -1,5 +1,5 @@
 """A store and a fleet."""
 
-from tests.server.fixtures import database, fleet, new_postgresql, new_sqlite, store
+from tests.server.fixtures import database, fleet, new_postgresql, new_sqlite, postgresql, store
 
-__all__ = ["database", "fleet", "new_postgresql", "new_sqlite", "store"]
+__all__ = ["database", "fleet", "new_postgresql", "new_sqlite", "postgresql", "store"]

@@ -1,5 +1,5 @@
 """A migrated store for these tests, and a fleet to fill it."""
 
-from tests.server.fixtures import database, fleet, new_postgresql, new_sqlite, store
+from tests.server.fixtures import database, fleet, new_postgresql, new_sqlite, postgresql, store
 
-__all__ = ["database", "fleet", "new_postgresql", "new_sqlite", "store"]
+__all__ = ["database", "fleet", "new_postgresql", "new_sqlite", "postgresql", "store"]
