@@ -3,7 +3,7 @@
 from sqlalchemy import BigInteger, ColumnElement, String, and_, case, cast, literal
 
 from gpufleet_server.domain.state import GpuState, NodeState, silent_after
-from gpufleet_server.store.schema import gpus, nodes, samples
+from gpufleet_server.store.schema import gpus, nodes
 
 # `silent_after` is linear above its floor; a property test holds the two against each other.
 _FLOOR = silent_after(0)
@@ -37,9 +37,9 @@ def gpu_state(now: int) -> ColumnElement[str]:
     )
 
 
-def observed(now: int) -> ColumnElement[bool]:
-    """Whether a GPU reports and its newest sample is of now: a node may still be sending yesterday's."""
-    fresh = literal(now, BigInteger) - samples.c.ts <= tolerance()
+def observed(now: int, ts: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether a GPU reports and its newest sample, of `ts`, is of now: a node may still be sending yesterday's."""
+    fresh = literal(now, BigInteger) - ts <= tolerance()
     return and_(gpu_state(now) == GpuState.REPORTING.value, fresh)
 
 

@@ -11,7 +11,8 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Select, and_, case
 from gpufleet_server.domain.state import GpuState, NodeState
 from gpufleet_server.queries import condition, filters
 from gpufleet_server.queries.filters import FleetFilter
-from gpufleet_server.store.schema import gpus, nodes, samples
+from gpufleet_server.store.newest import newest
+from gpufleet_server.store.schema import gpus, nodes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Totals:
     memory_installed: int
 
 
+_SUMMED = ("gpu_utilization", "power", "fb_used")
 _NOTHING = Sum(0, 0)
 _Key = TypeVar("_Key")
 
@@ -126,8 +128,9 @@ def nodes_by_state(connection: Connection, wanted: FleetFilter, now: int) -> dic
 
 def _each(wanted: FleetFilter, now: int) -> Select[Any]:
     """Each GPU with what it adds to the sums: NULL where it does not report, or gives no value."""
-    counts = condition.observed(now)
-    both = and_(counts, samples.c.fb_used.is_not(None), gpus.c.memory_total.is_not(None))
+    sampled = newest(_SUMMED).c
+    counts = condition.observed(now, sampled.ts)
+    both = and_(counts, sampled.fb_used.is_not(None), gpus.c.memory_total.is_not(None))
     return (
         select(
             nodes.c.site,
@@ -135,13 +138,13 @@ def _each(wanted: FleetFilter, now: int) -> Select[Any]:
             nodes.c.simulated,
             condition.gpu_state(now).label("state"),
             gpus.c.memory_total,
-            _if(counts, samples.c.gpu_utilization).label("utilization"),
-            _if(counts, samples.c.power).label("power"),
-            _if(both, samples.c.fb_used).label("used"),
+            _if(counts, sampled.gpu_utilization).label("utilization"),
+            _if(counts, sampled.power).label("power"),
+            _if(both, sampled.fb_used).label("used"),
             _if(both, gpus.c.memory_total).label("total"),
         )
         .join_from(gpus, nodes, gpus.c.node_id == nodes.c.node_id)
-        .outerjoin(samples, and_(samples.c.gpu_id == gpus.c.gpu_id, samples.c.ts == gpus.c.last_sample))
+        .outerjoin(sampled.gpu_id.table, sampled.gpu_id == gpus.c.gpu_id)
         .where(*filters.of_fleet(wanted))
     )
 

@@ -1,12 +1,13 @@
 """GPUs: a listing with their newest samples, and one of them with everything that is known."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from gpufleet_agent.catalogue import EVERY_SAMPLE
 from gpufleet_agent.wire import Gpu as WireGpu
 from gpufleet_agent.wire import Partition as WirePartition
-from sqlalchemy import Connection, Row, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Subquery, func, or_, select
 
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.domain.state import GpuState
@@ -14,7 +15,8 @@ from gpufleet_server.queries import condition, filters, latest, paging
 from gpufleet_server.queries.filters import GpuFilter
 from gpufleet_server.queries.latest import Reading
 from gpufleet_server.queries.paging import CountedPage, Key, Order
-from gpufleet_server.store.schema import gpus, nodes, partitions, samples
+from gpufleet_server.store.newest import newest
+from gpufleet_server.store.schema import gpus, nodes, partitions
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +77,12 @@ _SORTS = {
     "serial": (gpus.c.serial, str),
     "id": (gpus.c.uuid, str),
     "memory_total": (gpus.c.memory_total, int),
-    "at": (gpus.c.last_sample, int),
-} | {metric.name: (samples.c[metric.name], int) for metric in EVERY_SAMPLE}
+}
+_AT = "at"
+_BEYOND = (1 << 63) - 1
+_SAMPLED = frozenset({_AT, *(metric.name for metric in EVERY_SAMPLE)})
 # What a listing may be sorted by; `-` in front turns it round.
-SORTS: tuple[str, ...] = ("site", "state", *_SORTS)
+SORTS: tuple[str, ...] = ("site", "state", *_SORTS, _AT, *(metric.name for metric in EVERY_SAMPLE))
 
 
 def listing(
@@ -91,16 +95,28 @@ def listing(
     cursor: str | None = None,
 ) -> CountedPage[Gpu]:
     """GPUs in an order of SORTS, then by site, hostname and index. Those without a value come last either way."""
-    conditions, order = filters.of_gpus(wanted, now), _order(sort, now)
-    counted = select(func.count()).select_from(gpus.join(nodes, gpus.c.node_id == nodes.c.node_id)).where(*conditions)
-    query = _gpus(now)
-    if sort.lstrip("-") in {metric.name for metric in EVERY_SAMPLE}:
-        newest = and_(samples.c.gpu_id == gpus.c.gpu_id, samples.c.ts == gpus.c.last_sample)
-        query = query.outerjoin(samples, newest)
-    rows, following = paging.cut(
-        connection.execute(paging.page(query.where(*conditions), order, limit, cursor)).all(), order, limit
+    conditions, name = filters.of_gpus(wanted, now), sort.lstrip("-")
+    sampled = newest([name] if name != _AT else []) if name in _SAMPLED else None
+    order = _order(sort, now, sampled)
+    # First which GPUs, then all of them: a row holds a whole identity, too much to sort a fleet by.
+    query = select(gpus.c.gpu_id).join_from(gpus, nodes, gpus.c.node_id == nodes.c.node_id).where(*conditions)
+    if sampled is not None:
+        query = query.outerjoin(sampled, sampled.c.gpu_id == gpus.c.gpu_id)
+    rows, following = paging.cut(connection.execute(paging.page(query, order, limit, cursor)).all(), order, limit)
+    return CountedPage(
+        _these(connection, [row.gpu_id for row in rows], now), following, _count(connection, wanted, conditions)
     )
-    return CountedPage(_with_samples(connection, rows), following, connection.execute(counted).scalar_one())
+
+
+def _these(connection: Connection, gpu_ids: Sequence[int], now: int) -> list[Gpu]:
+    rows = {row.gpu_id: row for row in connection.execute(_gpus(now).where(gpus.c.gpu_id.in_(gpu_ids)))}
+    return _with_samples(connection, [rows[gpu_id] for gpu_id in gpu_ids])
+
+
+def _count(connection: Connection, wanted: GpuFilter, conditions: filters.Conditions) -> int:
+    alone = wanted == GpuFilter(model=wanted.model)
+    tables = gpus if alone else gpus.join(nodes, gpus.c.node_id == nodes.c.node_id)
+    return connection.execute(select(func.count()).select_from(tables).where(*conditions)).scalar_one()
 
 
 def of_node(connection: Connection, node_id: int, now: int) -> list[Gpu]:
@@ -143,14 +159,21 @@ def _find(connection: Connection, name: str, now: int) -> Row[Any]:
     return rows[0]
 
 
-def _order(sort: str, now: int) -> Order:
+def _order(sort: str, now: int, sampled: Subquery | None) -> Order:
     name, descending = sort.lstrip("-"), sort.startswith("-")
     if name == "state":
         return Order(sort, [Key(condition.severity(condition.gpu_state(now)), int, descending), *_PLACE])
     if name == "site":
         return Order(sort, [*paging.nulls_last(nodes.c.site, str, descending=descending), *_PLACE[2:]])
+    if sampled is not None:
+        return Order(sort, [_by_value(sampled.c["ts" if name == _AT else name], descending=descending), *_PLACE])
     column, kind = _SORTS[name]
     return Order(sort, [*paging.nulls_last(column, kind, descending=descending), *_PLACE])
+
+
+def _by_value(column: ColumnElement[int], *, descending: bool) -> Key:
+    """Like `nulls_last`, but the value is read once: beyond all others stands who has none."""
+    return Key(func.coalesce(column, -_BEYOND if descending else _BEYOND), int, descending)
 
 
 def _gpus(now: int) -> Select[Any]:
@@ -186,7 +209,7 @@ def _gpu(row: Row[Any], metrics: dict[str, Reading]) -> Gpu:
         pci_address=row.pci_address,
         memory_total=row.memory_total,
         mig_mode=row.identity.get("mig_mode"),
-        at=row.last_sample,
+        at=latest.sampled_at(metrics),
         metrics=metrics,
     )
 

@@ -27,6 +27,8 @@ class History:
 
 def of(connection: Connection, gpu_id: int, metrics: Sequence[str], grid: Grid) -> History:
     """What was in force when the grid starts and at each bucket's end: however often it changed, a row a bucket."""
+    if not metrics:
+        return History({})
     before = newest_states(connection, [gpu_id], metrics, at=grid.start)
     bucket = (states.c.ts + (grid.step - 1)) // grid.step
     inside = and_(

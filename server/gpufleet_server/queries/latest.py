@@ -1,14 +1,17 @@
 """The newest value of metrics, or why there is none."""
 
 import dataclasses
+import struct
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from gpufleet_agent.catalogue import EVERY_SAMPLE, METRICS, ON_CHANGE, Metric, Reason
-from sqlalchemy import Connection, String, and_, column, func, select, values
+from gpufleet_agent.catalogue import EVERY_SAMPLE, METRICS, ON_CHANGE, RESERVED, Metric, Reason
+from sqlalchemy import Connection, RowMapping, String, and_, column, func, select, values
 
-from gpufleet_server.store.schema import gpus, samples, states
+from gpufleet_server.store import tiers
+from gpufleet_server.store.schema import gpus, states
 
+_INTEGERS = {width: struct.Struct(f"<{letter}") for width, letter in ((2, "h"), (4, "i"), (8, "q"))}
 _REASONS = frozenset(Reason)
 NOT_OBSERVED = Reason.NOT_OBSERVED.word
 
@@ -93,6 +96,11 @@ def of_all(connection: Connection, gpu_id: int) -> dict[str, Reading]:
     return {metric.name: (sampled | changed)[metric.name] for metric in METRICS}
 
 
+def sampled_at(readings: Mapping[str, Reading]) -> int | None:
+    """When a GPU's newest sample ended, µs."""
+    return readings[EVERY_SAMPLE[0].name].at
+
+
 def in_force(metric: Metric, state: State | None) -> Reading:
     """What a row of `states` says of a metric that is sent on change."""
     if state is None:
@@ -104,9 +112,28 @@ _Row = Mapping[str, int | None]
 
 
 def _sample_rows(connection: Connection, gpu_ids: Sequence[int]) -> dict[int, _Row]:
-    newest = and_(samples.c.gpu_id == gpus.c.gpu_id, samples.c.ts == gpus.c.last_sample)
-    query = select(samples).join(gpus, newest).where(gpus.c.gpu_id.in_(gpu_ids))
-    return {row[0]: dict(zip(samples.c.keys(), row, strict=True)) for row in connection.execute(query)}
+    # Every metric of a few GPUs: taken apart here, which is quicker than a function call a value in the database.
+    here = gpus.c.node_id == tiers.latest.c.node_id
+    query = select(gpus.c.gpu_id, gpus.c.slot, tiers.latest).join_from(gpus, tiers.latest, here)
+    found = {row["gpu_id"]: _row(row) for row in connection.execute(query.where(gpus.c.gpu_id.in_(gpu_ids))).mappings()}
+    return {gpu_id: row for gpu_id, row in found.items() if row["ts"]}
+
+
+def _row(row: RowMapping) -> _Row:
+    """The newest sample in the slot of one GPU; `ts` is 0 or None where there is none."""
+    slot = row["slot"]
+    values = {metric.name: _unpacked(row[metric.name], slot, metric.width) for metric in EVERY_SAMPLE}
+    present = {
+        m.name: v if (v := values[m.name]) is not None and v >= m.lowest + RESERVED else None for m in EVERY_SAMPLE
+    }
+    return present | {"ts": _unpacked(row["ts"], slot, 8), "duration": _unpacked(row["durations"], slot, 4)}
+
+
+def _unpacked(packed: bytes | None, slot: int, width: int) -> int | None:
+    if packed is None or width * (slot + 1) > len(packed):
+        return None
+    found: int = _INTEGERS[width].unpack_from(packed, width * slot)[0]
+    return found
 
 
 def _gaps(connection: Connection, rows: Mapping[int, _Row]) -> States:

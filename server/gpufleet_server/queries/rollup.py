@@ -1,17 +1,32 @@
-"""Samples of a GPU rolled up into buckets by the database, each metric as its catalogue entry says."""
+"""Samples or points of a GPU rolled up into buckets, each metric as its catalogue entry says."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from gpufleet_agent.catalogue import Metric, Rollup
-from sqlalchemy import BigInteger, ColumnElement, Connection, RowMapping, Select, case, cast, func, select
-from sqlalchemy.sql.base import ReadOnlyColumnCollection
+import numpy as np
+from gpufleet_agent.catalogue import BY_NAME, RESERVED, Metric, Rollup
+from numpy.typing import NDArray
 
 from gpufleet_server.queries.buckets import Grid
-from gpufleet_server.store.schema import samples
+from gpufleet_server.store.blocks import Block
 
-_WEIGHT = cast(case((samples.c.duration > 0, samples.c.duration), else_=1), BigInteger)
+Ints = NDArray[np.int64]
+_REDUCERS = {
+    Rollup.SUM: np.add,
+    Rollup.MAX: np.maximum,
+    Rollup.MIN: np.minimum,
+    Rollup.ANY: np.bitwise_or,
+}
+_SAFE = 1 << 62
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Points:
+    """What is known of a GPU: n rising `times` (µs, ends of intervals), `durations` (ms), metric → stored integers."""
+
+    times: Ints
+    durations: Ints
+    columns: dict[str, Ints]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,64 +38,60 @@ class Bucket:
     values: dict[str, float | int | None]
 
 
-def of_buckets(connection: Connection, gpu_id: int, grid: Grid, metrics: Sequence[Metric]) -> dict[int, Bucket]:
-    """The buckets that hold samples, by their place in the grid."""
-    each = _each(gpu_id, grid, metrics).subquery()
-    parts = [part for metric in metrics for part in _parts(metric, each.c)]
-    totals = [func.sum(each.c.duration).label("observed"), func.max(each.c.ts).label("newest")]
-    query = select(each.c.bucket, *totals, *parts).group_by(each.c.bucket)
-    found = {}
-    for row in connection.execute(query).mappings():
-        values = {metric.name: _rolled(metric, row) for metric in metrics}
-        found[row["bucket"] - grid.first] = Bucket(int(row["observed"]), row["newest"], values)
-    return found
+def of_slot(block: Block, slot: int) -> Points:
+    """The points of the GPU in a slot; none where the block does not hold it."""
+    place = np.flatnonzero(block.slots == slot)
+    if not len(place):
+        nothing = np.zeros(0, np.int64)
+        return Points(nothing, nothing, {})
+    durations = block.durations[:, place[0]]
+    there = durations > 0
+    columns = {name: values[there, place[0]] for name, values in block.columns.items()}
+    return Points(block.times[there], durations[there], columns)
 
 
-def _each(gpu_id: int, grid: Grid, metrics: Sequence[Metric]) -> Select[Any]:
-    """The samples of the range with the bucket in which each ended."""
-    # Rounds up, and like the grid puts a sample that ends on an edge into the bucket before it.
-    bucket = (samples.c.ts + (grid.step - 1)) // grid.step - 1
-    columns = [samples.c[metric.name] for metric in metrics]
-    newest = [_newest(metric, bucket) for metric in metrics if metric.rollup is Rollup.LAST]
-    query = select(samples.c.ts, samples.c.duration, bucket.label("bucket"), _WEIGHT.label("weight"), *columns, *newest)
-    return query.where(samples.c.gpu_id == gpu_id, samples.c.ts > grid.start, samples.c.ts <= grid.end)
+def of_buckets(points: Points, grid: Grid, metrics: Sequence[Metric]) -> dict[int, Bucket]:
+    """The buckets that hold points, by their place in the grid."""
+    places = (points.times - 1) // grid.step - grid.first
+    numbers, firsts = np.unique(places, return_index=True)
+    if not len(numbers):
+        return {}
+    observed = np.add.reduceat(points.durations, firsts).tolist()
+    newest = points.times[np.append(firsts[1:], len(places)) - 1].tolist()
+    columns = {metric.name: of_metric(metric, points, places) for metric in metrics}
+    return {
+        number: Bucket(observed[n], newest[n], {name: values.get(number) for name, values in columns.items()})
+        for n, number in enumerate(numbers.tolist())
+    }
 
 
-def _newest(metric: Metric, bucket: ColumnElement[int]) -> ColumnElement[Any]:
-    present = case((samples.c[metric.name].is_not(None), samples.c.ts))
-    return func.max(present).over(partition_by=bucket).label(f"{metric.name}_newest")
+def of_metric(metric: Metric, points: Points, places: Ints) -> dict[int, float | int]:
+    """The metric rolled up, in its unit, for each of the rising `places` at which any point has a value."""
+    stored = points.columns.get(metric.name)
+    there = present(metric, stored) if stored is not None else np.zeros(0, bool)
+    if stored is None or not there.any():
+        return {}
+    numbers, firsts = np.unique(places[there], return_index=True)
+    values, weights = stored[there], points.durations[there]
+    totals, over = _reduced(metric.rollup, values, weights, firsts)
+    up, down = metric.step.numerator, metric.step.denominator
+    scaled = (t * up if d == 1 else t * up / d for t, d in zip(totals, (down * w for w in over), strict=True))
+    return dict(zip(numbers.tolist(), scaled, strict=True))
 
 
-def _parts(metric: Metric, each: ReadOnlyColumnCollection[str, Any]) -> Iterator[ColumnElement[Any]]:
-    """The aggregates that a metric's rollup is made of."""
-    name, column = metric.name, each[metric.name]
-    match metric.rollup:
-        case Rollup.MEAN:
-            yield func.sum(column * each.weight).label(name)
-            yield func.sum(case((column.is_not(None), each.weight))).label(f"{name}_weight")
-        case Rollup.SUM:
-            yield func.sum(column).label(name)
-        case Rollup.MAX:
-            yield func.max(column).label(name)
-        case Rollup.MIN:
-            yield func.min(column).label(name)
-        case Rollup.LAST:
-            yield func.max(case((each.ts == each[f"{name}_newest"], column))).label(name)
-        case Rollup.ANY:
-            yield from (func.max(column.bitwise_and(1 << bit)).label(f"{name}_{bit}") for bit in _bits(metric))
+def present(metric: Metric, stored: Ints) -> NDArray[np.bool_]:
+    """Where stored integers are values rather than reasons for their absence."""
+    return stored >= BY_NAME[metric.name].lowest + RESERVED
 
 
-def _rolled(metric: Metric, row: RowMapping) -> float | int | None:
-    if metric.rollup is Rollup.ANY:
-        set_bits = [row[f"{metric.name}_{bit}"] for bit in _bits(metric)]
-        return None if set_bits[0] is None else sum(set_bits)
-    if row[metric.name] is None:
-        return None
-    weight = int(row[f"{metric.name}_weight"]) if metric.rollup is Rollup.MEAN else 1
-    up, down = metric.step.numerator, metric.step.denominator * weight
-    total = int(row[metric.name]) * up
-    return total if down == 1 else total / down
-
-
-def _bits(metric: Metric) -> range:
-    return range(8 * metric.width - 1)
+def _reduced(rollup: Rollup, values: Ints, weights: Ints, firsts: Ints) -> tuple[list[int | float], list[int]]:
+    """A total for each run that begins at `firsts`, and by what it is to be divided."""
+    if rollup is Rollup.MEAN:
+        large = int(np.abs(values).max()) * int(weights.sum()) > _SAFE
+        products = values.astype(np.float64) * weights if large else values * weights
+        return np.add.reduceat(products, firsts).tolist(), np.add.reduceat(weights, firsts).tolist()
+    if rollup is Rollup.LAST:
+        found = values[np.append(firsts[1:], len(values)) - 1]
+    else:
+        found = _REDUCERS[rollup].reduceat(values, firsts)
+    return found.tolist(), [1] * len(firsts)

@@ -8,10 +8,12 @@ from gpufleet_agent.catalogue import Cadence, Metric
 from sqlalchemy import Connection, select
 
 from gpufleet_server.domain.problem import Problem
-from gpufleet_server.queries import history, rollup
+from gpufleet_server.queries import history, points, rollup
 from gpufleet_server.queries.buckets import MAX_POINTS, Grid
 from gpufleet_server.queries.latest import NOT_OBSERVED
-from gpufleet_server.store.schema import samples
+from gpufleet_server.queries.rollup import Points
+from gpufleet_server.store.schema import gpus
+from gpufleet_server.store.tiers import DAY
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,19 +42,62 @@ class Series:
 
 def stepped(connection: Connection, gpu_id: int, grid: Grid, metrics: Sequence[Metric]) -> Series:
     """Each bucket's rollup, and for what is sent on change the value in force at its end."""
+    node_id, slot = _place(connection, gpu_id)
+    block = points.points(connection, node_id, _sampled(metrics), grid.start, grid.end, grid.step)
+    return _stepped(connection, gpu_id, rollup.of_slot(block, slot), grid, metrics)
+
+
+def of_node(
+    connection: Connection, node_id: int, grid: Grid, metrics: Sequence[Metric]
+) -> list[tuple[str, int | None, Series]]:
+    """The same for each GPU that a node holds, with its UUID and index, by index: its blocks are read once."""
+    here = (gpus.c.node_id == node_id) & gpus.c.removed_at.is_(None)
+    query = select(gpus.c.gpu_id, gpus.c.slot, gpus.c.uuid, gpus.c.position).where(here)
+    rows = sorted(connection.execute(query), key=lambda row: (row.position is None, row.position or 0, row.gpu_id))
+    block = points.points(connection, node_id, _sampled(metrics), grid.start, grid.end, grid.step)
+    return [
+        (row.uuid, row.position, _stepped(connection, row.gpu_id, rollup.of_slot(block, row.slot), grid, metrics))
+        for row in rows
+    ]
+
+
+def raw(connection: Connection, gpu_id: int, start: int, end: int, metrics: Sequence[Metric]) -> Series:
+    """Each sample that ended in (start, end]. Problem 422 naming `step` where there are too many."""
+    node_id, slot = _place(connection, gpu_id)
+    if end - start > DAY:
+        # Without metrics first: what is refused should cost little.
+        _check(rollup.of_slot(points.samples(connection, node_id, (), start, end), slot))
+    found = rollup.of_slot(points.samples(connection, node_id, _sampled(metrics), start, end), slot)
+    _check(found)
+    times: list[int] = found.times.tolist()
+    values = {metric.name: _values(metric, found) for metric in metrics if metric.cadence is Cadence.EVERY_SAMPLE}
+    past = _past(connection, gpu_id, Grid(start, end, 1), metrics, values)
+    columns = []
+    for metric in metrics:
+        if metric.cadence is Cadence.ON_CHANGE:
+            columns.append(_in_force(metric, past, times))
+        else:
+            columns.append(Column(metric, values[metric.name], _reasons(metric, values[metric.name], past, times)))
+    return Series(
+        step=None, times=times, coverage=[1.0] * len(times), observed=found.durations.tolist(), columns=columns
+    )
+
+
+def _stepped(connection: Connection, gpu_id: int, known: Points, grid: Grid, metrics: Sequence[Metric]) -> Series:
     sampled = [metric for metric in metrics if metric.cadence is Cadence.EVERY_SAMPLE]
-    found = rollup.of_buckets(connection, gpu_id, grid, sampled)
+    found = rollup.of_buckets(known, grid, sampled)
+    each = [found.get(number) for number in range(len(grid))]
+    values = {metric.name: [bucket.values[metric.name] if bucket else None for bucket in each] for metric in sampled}
     ends = [grid.edges(number)[1] for number in range(len(grid))]
-    newest = [found[n].newest if n in found else None for n in range(len(grid))]
-    past = history.of(connection, gpu_id, [metric.name for metric in metrics], grid)
-    observed = [found[n].observed if n in found else 0 for n in range(len(grid))]
+    newest = [bucket.newest if bucket else None for bucket in each]
+    past = _past(connection, gpu_id, grid, metrics, values)
     columns = []
     for metric in metrics:
         if metric.cadence is Cadence.ON_CHANGE:
             columns.append(_in_force(metric, past, ends))
         else:
-            values = [found[n].values[metric.name] if n in found else None for n in range(len(grid))]
-            columns.append(Column(metric, values, _reasons(metric, values, past, newest)))
+            columns.append(Column(metric, values[metric.name], _reasons(metric, values[metric.name], past, newest)))
+    observed = [bucket.observed if bucket else 0 for bucket in each]
     return Series(
         step=grid.step,
         times=grid.begins(),
@@ -62,30 +107,32 @@ def stepped(connection: Connection, gpu_id: int, grid: Grid, metrics: Sequence[M
     )
 
 
-def raw(connection: Connection, gpu_id: int, start: int, end: int, metrics: Sequence[Metric]) -> Series:
-    """Each sample that ended in (start, end]. Problem 422 naming `step` where there are too many."""
-    sampled = [metric for metric in metrics if metric.cadence is Cadence.EVERY_SAMPLE]
-    query = select(samples.c.ts, samples.c.duration, *(samples.c[metric.name] for metric in sampled))
-    query = query.where(samples.c.gpu_id == gpu_id, samples.c.ts > start, samples.c.ts <= end)
-    rows = connection.execute(query.order_by(samples.c.ts).limit(MAX_POINTS + 1)).mappings().all()
-    if len(rows) > MAX_POINTS:
+def _place(connection: Connection, gpu_id: int) -> tuple[int, int]:
+    """A GPU's node and its slot there."""
+    node_id, slot = connection.execute(select(gpus.c.node_id, gpus.c.slot).where(gpus.c.gpu_id == gpu_id)).one()
+    return node_id, slot
+
+
+def _sampled(metrics: Sequence[Metric]) -> list[str]:
+    return [metric.name for metric in metrics if metric.cadence is Cadence.EVERY_SAMPLE]
+
+
+def _past(
+    connection: Connection, gpu_id: int, grid: Grid, metrics: Sequence[Metric], values: dict[str, list[Any]]
+) -> history.History:
+    """The states that are needed: of metrics that are sent on change, and of those that have a gap."""
+    return history.of(connection, gpu_id, [m.name for m in metrics if None in values.get(m.name, [None])], grid)
+
+
+def _check(found: Points) -> None:
+    if len(found.times) > MAX_POINTS:
         raise Problem(422, f"there are more than {MAX_POINTS} samples: ask for less time, or for a step", "step")
-    times = [row["ts"] for row in rows]
-    past = history.of(connection, gpu_id, [metric.name for metric in metrics], Grid(start, end, 1))
-    columns = []
-    for metric in metrics:
-        if metric.cadence is Cadence.ON_CHANGE:
-            columns.append(_in_force(metric, past, times))
-        else:
-            values = [_value(metric, row[metric.name]) for row in rows]
-            columns.append(Column(metric, values, _reasons(metric, values, past, times)))
-    return Series(
-        step=None,
-        times=times,
-        coverage=[1.0] * len(times),
-        observed=[row["duration"] for row in rows],
-        columns=columns,
-    )
+
+
+def _values(metric: Metric, found: Points) -> list[float | int | None]:
+    if metric.name not in found.columns:
+        return [None] * len(found.times)
+    return [metric.value(stored) for stored in found.columns[metric.name].tolist()]
 
 
 def _in_force(metric: Metric, past: history.History, times: Sequence[int]) -> Column:
