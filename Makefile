@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 COMPILER := $(if $(shell command -v cc || command -v gcc || command -v clang),,--group compiler)
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo -n)
 
-.PHONY: up demo test test-agent lint docs bench bench-agent tools clean help
+.PHONY: up demo test test-agent lint docs bench bench-agent bench-ingest tools bench-tools clean help
 
 help:  ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -36,10 +36,13 @@ lint: .venv/dev .venv/bench  ## Style, types, imports, sizes
 docs: .venv/installed  ## Write the generated pages again
 	$(BIN)/python docs/build.py
 
-bench: bench-agent  ## All benchmarks
+bench: bench-agent bench-ingest  ## All benchmarks
 
 bench-agent: .venv/dev .venv/bench  ## The agent's CPU and memory beside nvitop-exporter
 	$(BIN)/python -m tests.bench.agent
+
+bench-ingest: .venv/dev .venv/bench bench-tools  ## The store's CPU, memory and disk beside VictoriaMetrics and Prometheus
+	$(BIN)/python -m tests.bench.ingest
 
 # --- what the above need -------------------------------------------------------------------------------------------
 
@@ -65,15 +68,23 @@ bench-agent: .venv/dev .venv/bench  ## The agent's CPU and memory beside nvitop-
 	.venv-agent/bin/python -m pip install -q -e ./agent --group agent-test $(COMPILER)
 	@touch $@
 
-# Debian's prometheus package is unpacked, not installed: no service is started on your machine.
-tools:
-	@command -v promtool >/dev/null || $(MAKE) --no-print-directory $(TOOLS)/usr/bin/promtool || \
-		echo "warning: promtool could not be had; the tests that need it will be skipped" >&2
+# Programs of Debian's packages; these are unpacked, not installed: no service is started on your machine.
+PACKAGE_promtool := prometheus
+PACKAGE_prometheus := prometheus
+PACKAGE_victoria-metrics := victoria-metrics
 
-$(TOOLS)/usr/bin/promtool:
+tools: tool-promtool
+
+bench-tools: tool-prometheus tool-victoria-metrics
+
+tool-%:
+	@command -v $* >/dev/null || $(MAKE) --no-print-directory $(TOOLS)/usr/bin/$* || \
+		echo "warning: $* could not be had; what needs it is left out" >&2
+
+$(TOOLS)/usr/bin/%:
 	mkdir -p $(TOOLS)
 	$(SUDO) apt-get update -q
-	cd $(TOOLS) && apt-get download prometheus && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb
+	cd $(TOOLS) && apt-get download $(PACKAGE_$*) && dpkg-deb -x $(PACKAGE_$*)_*.deb . && rm $(PACKAGE_$*)_*.deb
 
 clean:  ## Remove what was installed and built here
 	rm -rf .venv .venv-agent .tools tests/nvml_sim/.build

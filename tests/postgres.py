@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.bench.processes import PROC, pss_mb, tree
+from tests.bench.processes import cpu_seconds_ever, pss_mb, stat, tree
 
 ROOT = Path(__file__).parents[1]
 # Quick where nothing needs to outlive a crash; the zone is not UTC, as on many a real server.
@@ -34,7 +34,6 @@ DISPOSABLE = {
     "max_connections": 200,
     "timezone": "Asia/Kolkata",
 }
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class NoPostgresError(RuntimeError):
@@ -110,7 +109,7 @@ class Postgres:
             # A stopped one starts no process between our look and our kill.
             self._process.send_signal(signal.SIGSTOP)
             pids = tree(self._process.pid)
-            self._spent += _cpu(pids[1:])
+            self._spent += cpu_seconds_ever(pids[1:])
             for pid in reversed(pids):
                 os.kill(pid, signal.SIGKILL)
             self._end(self._process)
@@ -141,7 +140,7 @@ class Postgres:
 
     def cpu_seconds(self) -> float:
         """CPU time of all its processes since this object was made, ended ones and those before a restart included."""
-        return self._spent + _cpu(self.pids())
+        return self._spent + cpu_seconds_ever(self.pids())
 
     def rss_mb(self) -> float:
         """Memory of all its processes, MB (10^6 bytes): pages that they share are counted once."""
@@ -177,7 +176,7 @@ class Postgres:
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         # A zombie's times are those of all its life, with the children that it has waited for.
         _until("its end", lambda: os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG))
-        self._spent += _cpu([process.pid])
+        self._spent += cpu_seconds_ever([process.pid])
         process.wait()
         self._process = None
 
@@ -303,20 +302,8 @@ def _free_port() -> int:
     raise NoPostgresError("none of 100 ports between 20000 and 32000 is free")
 
 
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat behind the name; none where the process is gone."""
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    return []
-
-
-def _cpu(pids: list[int]) -> float:
-    # User and system time of each, and of the children that it has waited for.
-    return sum(sum(map(int, _stat(pid)[11:15])) for pid in pids) / _TICKS
-
-
 def _alive(pid: int) -> bool:
-    return _stat(pid)[:1] not in ([], ["Z"], ["X"])
+    return stat(pid)[:1] not in ([], ["Z"], ["X"])
 
 
 def _until(what: str, condition: Callable[[], object], seconds: float = 60.0) -> None:

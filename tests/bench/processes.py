@@ -1,13 +1,16 @@
 """CPU time and memory of a process with all its descendants, read from /proc."""
 
+import os
 import re
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def tree(root: int) -> list[int]:
@@ -31,6 +34,56 @@ def _parents() -> Iterator[tuple[int, int]]:
 def cpu_seconds(pids: list[int]) -> float:
     """Time on a CPU of all threads, from the scheduler's nanoseconds (utime is too coarse here)."""
     return sum(int(task.read_text().split()[0]) for pid in pids for task in PROC.glob(f"{pid}/task/*/schedstat")) / 1e9
+
+
+def cpu_seconds_ever(pids: list[int]) -> float:
+    """User and system time of each process, and of the children that it has waited for; 10 ms is the finest step."""
+    return sum(sum(map(int, stat(pid)[11:15])) for pid in pids) / _TICKS
+
+
+def stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat behind the name, the state first; none where the process is gone."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    return []
+
+
+def disk_bytes(folder: Path) -> int:
+    """The bytes of all files below a folder, a file with two names counted once."""
+    seen: dict[int, int] = {}
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            found = path.lstat()
+            seen |= {found.st_ino: found.st_size} if path.is_file() else {}
+    return sum(seen.values())
+
+
+class Peak:
+    """The highest memory seen while the block runs, MB: `look` is asked again and again by a thread."""
+
+    def __init__(self, look: Callable[[], float], every: float = 1.0) -> None:
+        self._look, self._every = look, every
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.mb = 0.0
+
+    def __enter__(self) -> "Peak":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self._note()
+
+    def _watch(self) -> None:
+        while not self._done.wait(self._every):
+            self._note()
+
+    def _note(self) -> None:
+        # A process that ends while it is looked at, as those of a database do, is for the next look.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            self.mb = max(self.mb, self._look())
 
 
 def pss_mb(pids: list[int]) -> float:
