@@ -78,10 +78,10 @@ def test_an_empty_store_is_no_error(client: TestClient, path: str) -> None:
 def test_a_store_that_does_not_answer(client: TestClient, store: Store) -> None:
     """503 and when to ask again, never a traceback."""
     with store.writing() as connection:
-        connection.execute(text("DROP TABLE samples"))
+        connection.execute(text("DROP TABLE latest"))
     answer = client.get("/gpus")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-    assert "samples" in answer.json()["detail"]
+    assert "latest" in answer.json()["detail"]
 
 
 def test_a_crash_tells_nothing_away(store: Store) -> None:

@@ -5,11 +5,13 @@ import time
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from gpufleet_agent.catalogue import EVERY_SAMPLE, METRICS, ON_CHANGE, Kind, Reason
 from gpufleet_agent.wire import Gpu, Partition
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.schema import gpus, nodes, samples
+from gpufleet_server.store.schema import gpus, nodes
+from gpufleet_server.store.tiers import latest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert
@@ -187,17 +189,20 @@ def ten_thousand(store: Store) -> None:
         "first_seen": 0,
         "last_seen": NOW,
     }
-    gpu = {"model": "H100", "identity": {}, "first_seen": 0, "last_sample": NOW}
-    sample: dict[str, int] = {metric.name: 5 for metric in EVERY_SAMPLE} | {"ts": NOW, "duration": 10_000}
+    gpu = {"model": "H100", "identity": {}, "first_seen": 0}
+    newest = {metric.name: np.full(8, 5, f"<i{metric.width}").tobytes() for metric in EVERY_SAMPLE}
+    newest |= {"ts": np.full(8, NOW, "<i8").tobytes(), "durations": np.full(8, 10_000, "<i4").tobytes()}
     with store.writing() as connection:
         for n in range(1250):
             node |= {"node_id": n, "uuid": str(n), "hostname": f"n{n:04}", "site": f"s{n % 3}"}
             connection.execute(insert(nodes).values(node))
+            power = (np.arange(8 * n, 8 * n + 8) * 7919 % 10_007).astype("<i4").tobytes()
+            connection.execute(insert(latest).values(newest | {"node_id": n, "power": power}))
         ids = range(10_000)
         connection.execute(
-            insert(gpus), [gpu | {"gpu_id": n, "node_id": n // 8, "uuid": f"GPU-{n}", "position": n % 8} for n in ids]
+            insert(gpus),
+            [gpu | {"gpu_id": n, "node_id": n // 8, "uuid": f"GPU-{n}", "position": n % 8, "slot": n % 8} for n in ids],
         )
-        connection.execute(insert(samples), [sample | {"gpu_id": n, "power": n * 7919 % 10_007} for n in ids])
 
 
 @pytest.mark.slow

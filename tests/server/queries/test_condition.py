@@ -33,7 +33,7 @@ def put(connection: Connection, interval: int, driver: str, last_seen: int, lost
     node = {"node_id": 1, "uuid": "n", "hostname": "h", "interval_ms": interval, "driver_state": driver}
     times = {"driver_since": 0, "first_seen": 0, "last_seen": last_seen}
     connection.execute(insert(nodes).values(node | times | {"facts": {}}))
-    gpu = {"gpu_id": 1, "node_id": 1, "uuid": "g", "lost": lost, "removed_at": 5 if removed else None}
+    gpu = {"gpu_id": 1, "node_id": 1, "slot": 0, "uuid": "g", "lost": lost, "removed_at": 5 if removed else None}
     connection.execute(insert(gpus).values(gpu | {"identity": {}, "first_seen": 0}))
 
 

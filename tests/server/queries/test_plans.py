@@ -16,6 +16,7 @@ from sqlalchemy import Connection, event
 from tests.server.fleet import NOW, SECOND, Fleet
 
 HOUR = 3600 * SECOND
+HISTORY = ("recent", "sealed", "hourly", "daily", "states", "events")
 QUERIES: dict[str, Callable[[Connection], Any]] = {
     "groups": lambda connection: totals.groups(connection, FleetFilter(), NOW),
     "by-kind": lambda connection: events.by_kind(connection, FleetFilter(), NOW - HOUR),
@@ -34,22 +35,28 @@ QUERIES: dict[str, Callable[[Connection], Any]] = {
 
 
 def _plan(connection: Connection, query: Callable[[Connection], Any]) -> list[str]:
-    """What SQLite does for each statement of a query."""
+    """What the database does for each statement of a query."""
     asked: list[tuple[str, Any]] = []
     event.listen(connection, "before_cursor_execute", lambda _c, _cursor, text, given, *_: asked.append((text, given)))
     query(connection)
-    return [
-        row[3] for text, given in list(asked) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", given)
-    ]
+    how = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
+    return [row[-1] for text, given in list(asked) for row in connection.exec_driver_sql(f"{how} {text}", given)]
+
+
+def _walks(step: str) -> bool:
+    """Whether all of a table of history is read: `SCAN sealed`, or `Seq Scan on sealed_20260921_00 sealed_1`."""
+    _, _, what = step.partition("Seq Scan on " if "Seq Scan" in step else "SCAN ")
+    return what.startswith(HISTORY) and "USING" not in what
 
 
 @pytest.mark.parametrize("name", QUERIES)
 def test_no_query_walks_through_history(store: Store, fleet: Fleet, name: str) -> None:
-    """Samples, states and events are found by index, never by reading all of them."""
+    """Blocks, states and events are found by index, never by reading all of them."""
     fleet.gpu(fleet.node("alpha"), "GPU-1")
     with store.reading() as connection:
+        if store.dialect == "postgresql":
+            # It would read small tables whole; so it does that only where it must.
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
         steps = _plan(connection, QUERIES[name])
     assert steps
-    assert not [
-        step for step in steps if step.startswith("SCAN") and step.split()[1] in ("samples", "states", "events")
-    ]
+    assert not [step for step in steps if _walks(step)]

@@ -1,20 +1,22 @@
 """Metrics over time, held against a plain count over what was put in."""
 
 import dataclasses
-from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, Metric, Reason, Rollup
+from gpufleet_agent.catalogue import METRICS as CATALOGUE
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.queries import buckets, rollup, series
 from gpufleet_server.queries.buckets import Grid
+from gpufleet_server.queries.rollup import Points
+from gpufleet_server.store.blocks import Block
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.schema import metadata, samples
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Connection, create_engine, insert
 
 from tests.server.fleet import NOW, SECOND, Fleet
+from tests.server.queries.planes import sealed
 
 BEGIN = NOW - NOW % (60 * SECOND)
 SAMPLED = ("gpu_utilization", "fb_used", "energy", "gpu_temperature", "temperature_margin", "clock_event_reasons")
@@ -24,23 +26,13 @@ METRICS = [*(BY_NAME[name] for name in SAMPLED), LAST]
 Row = dict[str, int | None]
 
 
-@pytest.fixture(scope="module")
-def connection() -> Iterator[Connection]:
-    """A database with the tables."""
-    engine = create_engine("sqlite://")
-    metadata.create_all(engine)
-    with engine.connect() as open_connection:
-        yield open_connection
-    engine.dispose()
-
-
 @st.composite
 def rows(draw: st.DrawFn) -> list[Row]:
     """Samples at distinct times with gaps in them; flags may have any bit."""
     at = draw(st.lists(st.integers(BEGIN - 200 * SECOND, BEGIN + 500 * SECOND), unique=True, max_size=20))
     found = []
     for ts in at:
-        row: Row = {"gpu_id": 1, "ts": ts, "duration": draw(st.integers(0, 90_000))}
+        row: Row = {"ts": ts, "duration": draw(st.integers(1, 90_000))}
         for metric in METRICS:
             low = 0 if metric.rollup is Rollup.ANY else -50 if metric.name == "temperature_margin" else 0
             row[metric.name] = draw(st.none() | st.integers(low, metric.highest))
@@ -56,7 +48,7 @@ def expected(metric: Metric, within: list[Row]) -> float | int | None:
         return None
     match metric.rollup:
         case Rollup.MEAN:
-            weights = [row["duration"] or 1 for row, _ in present]
+            weights = [row["duration"] or 0 for row, _ in present]
             mean = sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights)
             return float(mean * metric.step)
         case Rollup.SUM:
@@ -73,28 +65,33 @@ def expected(metric: Metric, within: list[Row]) -> float | int | None:
     return together
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=80)
-@given(rows(), st.integers(1, 200 * SECOND), st.integers(-100 * SECOND, 100 * SECOND), st.integers(1, 400 * SECOND))
-def test_rollups_are_what_the_catalogue_says(
-    connection: Connection, put: list[Row], step: int, shift: int, span: int
-) -> None:
-    """For any samples, step and range each bucket holds the rollup of just the samples that ended in it."""
-    connection.execute(samples.delete())
-    if put:
-        connection.execute(insert(samples), put)
-    grid = Grid(BEGIN + shift, BEGIN + shift + span, max(step, span // 200))
-    found = series.stepped(connection, 1, grid, METRICS)
-    assert found.times == [t for t in range(grid.start // grid.step * grid.step, grid.end, grid.step)]  # noqa: C416
-    for number, begin in enumerate(found.times):
-        first, last = max(begin, grid.start), min(begin + grid.step, grid.end)
-        within = [row for row in put if first < (row["ts"] or 0) <= last]
-        observed = sum(row["duration"] or 0 for row in within)
-        assert found.observed[number] == observed
-        assert found.coverage[number] == pytest.approx(min(1, observed * 1000 / (last - first)))
-        for column in found.columns:
-            value = expected(column.metric, within)
-            assert column.values[number] == (None if value is None else pytest.approx(value))
-            assert (column.values[number] is None) == (column.reasons[number] is not None)
+def points_of(put: list[Row]) -> Points:
+    """The same as arrays."""
+    ordered = sorted(put, key=lambda row: row["ts"] or 0)
+    columns = {m.name: np.array([_stored(m, row[m.name]) for row in ordered], np.int64) for m in METRICS}
+    times, durations = (np.array([row[name] for row in ordered], np.int64) for name in ("ts", "duration"))
+    return Points(times, durations, columns)
+
+
+def _stored(metric: Metric, value: int | None) -> int:
+    return metric.absent(Reason.NOT_OBSERVED) if value is None else value
+
+
+@given(rows(), st.integers(1, 200 * SECOND), st.integers(-100 * SECOND, 100 * SECOND))
+def test_rollups_are_what_the_catalogue_says(put: list[Row], step: int, shift: int) -> None:
+    """For any samples and step each bucket holds the rollup of just the samples that ended in it."""
+    grid = Grid(BEGIN + shift, BEGIN + 600 * SECOND, step)
+    inside = [row for row in put if (row["ts"] or 0) > grid.start]
+    found = rollup.of_buckets(points_of(inside), grid, METRICS)
+    places = [((row["ts"] or 0) - 1) // step - grid.first for row in inside]
+    assert found.keys() == set(places)
+    for number, bucket in found.items():
+        within = [row for row, place in zip(inside, places, strict=True) if place == number]
+        assert bucket.observed == sum(row["duration"] or 0 for row in within)
+        assert bucket.newest == max(row["ts"] or 0 for row in within)
+        for metric in METRICS:
+            value = expected(metric, within)
+            assert bucket.values[metric.name] == (None if value is None else pytest.approx(value))
 
 
 def test_regular_samples_cover_everything(store: Store, fleet: Fleet) -> None:
@@ -146,9 +143,9 @@ def test_a_state_holds_until_it_changes(store: Store, fleet: Fleet) -> None:
 def test_too_many_raw_samples_are_refused(store: Store, fleet: Fleet) -> None:
     """The answer says to ask for less or for a step."""
     gpu = fleet.gpu(fleet.node("a"), "GPU-1")
-    with store.writing() as connection:
-        many = [{"gpu_id": gpu, "ts": BEGIN + n, "duration": 1} for n in range(buckets.MAX_POINTS + 1)]
-        connection.execute(insert(samples), many)
+    times = BEGIN + np.arange(buckets.MAX_POINTS + 1)
+    durations = np.ones((len(times), 1), np.int64)
+    sealed(store, 1, Block(np.array([0]), times, durations, {}))
     with store.reading() as connection:
         assert len(series.raw(connection, gpu, BEGIN, NOW, []).times) == buckets.MAX_POINTS
         with pytest.raises(Problem, match="more than 11000") as refused:
@@ -178,6 +175,6 @@ def test_every_metric_can_be_asked_at_once(store: Store, fleet: Fleet) -> None:
     gpu = fleet.gpu(fleet.node("a"), "GPU-1")
     fleet.sample(gpu, ts=BEGIN + SECOND, **{metric.name: 5 for metric in EVERY_SAMPLE})
     with store.reading() as connection:
-        found = rollup.of_buckets(connection, gpu, Grid(BEGIN, NOW, 60 * SECOND), EVERY_SAMPLE)
-    assert found[0].values.keys() == {metric.name for metric in EVERY_SAMPLE}
-    assert None not in found[0].values.values()
+        found = series.stepped(connection, gpu, Grid(BEGIN, NOW, 60 * SECOND), CATALOGUE)
+    assert [column.metric for column in found.columns] == list(CATALOGUE)
+    assert [column.metric for column in found.columns if column.values[0] is not None] == list(EVERY_SAMPLE)
