@@ -27,8 +27,10 @@ ACTIVE_FROM = 100
 # A driver without any process counts up to about this much as used; in the metric's stored integers (KiB).
 IDLE_MEMORY = 1024 * 1024
 
-_ACTIVITY = ("gpu_utilization", "sm_active", "encoder_utilization", "decoder_utilization")
-_NEEDED = (*_ACTIVITY, "compute_processes", "fb_used")
+ACTIVITY = ("gpu_utilization", "sm_active", "encoder_utilization", "decoder_utilization")
+# Above which stored integer something keeps others away from a GPU.
+HOLDING = {"compute_processes": 0, "fb_used": IDLE_MEMORY}
+_NEEDED = (*ACTIVITY, *HOLDING)
 
 
 def metrics() -> tuple[str, ...]:
@@ -44,12 +46,12 @@ def use(stored: Mapping[str, NDArray[np.int64]]) -> NDArray[np.int8]:
     held, seen_holding = np.zeros(shape, bool), np.zeros(shape, bool)
     for name, column in known.items():
         there = column >= BY_NAME[name].lowest + RESERVED
-        if name in _ACTIVITY:
+        if name in ACTIVITY:
             seen_activity |= there
             active |= there & (column >= ACTIVE_FROM)
         else:
             seen_holding |= there
-            held |= there & (column > (IDLE_MEMORY if name == "fb_used" else 0))
+            held |= there & (column > HOLDING[name])
     return np.select(
         [active, ~seen_activity, held, ~seen_holding],
         [np.int8(Use.ACTIVE), np.int8(Use.UNKNOWN), np.int8(Use.HELD), np.int8(Use.UNKNOWN)],
