@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Float, Integer, LargeBinary, MetaData, Table, insert
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Float, Integer, LargeBinary, MetaData, Table
 from sqlalchemy.types import JSON, SmallInteger, String
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ _TYPES = (
 def insert_rows(connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Insert rows, each with a value a column. On PostgreSQL a row that violates a constraint fails them all."""
     if connection.dialect.name == "sqlite":
-        statement = str(insert(table).compile(dialect=connection.dialect, column_keys=list(columns)))
+        # Written out: SQLAlchemy would have them in the table's order.
+        names, places = ", ".join(f'"{name}"' for name in columns), ", ".join("?" * len(columns))
+        statement = f"INSERT INTO {table.name} ({names}) VALUES ({places})"
         if found := [tuple(map(_plain, row)) for row in rows]:
             connection.exec_driver_sql(statement, found)
         return
