@@ -41,6 +41,9 @@ POSTGRESQL = (
     "LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT NULLIF(GREATEST(stored, bound), bound) $$",
     _plane(4),
     _plane(8),
+    # For whoever asks by hand: `span >= gpufleet_micros(now() - interval '1 day')` finds the partitions.
+    "CREATE OR REPLACE FUNCTION gpufleet_micros(at timestamptz) RETURNS bigint "
+    "LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT (extract(epoch FROM at) * 1000000)::bigint $$",
 )
 
 

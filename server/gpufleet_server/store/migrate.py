@@ -31,13 +31,18 @@ def migrate(store: Store) -> None:
         current = _current(connection)
         if current is not None and current not in _revisions():
             raise StoreError(f"the store is of a newer gpufleet (revision {current}); upgrade this one")
-        command.upgrade(_config(connection), "head")
+        upgrade(connection)
         add_metric_columns(connection, EVERY_SAMPLE)
         if store.dialect == "postgresql":
             for statement in functions.POSTGRESQL:
                 connection.exec_driver_sql(statement)
             views.refresh(connection)
         partitions.make_ahead(connection, clock.now())
+
+
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Run the migrations up to one of them, in the connection's transaction."""
+    command.upgrade(_config(connection), revision)
 
 
 def migrated(connection: Connection) -> bool:

@@ -29,6 +29,10 @@ Key = BigInteger().with_variant(Integer, "sqlite")
 
 INTEGERS: dict[int, type[TypeEngine[int]]] = {2: SmallInteger, 4: Integer, 8: BigInteger}
 
+# Beyond one machine (Citus) these are spread by that column, which is in each of their keys; the others are small.
+BY_NODE = {"distributed_by": "node_id"}
+BY_GPU = {"distributed_by": "gpu_id"}
+
 nodes = Table(
     "nodes",
     metadata,
@@ -54,6 +58,8 @@ nodes = Table(
     Column("first_seen", BigInteger, nullable=False),
     Column("last_seen", BigInteger, nullable=False, comment="server time of the last report taken"),
     Column("version", BigInteger, nullable=False, default=0, comment="grows with every commit: who writes compares it"),
+    # Most columns change with every report; the facts, which don't, lie elsewhere.
+    postgresql_with={"fillfactor": 50, "toast_tuple_target": 256},
 )
 
 streams = Table(
@@ -63,6 +69,8 @@ streams = Table(
     Column("stream", String(36), primary_key=True),
     Column("last_seq", BigInteger, nullable=False),
     Column("last_seen", BigInteger, nullable=False),
+    info=BY_NODE,
+    postgresql_with={"fillfactor": 70},
 )
 
 # A row is a GPU in a node: a node can speak only for its own, and a GPU that moves begins a new row.
@@ -96,6 +104,7 @@ partitions = Table(
     Column("facts", JSON, nullable=False, comment="wire.Partition as it came"),
     Column("first_seen", BigInteger, nullable=False),
     Column("removed_at", BigInteger),
+    info=BY_GPU,
 )
 
 # One nullable column a metric of every sample. No foreign keys: partitions come and go by time.
@@ -120,6 +129,7 @@ states = Table(
     Column("value", BigInteger),
     Column("reason", SmallInteger, comment="catalogue Reason"),
     sqlite_with_rowid=False,
+    info=BY_GPU,
 )
 
 events = Table(

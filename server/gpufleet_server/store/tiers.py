@@ -7,7 +7,7 @@ from typing import Any
 from gpufleet_agent.catalogue import EVERY_SAMPLE, Metric, Rollup
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, String, Table, UniqueConstraint
 
-from gpufleet_server.store.schema import Key, metadata
+from gpufleet_server.store.schema import BY_NODE, Key, metadata
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
@@ -33,6 +33,7 @@ recent = Table(
     Column("durations", LargeBinary, nullable=False, comment="int32 a time, ms"),
     *_packed(EVERY_SAMPLE),
     Index(None, "node_id", "first"),
+    info=BY_NODE,
     postgresql_partition_by="RANGE (first)",
 )
 
@@ -70,6 +71,7 @@ def _planes(name: str, *extra: str) -> Table:
         Column("durations", LargeBinary, nullable=False, comment="planes, ms; 0: no sample of this GPU"),
         *(Column(each, LargeBinary(), nullable=False) for each in extra),
         *_packed(EVERY_SAMPLE),
+        info=BY_NODE,
         postgresql_partition_by="RANGE (span)",
     )
 
@@ -87,6 +89,9 @@ latest = Table(
     Column("ts", LargeBinary, nullable=False, comment="int64 a slot; 0: never sampled"),
     Column("durations", LargeBinary, nullable=False, comment="int32 a slot, ms"),
     *_packed(EVERY_SAMPLE),
+    info=BY_NODE,
+    # Each row is written anew with every report, within its page as long as there is room.
+    postgresql_with={"fillfactor": 50, "toast_tuple_target": 8160},
 )
 
 # What the fleet is counted by; '' where a node has no site or a GPU no model. `state` is a Use or a GpuState.

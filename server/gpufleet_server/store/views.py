@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from gpufleet_agent.catalogue import EVERY_SAMPLE, RESERVED, Metric
 from sqlalchemy import Connection, text
 
-from gpufleet_server.store.tiers import DAILY, HOURLY, SEALED, USES, Tier
+from gpufleet_server.store.tiers import DAILY, HOUR, HOURLY, SEALED, USES, Tier
 
 _Cell = Callable[[str, bool], str]
 
@@ -34,8 +34,7 @@ def _of_recent() -> str:
         return f'gpufleet_int{width}(b."{name}", i * m + g)'
 
     columns = _columns("gpufleet_int8(b.times, i)", "gpufleet_int4(b.durations, i)", (), cell, None)
-    # The hour in which its first sample ended stands for a row's own.
-    return f"""SELECT to_timestamp((b.first - 1) / 3600000000 * 3600) AS hour, {columns}
+    return f"""SELECT (b.first - 1) / {HOUR} * {HOUR} AS span, {columns}
     FROM gpus JOIN nodes USING (node_id) JOIN recent b USING (node_id)
     CROSS JOIN LATERAL (SELECT length(b.slots) / 2 AS m, length(b.times) / 8 AS n OFFSET 0) size
     CROSS JOIN LATERAL generate_series(0, m - 1) g CROSS JOIN LATERAL generate_series(0, n - 1) i
@@ -51,7 +50,7 @@ def _of_planes(tier: Tier) -> str:
     columns = _columns("gpufleet_plane8(b.times, 0, i, 1, b.n)", cell("durations", False), extra, cell, tier)
     # Put together with nothing, a column is unpacked once a row: get_byte would unpack it again for every byte.
     packed = ", ".join(f's."{name}" || \'\' AS "{name}"' for name in _packed(extra))
-    return f"""SELECT to_timestamp(s.span / 1000000) AS {"hour" if tier is SEALED else "span"}, {columns}
+    return f"""SELECT s.span, {columns}
     FROM gpus JOIN nodes USING (node_id) JOIN {tier.name} s USING (node_id)
     CROSS JOIN LATERAL (SELECT s.points AS n, length(s.slots) / 2 AS m, {packed} OFFSET 0) b
     CROSS JOIN LATERAL generate_series(0, b.m - 1) g CROSS JOIN LATERAL generate_series(0, b.n - 1) i

@@ -97,7 +97,7 @@ def _planes(name: str, *extra: str) -> None:
 def _latest() -> None:
     op.create_table(
         "latest",
-        _must("node_id", sa.BigInteger),
+        sa.Column("node_id", sa.BigInteger, nullable=False, autoincrement=False),
         _must("ts", sa.LargeBinary, "int64 a slot; 0: never sampled"),
         _must("durations", sa.LargeBinary, "int32 a slot, ms"),
         *_packed(),
@@ -156,7 +156,8 @@ def _group_columns(metric: str) -> list[sa.Column[Any]]:
 
 def _slots() -> None:
     # A default only for as long as it takes: SQLite can't add a column without one.
-    op.add_column("gpus", sa.Column("slot", sa.SmallInteger, nullable=False, server_default="0"))
+    comment = "its number in blocks of its node, for ever"
+    op.add_column("gpus", sa.Column("slot", sa.SmallInteger, nullable=False, server_default="0", comment=comment))
     op.execute(
         "UPDATE gpus SET slot = (SELECT count(*) FROM gpus AS before "
         "WHERE before.node_id = gpus.node_id AND before.gpu_id < gpus.gpu_id)"
@@ -167,7 +168,8 @@ def _slots() -> None:
 
 
 def _versions() -> None:
-    op.add_column("nodes", sa.Column("version", sa.BigInteger, nullable=False, server_default="0"))
+    comment = "grows with every commit: who writes compares it"
+    op.add_column("nodes", sa.Column("version", sa.BigInteger, nullable=False, server_default="0", comment=comment))
     with op.batch_alter_table("nodes") as nodes:
         nodes.alter_column("version", server_default=None)
 

@@ -1,0 +1,126 @@
+"""A store that an earlier version made comes with all it holds. The files in `previous` were made by those versions."""
+
+import gzip
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gpufleet_agent.catalogue import EVERY_SAMPLE
+from gpufleet_server.store.engine import Store
+from gpufleet_server.store.migrate import migrate, upgrade
+from gpufleet_server.store.newest import newest
+from sqlalchemy import MetaData, Table, inspect, select, text
+
+from tests.server import stored
+
+_PREVIOUS = Path(__file__).parent / "previous"
+_NAMES = [metric.name for metric in EVERY_SAMPLE]
+_Rows = list[dict[str, Any]]
+
+
+@pytest.fixture
+def previous(tmp_path: Path) -> Path:
+    """The store of version 0.1.0 of issue 2: four nodes of a simulated fleet, with faults and ten silent minutes."""
+    path = tmp_path / "previous.db"
+    path.write_bytes(gzip.decompress((_PREVIOUS / "r0001.db.gz").read_bytes()))
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def old(request: pytest.FixtureRequest, previous: Path, tmp_path: Path) -> Iterator[Store]:
+    """That store, as it is or with its rows in the first tables on PostgreSQL; not migrated yet."""
+    if request.param == "sqlite":
+        copy = tmp_path / "old.db"
+        copy.write_bytes(previous.read_bytes())
+        opened = Store.open(f"sqlite:///{copy}")
+    else:
+        opened = Store.open(request.getfixturevalue("postgres_database"))
+        _fill(opened, previous)
+    yield opened
+    opened.close()
+
+
+def _fill(store: Store, previous: Path) -> None:
+    source = Store.open(f"sqlite:///{previous}")
+    with store.writing() as connection:
+        upgrade(connection, "0001")
+        for name in set(inspect(connection).get_table_names()) - {"alembic_version"}:
+            table = Table(name, MetaData(), autoload_with=connection)
+            with source.reading() as reading:
+                same = select(Table(name, MetaData(), autoload_with=reading, resolve_fks=False))
+                if rows := [dict(row) for row in reading.execute(same).mappings()]:
+                    connection.execute(table.insert(), rows)
+    source.close()
+
+
+def _rows(path: Path, query: str) -> _Rows:
+    connection = sqlite3.connect(path)
+    connection.row_factory = sqlite3.Row
+    found = [dict(row) for row in connection.execute(query)]
+    connection.close()
+    return found
+
+
+def test_every_sample_comes_along(old: Store, previous: Path) -> None:
+    """The same GPUs, times, durations and values, with the reasons of absent ones that were in force."""
+    before = _rows(previous, "SELECT gpus.uuid, samples.* FROM samples JOIN gpus USING (gpu_id)")
+    reasons = _rows(previous, "SELECT g.uuid, s.* FROM states s JOIN gpus g USING (gpu_id) ORDER BY s.ts")
+    migrate(old)
+    after = {(sample.gpu, sample.ts): sample for sample in stored.every(old)}
+    assert len(after) == len(before) == 2560
+    for row in before:
+        sample = after[row["uuid"], row["ts"]]
+        assert sample.duration == row["duration"]
+        assert sample.values == {name: row[name] for name in _NAMES}
+        assert {name: int(why) for name, why in sample.reasons.items()} == _in_force(reasons, row)
+
+
+def _in_force(states: _Rows, row: dict[str, Any]) -> dict[str, int]:
+    there = (s for s in states if s["uuid"] == row["uuid"] and s["ts"] <= row["ts"] and s["metric"] in _NAMES)
+    newest = {state["metric"]: state["reason"] for state in there}
+    return {name: newest[name] for name in _NAMES if row[name] is None}
+
+
+def test_the_newest_samples_come_along(old: Store, previous: Path) -> None:
+    """What is known of each GPU now is what was known before."""
+    query = "SELECT s.* FROM samples s JOIN gpus g ON g.gpu_id = s.gpu_id AND g.last_sample = s.ts"
+    before = {row["gpu_id"]: row for row in _rows(previous, query)}
+    migrate(old)
+    with old.reading() as connection:
+        after = connection.execute(select(newest(_NAMES))).mappings().all()
+    assert {row["gpu_id"]: {name: row[name] for name in ("ts", "duration", *_NAMES)} for row in after} == {
+        gpu_id: {name: row[name] for name in ("ts", "duration", *_NAMES)} for gpu_id, row in before.items()
+    }
+
+
+@pytest.mark.parametrize("table", ["nodes", "streams", "gpus", "partitions", "states", "events", "tokens"])
+def test_the_rest_stays(old: Store, previous: Path, table: str) -> None:
+    """Rows of other tables are as they were, but for the columns that changed."""
+    before = _rows(previous, f"SELECT * FROM {table}")
+    migrate(old)
+    with old.reading() as connection:
+        found = select(Table(table, MetaData(), autoload_with=connection))
+        after = [
+            {name: row[name] for name in row if name not in ("slot", "version")}
+            for row in connection.execute(found).mappings()
+        ]
+    assert len(after) == len(before)
+    assert {_plain(row) for row in after} == {_plain(row) for row in before}
+
+
+def _plain(row: dict[str, Any]) -> str:
+    """A row without its JSON, which each engine gives in its own form."""
+    gone = ("last_sample", "identity", "facts", "detail")
+    return str({name: int(v) if isinstance(v, bool) else v for name, v in sorted(row.items()) if name not in gone})
+
+
+def test_slots_count_from_zero_in_each_node(old: Store) -> None:
+    """Each node's GPUs are numbered without a gap."""
+    migrate(old)
+    with old.reading() as connection:
+        counted = text("SELECT node_id, count(*), min(slot), max(slot) FROM gpus GROUP BY node_id")
+        for _, count, least, most in connection.execute(counted):
+            assert (least, most) == (0, count - 1)

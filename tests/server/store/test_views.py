@@ -1,0 +1,91 @@
+"""What a person with psql sees: a row a GPU and time, values in their units."""
+
+import datetime
+import re
+
+import numpy as np
+from gpufleet_agent.catalogue import BY_NAME, Reason
+from gpufleet_server.store import partitions
+from gpufleet_server.store.blocks import Block, to_planes
+from gpufleet_server.store.engine import Store
+from gpufleet_server.store.tiers import DAY, HOUR, HOURLY, SEALED, Tier, begin_of
+from sqlalchemy import insert, text
+
+from tests.server.fleet import NOW, SECOND, Fleet
+
+_HOUR_AGO = begin_of(NOW, HOUR) - HOUR
+
+
+def _at(ts: int) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(ts / 1e6, datetime.UTC)
+
+
+def _put(store: Store, tier: Tier, node_id: int, span: int, block: Block) -> None:
+    with store.writing() as connection:
+        partitions.make_for(connection, tier.table, span)
+        connection.execute(insert(tier.table).values(node_id=node_id, span=span, **to_planes(block, tier)))
+
+
+def _block(step: int) -> Block:
+    """Two GPUs, the second of which has no sample at the second time and no power at the third."""
+    times = np.array([_HOUR_AGO + (n + 1) * step for n in range(3)])
+    durations = np.array([[10_000, 10_000], [10_000, 0], [5_000, 5_000]])
+    missing = BY_NAME["power"].absent(Reason.FAILED)
+    columns = {
+        "power": np.array([[3000, 4000], [3001, missing], [70_000, missing]]),
+        "sm_active": np.array([[1234, 0], [10_000, 0], [55, 1]]),
+        "energy": np.array([[30_000_000, 1], [2, 3], [4, 5]]),
+    }
+    uses = {name: np.full((3, 2), 1500) for name in ("active", "held", "unknown")} if step == HOUR else {}
+    return Block(np.array([0, 1]), times, durations, columns | uses)
+
+
+def test_samples_sealed_and_recent(postgresql: Store) -> None:
+    """Both are in one view, each GPU's own, absent values NULL."""
+    fleet = Fleet(postgresql)
+    node = fleet.node("n1")
+    a, b = fleet.gpu(node, "GPU-a"), fleet.gpu(node, "GPU-b")
+    other = fleet.gpu(fleet.node("n2"), "GPU-other")
+    fleet.sample(a, power=5000, temperature_margin=-3)
+    fleet.sample(other, power=1)
+    _put(postgresql, SEALED, node, _HOUR_AGO, _block(10 * SECOND))
+    columns = "ts, node, duration, power, sm_active, energy, temperature_margin"
+    query = f"SELECT {columns} FROM samples WHERE gpu = :gpu ORDER BY ts"
+    with postgresql.reading() as connection:
+        of_a = connection.execute(text(query), {"gpu": "GPU-a"}).all()
+        of_b = connection.execute(text(query), {"gpu": "GPU-b"}).all()
+    times = [_at(_HOUR_AGO + n * 10 * SECOND) for n in (1, 2, 3)]
+    assert of_a == [
+        (times[0], "n1", 10.0, 300.0, 12.34, 30_000.0, None),
+        (times[1], "n1", 10.0, 300.1, 100.0, 0.002, None),
+        (times[2], "n1", 5.0, 7000.0, 0.55, 0.004, None),
+        (_at(NOW), "n1", 10.0, 500.0, None, None, -3),
+    ]
+    assert of_b == [(times[0], "n1", 10.0, 400.0, 0.0, 0.001, None), (times[2], "n1", 5.0, None, 0.01, 0.005, None)]
+    assert a != b
+
+
+def test_hourly_rollups(postgresql: Store) -> None:
+    """Points of hours say how long a GPU was active, held and of unknown use, in seconds."""
+    fleet = Fleet(postgresql)
+    node = fleet.node("n1")
+    fleet.gpu(node, "GPU-a"), fleet.gpu(node, "GPU-b")
+    _put(postgresql, HOURLY, node, begin_of(_HOUR_AGO + 1, DAY), _block(HOUR))
+    with postgresql.reading() as connection:
+        columns = "ts, duration, active, held, unknown, power"
+        query = f"SELECT {columns} FROM hourly_rollups WHERE gpu = 'GPU-a' ORDER BY ts LIMIT 1"
+        row = connection.execute(text(query)).one()
+    assert row == (_at(_HOUR_AGO + HOUR), 10.0, 1.5, 1.5, 1.5, 300.0)
+
+
+def test_one_gpu_is_found_by_its_index(postgresql: Store) -> None:
+    """Asked for a GPU since a time, no row of another node or of before is read."""
+    query = (
+        "EXPLAIN SELECT power FROM samples WHERE gpu = 'GPU-a' "
+        "AND span >= gpufleet_micros(to_timestamp(:hour) - interval '1 hour')"
+    )
+    with postgresql.reading() as connection:
+        connection.execute(text("SET LOCAL enable_seqscan = off"))
+        plan = "\n".join(connection.execute(text(query), {"hour": _HOUR_AGO // SECOND}).scalars())
+    assert "ix_gpus_uuid" in plan
+    assert re.search(r"Index Cond: \(\(node_id = gpus.*node_id\) AND \(span >= ", plan), plan
