@@ -1,40 +1,13 @@
 """The states of domain/state.py as SQL expressions, so that filters, counts and pages are the database's work."""
 
-from sqlalchemy import BigInteger, ColumnElement, String, and_, case, cast, literal
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, String, and_, case, cast, false, literal, or_
 
 from gpufleet_server.domain.state import GpuState, NodeState, silent_after
+from gpufleet_server.domain.use import ACTIVE_FROM, ACTIVITY, HOLDING, Use
 from gpufleet_server.store.schema import gpus, nodes
-
-# `silent_after` is linear above its floor; a property test holds the two against each other.
-_FLOOR = silent_after(0)
-_PER_MS = silent_after(1 << 20) // (1 << 20)
-
-
-def tolerance() -> ColumnElement[int]:
-    """µs of silence after which a node counts as not reporting."""
-    own = cast(nodes.c.interval_ms, BigInteger) * _PER_MS
-    return case((own > _FLOOR, own), else_=literal(_FLOOR, BigInteger))
-
-
-def node_state(now: int) -> ColumnElement[str]:
-    """The word of NodeState for a row of `nodes`, at `now` µs."""
-    silence = literal(now, BigInteger) - nodes.c.last_seen
-    return case(
-        (silence > tolerance(), _word(NodeState.NOT_REPORTING)),
-        (nodes.c.driver_state == "ok", _word(NodeState.REPORTING)),
-        else_=_word(NodeState.DRIVER_FAILED),
-    )
-
-
-def gpu_state(now: int) -> ColumnElement[str]:
-    """The word of GpuState for a row of `gpus` joined with its node, at `now` µs."""
-    node = node_state(now)
-    return case(
-        (gpus.c.removed_at.is_not(None), _word(GpuState.REMOVED)),
-        (node == NodeState.NOT_REPORTING.value, _word(GpuState.NOT_REPORTING)),
-        (gpus.c.lost, _word(GpuState.LOST)),
-        else_=node,
-    )
 
 
 def observed(now: int, ts: ColumnElement[int]) -> ColumnElement[bool]:
@@ -43,10 +16,21 @@ def observed(now: int, ts: ColumnElement[int]) -> ColumnElement[bool]:
     return and_(gpu_state(now) == GpuState.REPORTING.value, fresh)
 
 
+def use(stored: Mapping[str, ColumnElement[Any]]) -> ColumnElement[str]:
+    """The word of domain.use's Use, from columns of the stored integers of its metrics, NULL where absent."""
+    active = or_(false(), *(stored[name] >= ACTIVE_FROM for name in ACTIVITY))
+    seen = or_(*(stored[name].is_not(None) for name in ACTIVITY))
+    held = or_(false(), *(stored[name] > least for name, least in HOLDING.items()))
+    seen_holding = or_(*(stored[name].is_not(None) for name in HOLDING))
+    return case(
+        (active, literal(Use.ACTIVE.word, String)),
+        (~seen, literal(Use.UNKNOWN.word, String)),
+        (held, literal(Use.HELD.word, String)),
+        (~seen_holding, literal(Use.UNKNOWN.word, String)),
+        else_=literal(Use.FREE.word, String),
+    )
+
+
 def severity(state: ColumnElement[str]) -> ColumnElement[int]:
     """Where a GPU's state stands from well (0) to worst."""
     return case({word.value: rank for rank, word in enumerate(GpuState)}, value=state, else_=len(GpuState))
-
-
-def _word(state: NodeState | GpuState) -> ColumnElement[str]:
-    return literal(state.value, String)
