@@ -1,13 +1,15 @@
-"""The states of domain/state.py as SQL expressions, so that filters, counts and pages are the database's work."""
+"""States and uses as SQL expressions, so that filters, counts and pages are the database's work."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, String, and_, case, cast, false, literal, or_
+from sqlalchemy import BigInteger, ColumnElement, String, and_, case, false, literal, or_
 
-from gpufleet_server.domain.state import GpuState, NodeState, silent_after
+from gpufleet_server.domain.state import GpuState
 from gpufleet_server.domain.use import ACTIVE_FROM, ACTIVITY, HOLDING, Use
-from gpufleet_server.store.schema import gpus, nodes
+from gpufleet_server.store.condition import gpu_state, node_state, tolerance
+
+__all__ = ["gpu_state", "node_state", "observed", "severity", "tolerance", "use"]
 
 
 def observed(now: int, ts: ColumnElement[int]) -> ColumnElement[bool]:
