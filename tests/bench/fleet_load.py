@@ -1,5 +1,6 @@
 """What a simulated fleet reports over some hours, made once so that every system gets the same."""
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -55,10 +56,15 @@ class NodeLoad:
             for index, uuid in enumerate(self.uuids)
         ]
 
+    @cached_property
+    def _identity(self) -> tuple[wire.Roster, str]:
+        identity = roster(self.node, int(self.times[0]))
+        return identity, wire.digest(identity)
+
     def report(self, number: int, interval: int) -> wire.Report:
         """The report with the sample of one time, as an agent makes it; the first has the node's roster."""
         at = int(self.times[number])
-        identity = roster(self.node, at)
+        identity, named = self._identity
         columns = {name: stored[number].tobytes() for name, stored in self.stored.items()}
         block = wire.Samples(
             gpus=self.uuids,
@@ -69,13 +75,13 @@ class NodeLoad:
         return wire.Report(
             version=wire.PROTOCOL,
             node=self.node.id,
-            stream=f"{self.node.id[:-12]}{int(self.times[0]):012x}",
+            stream=str(uuid.uuid5(uuid.UUID(self.node.id), str(self.times[0]))),
             seq=number + 1,
             created=wire.Clock(wall=at, uptime=HOUR * 1_000_000 + at - int(self.times[0]), boot=self.node.id),
             interval=interval * 1000,
             driver=wire.Driver(state="ok", since=int(self.times[0]) - interval * 1_000_000),
             backlog=wire.Backlog(),
-            roster_digest=wire.digest(identity),
+            roster_digest=named,
             roster=identity if number == 0 else None,
             samples=[block],
             states=[],

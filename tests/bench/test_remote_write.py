@@ -35,7 +35,7 @@ def decoded(message: bytes) -> Iterator[tuple[dict[str, str], list[Sample]]]:
     for _, series in fields(message):
         parts = list(fields(series))
         pairs = [[text.decode() for _, text in fields(part)] for number, part in parts if number == 1]
-        yield {name: value for name, value in pairs}, [sample(part) for number, part in parts if number == 2]
+        yield dict(pairs), [sample(part) for number, part in parts if number == 2]
 
 
 def sample(part: bytes) -> Sample:
