@@ -19,6 +19,7 @@ from gpufleet_server.domain import clock
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.ingest.endpoint import Enrolments, Reports
 from gpufleet_server.ingest.statistics import Statistics
+from gpufleet_server.ingest.waiting import Bounds
 from gpufleet_server.ingest.writer import Writer
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.migrate import migrated
@@ -34,8 +35,8 @@ def create_app(
     now: Callable[[], int] = clock.now,
     public_metrics: bool = False,
     keep_samples: int = KEEP_SAMPLES,
-    max_waiting: int = 2000,
-    max_waiting_bytes: int = 256 << 20,
+    max_waiting: int = Bounds.reports,
+    max_waiting_bytes: int = Bounds.bytes,
 ) -> Starlette:
     """The server on a migrated store, which stays the caller's to close.
 
@@ -44,7 +45,8 @@ def create_app(
     or `max_waiting_bytes` of them, that wait to be written, agents are asked to come again later.
     """
     statistics, tokens = Statistics(), TokenCache(store, now)
-    writer = Writer(store, tokens, statistics, now=now, max_reports=max_waiting, max_bytes=max_waiting_bytes)
+    bounds = Bounds(reports=max_waiting, bytes=max_waiting_bytes)
+    writer = Writer(store, tokens, statistics, now=now, bounds=bounds)
     retention = Retention(store, keep_samples, now)
 
     @contextlib.asynccontextmanager
@@ -102,8 +104,8 @@ async def _alive(_request: Request) -> Response:
 def _ready(store: Store, writer: Writer) -> Callable[[Request], Response]:
     # Not async: Starlette runs it in a thread, where waiting for the store holds nothing up.
     def ready(_request: Request) -> Response:
-        if not writer.ready:
-            raise Problem(503, "the server is stopping, or too many reports wait to be written", retry_after=5)
+        if (trouble := writer.trouble) is not None:
+            raise Problem(503, trouble, retry_after=5)
         try:
             with store.reading() as connection:
                 current = migrated(connection)

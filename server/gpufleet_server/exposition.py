@@ -63,10 +63,11 @@ class _Ingest(Collector):
             ("values", done.values, "Metric values stored."),
             ("states", done.states, "Changed states stored."),
             ("events", done.events, "Events stored."),
-            ("collisions", done.collisions, "Samples dropped: their GPU had one at exactly that time."),
             ("commits", done.commits, "Commits to the store."),
             ("failed_commits", done.failed_commits, "Commits that failed."),
             ("commit_seconds", done.commit_seconds, "Time spent in commits."),
+            ("committed_reports", done.committed_reports, "Reports in those commits."),
+            ("waited_seconds", done.waited_seconds, "Time that those reports waited for their commits, in all."),
         ):
             yield CounterMetricFamily(f"gpufleet_ingest_{name}", help, value=value)
         yield GaugeMetricFamily("gpufleet_ingest_queued_reports", "Reports not yet written.", value=done.queued_reports)

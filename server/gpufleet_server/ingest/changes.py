@@ -3,41 +3,68 @@
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE
+from gpufleet_agent.catalogue import BY_NAME
 from gpufleet_agent.wire import State
+from numpy.typing import NDArray
 
-from gpufleet_server.ingest.columns import PRESENT, Block
-from gpufleet_server.ingest.memory import Node
+from gpufleet_server.ingest.cells import Cells
+from gpufleet_server.ingest.columns import NAMES, PRESENT
+from gpufleet_server.ingest.memory import STATES, GpuTable, Node
 
 Row = tuple[int, str, int, int | None, int | None]
+COLUMNS = ("gpu_id", "metric", "ts", "value", "reason")
 
 
-def absences(node: Node, block: Block, offset: int) -> Iterator[Row]:
+def absences(table: GpuTable, cells: Cells) -> Iterator[Row]:
     """Where a metric of every sample becomes absent, is so for another reason, or is there again."""
-    owners = [node.gpus[uuid] for uuid in block.gpus]
-    before = np.stack([gpu.reasons for gpu in owners], axis=1)
-    reasons = block.reasons()
-    changed = reasons != np.concatenate((before[:, np.newaxis], reasons[:, :-1]), axis=1)
-    for metric, time, number in np.argwhere(changed).tolist():
-        reason, gpu = int(reasons[metric, time, number]), owners[number]
-        ts = _after(int(block.times[time]) + offset, int(gpu.since[metric]))
-        gpu.since[metric] = ts
-        yield gpu.gpu_id, EVERY_SAMPLE[metric].name, ts, None, None if reason == PRESENT else reason
-    for number, gpu in enumerate(owners):
-        gpu.reasons = reasons[:, -1, number].copy()
+    reasons = cells.values.reasons()
+    changed = (reasons != table.reasons[cells.rows].T).any(axis=0)
+    if not changed.any():
+        return
+    # All samples of the GPUs concerned, each GPU's in the order they came.
+    concerned = np.flatnonzero(np.isin(cells.rows, np.unique(cells.rows[changed])))
+    concerned = concerned[np.argsort(cells.rows[concerned], kind="stable")]
+    rows, reasons = cells.rows[concerned], reasons[:, concerned]
+    first = np.concatenate(([True], rows[1:] != rows[:-1]))
+    before = np.where(first, table.reasons[rows].T, np.concatenate((reasons[:, :1], reasons[:, :-1]), axis=1))
+    yield from _told(table, cells, concerned, reasons, before)
+    last = np.concatenate((first[1:], [True]))
+    table.reasons[rows[last]] = reasons[:, last].T
 
 
-def values(node: Node, states: Iterable[State], offset: int) -> Iterator[Row]:
+def _told(
+    table: GpuTable, cells: Cells, concerned: NDArray[np.int64], reasons: NDArray[np.int8], before: NDArray[np.int8]
+) -> Iterator[Row]:
+    at, metrics = np.nonzero((reasons != before).T)
+    where = concerned[at]
+    told = zip(
+        cells.rows[where].tolist(),
+        cells.gpu_ids(where),
+        metrics.tolist(),
+        cells.ts[where].tolist(),
+        reasons[metrics, at].tolist(),
+        strict=True,
+    )
+    since = table.since
+    for row, gpu_id, metric, time, reason in told:
+        ts = _after(time, int(since[row, metric]))
+        since[row, metric] = ts
+        yield gpu_id, NAMES[metric], ts, None, None if reason == PRESENT else reason
+
+
+def values(table: GpuTable, node: Node, states: Iterable[State], offset: int) -> Iterator[Row]:
     """New values of metrics sent on change, oldest first; those that are already known are left out."""
     for state in sorted(states, key=lambda state: state.at):
-        metric, gpu = BY_NAME.get(state.metric), node.gpus[state.gpu]
-        known = gpu.current.get(state.metric)
-        if metric is None or (known is not None and known[1] == state.stored):
+        number, gpu = STATES.get(state.metric), node.gpus[state.gpu]
+        if number is None:
             continue
-        ts = _after(state.at + offset, known[0] if known is not None else 0)
-        gpu.current[state.metric] = (ts, state.stored)
-        reason = metric.reason(state.stored)
-        yield gpu.gpu_id, metric.name, ts, state.stored if reason is None else None, reason
+        before = int(table.told_at[gpu.row, number])
+        if before and table.told[gpu.row, number] == state.stored:
+            continue
+        ts = _after(state.at + offset, before)
+        table.told[gpu.row, number], table.told_at[gpu.row, number] = state.stored, ts
+        reason = BY_NAME[state.metric].reason(state.stored)
+        yield gpu.gpu_id, state.metric, ts, state.stored if reason is None else None, reason
 
 
 def _after(ts: int, newest: int) -> int:

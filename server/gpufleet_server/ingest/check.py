@@ -1,8 +1,7 @@
 """What must hold of a report beyond its shape, before anything of it is stored."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
-import numpy as np
 from gpufleet_agent import wire
 from gpufleet_agent.catalogue import BY_NAME, Cadence
 
@@ -37,11 +36,16 @@ def check_times(report: wire.Report) -> None:
     latest = report.created.wall + AHEAD
     if report.driver.since > latest:
         raise _beyond(report, report.driver.since, "driver.since")
-    for field, at in _moments(report):
-        if at > latest:
-            raise _beyond(report, at, field)
-        if at < latest - OLDEST:
-            raise Problem(422, f"{at} µs is more than {_s(OLDEST)} before the report was made", field)
+    both: tuple[tuple[str, Sequence[wire.State | wire.Event]], ...] = (
+        ("states", report.states),
+        ("events", report.events),
+    )
+    for name, told in both:
+        for number, each in enumerate(told):
+            if each.at > latest:
+                raise _beyond(report, each.at, f"{name}[{number}].at")
+            if each.at < latest - OLDEST:
+                raise _before(each.at, f"{name}[{number}].at")
 
 
 def check_states(states: list[wire.State]) -> None:
@@ -58,38 +62,32 @@ def check_states(states: list[wire.State]) -> None:
 def check_blocks(report: wire.Report, blocks: list[Block]) -> None:
     """Problem where times don't rise (per GPU, over all blocks) or lie wrong, or a duration is not 1 ms to 1 h."""
     newest: dict[str, int] = {}
-    for number, block in enumerate(blocks):
-        field = f"samples[{number}]"
-        _check_durations(block, field)
-        _check_rising(block, max((newest.get(gpu, -1) for gpu in block.gpus), default=-1), field)
-        first, last = int(block.times[0]), int(block.times[-1])
+    for block in blocks:
+        for position, duration in enumerate(block.durations):
+            if not 0 < duration <= _LONGEST_MS:
+                problem = f"{duration} ms is not between 1 ms and 1 h"
+                raise Problem(422, problem, f"{block.field}.durations[{position}]")
+        before = max((newest.get(gpu, -1) for gpu in block.samples.gpus), default=-1) if newest else -1
+        _check_rising(block, before)
+        first, last = block.times[0], block.times[-1]
         if last > report.created.wall + AHEAD:
-            raise _beyond(report, last, f"{field}.times[{len(block.times) - 1}]")
+            raise _beyond(report, last, f"{block.field}.times[{len(block.times) - 1}]")
         if first < report.created.wall - OLDEST:
-            raise Problem(422, f"{first} µs is more than {_s(OLDEST)} before the report was made", f"{field}.times[0]")
-        newest |= dict.fromkeys(block.gpus, last)
+            raise _before(first, f"{block.field}.times[0]")
+        if len(blocks) > 1:
+            newest |= dict.fromkeys(block.samples.gpus, last)
 
 
-def _check_durations(block: Block, field: str) -> None:
-    wrong = (block.durations <= 0) | (block.durations > _LONGEST_MS)
-    if wrong.any():
-        position = int(wrong.argmax())
-        problem = f"{block.durations[position]} ms is not between 1 ms and 1 h"
-        raise Problem(422, problem, f"{field}.durations[{position}]")
+def _check_rising(block: Block, before: int) -> None:
+    for position, time in enumerate(block.times):
+        if time <= before:
+            problem = f"{time} µs does not come after the sample before it"
+            raise Problem(422, problem, f"{block.field}.times[{position}]")
+        before = time
 
 
-def _check_rising(block: Block, before: int, field: str) -> None:
-    # Comparing neighbours, not differences: those of wild int64 would wrap.
-    rising = np.concatenate(([block.times[0] > before], block.times[1:] > block.times[:-1]))
-    if not rising.all():
-        position = int((~rising).argmax())
-        problem = f"{block.times[position]} µs does not come after the sample before it"
-        raise Problem(422, problem, f"{field}.times[{position}]")
-
-
-def _moments(report: wire.Report) -> Iterator[tuple[str, int]]:
-    yield from ((f"states[{number}].at", state.at) for number, state in enumerate(report.states))
-    yield from ((f"events[{number}].at", event.at) for number, event in enumerate(report.events))
+def _before(at: int, field: str) -> Problem:
+    return Problem(422, f"{at} µs is more than {_s(OLDEST)} before the report was made", field)
 
 
 def _beyond(report: wire.Report, at: int, field: str) -> Problem:

@@ -1,8 +1,8 @@
-"""Columns of a report as arrays: checked, and turned into rows, without a loop over single values."""
+"""The columns of many reports side by side: one array a metric, checked without a loop over single values."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
-from typing import Any
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from gpufleet_agent.catalogue import EVERY_SAMPLE, RESERVED, Metric, Reason, Unit
@@ -11,64 +11,93 @@ from numpy.typing import NDArray
 
 from gpufleet_server.domain.problem import Problem
 
-METRICS = {metric.name: number for number, metric in enumerate(EVERY_SAMPLE)}
+NAMES = tuple(metric.name for metric in EVERY_SAMPLE)
+NUMBERS = {name: number for number, name in enumerate(NAMES)}
+# No Reason: the value is there.
 PRESENT = -1
 
+_KNOWN = frozenset(NAMES)
 _LOWEST = np.array([[metric.lowest] for metric in EVERY_SAMPLE], np.int64)
 _REASONS_END = _LOWEST + len(Reason)
 _VALUES_BEGIN = _LOWEST + RESERVED
 # Temperatures may be below zero; a size, share, rate or count may not.
 _LEAST = np.array([[m.lowest + RESERVED if m.unit is Unit.CELSIUS else 0] for m in EVERY_SAMPLE], np.int64)
-_MISSING = np.array([[metric.absent(Reason.NOT_OBSERVED)] for metric in EVERY_SAMPLE], np.int64)
 _DTYPES = [f"<i{metric.width}" for metric in EVERY_SAMPLE]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Block:
-    """T samples of G GPUs, M metrics of the catalogue's order.
+    """T samples of G GPUs as they came, `times` (µs of the agent's clock) and `durations` (ms) as numbers beside them.
 
-    `times` (T, µs of the agent's clock), `durations` (T, ms), `stored` (M × T·G, all GPUs of the first time first),
-    `absent` (of the same shape: where `stored` is a reason, not a value).
+    `field` is where it stands in its report.
     """
 
-    gpus: list[str]
-    times: NDArray[np.int64]
-    durations: NDArray[np.int32]
-    stored: NDArray[np.int64]
-    absent: NDArray[np.bool_]
+    samples: Samples
+    times: list[int]
+    durations: list[int]
+    field: str
 
     @property
-    def size(self) -> int:
-        """Bytes of memory it holds."""
-        return self.stored.nbytes + self.absent.nbytes
+    def cells(self) -> int:
+        """T × G."""
+        return len(self.times) * len(self.samples.gpus)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Matrix:
+    """All values of some blocks: M metrics of the catalogue's order × N cells, a block's first time first.
+
+    `stored`: integers as on the wire. `absent`: where they stand for a reason. `begins`: the first cell of each block.
+    """
+
+    stored: NDArray[np.int64]
+    absent: NDArray[np.bool_]
+    begins: list[int]
 
     def reasons(self) -> NDArray[np.int8]:
-        """M × T × G: the Reason where a value is absent, PRESENT where it is there."""
-        codes = np.where(self.absent, self.stored - _LOWEST, PRESENT).astype(np.int8)
-        return codes.reshape(len(EVERY_SAMPLE), len(self.times), len(self.gpus))
+        """M × N: the Reason where a value is absent, PRESENT where it is there."""
+        return np.where(self.absent, self.stored - _LOWEST, PRESENT).astype(np.int8)
 
-    def rows(self, gpu_ids: list[int], offset: int) -> Iterator[tuple[Any, ...]]:
-        """Rows of `samples`: gpu_id, ts (corrected by `offset` µs), duration, then the metrics."""
-        ids = gpu_ids * len(self.times)
-        times = np.repeat(self.times + offset, len(gpu_ids)).tolist()
-        durations = np.repeat(self.durations, len(gpu_ids)).tolist()
-        absent = np.count_nonzero(self.absent, axis=1).tolist()
-        return zip(ids, times, durations, *map(_nullable, self.stored, self.absent, absent), strict=True)
+    def take(self, numbers: Sequence[int]) -> "Matrix":
+        """These blocks of it."""
+        if len(numbers) == len(self.begins):
+            return self
+        ends = [*self.begins[1:], self.stored.shape[1]]
+        parts = [np.arange(self.begins[number], ends[number]) for number in numbers]
+        cells = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+        sizes = [len(part) for part in parts]
+        return Matrix(self.stored[:, cells], self.absent[:, cells], _begins(sizes))
+
+    def wrong(self) -> NDArray[np.bool_]:
+        """M × N: where an integer means nothing, or is negative and can't be."""
+        return np.where(self.absent, self.stored >= _REASONS_END, self.stored < _LEAST)
 
 
-def block(samples: Samples, field: str) -> Block:
-    """The arrays of a block whose lengths `wire.decode` has checked. Problem for integers that mean nothing."""
-    times = np.frombuffer(samples.times, "<i8")
-    stored = np.repeat(_MISSING, len(times) * len(samples.gpus), axis=1)
-    for name, column in samples.columns.items():
-        number = METRICS.get(name)
-        if number is not None:
-            stored[number] = np.frombuffer(column, _DTYPES[number])
-    absent = stored < _VALUES_BEGIN
-    wrong = (absent & (stored >= _REASONS_END)) | (~absent & (stored < _LEAST))
-    if wrong.any():
-        raise _meaningless(samples, field, stored, wrong)
-    return Block(samples.gpus, times, np.frombuffer(samples.durations, "<i4"), stored, absent)
+def matrix(blocks: Sequence[Block]) -> Matrix:
+    """The values of blocks whose lengths `wire.decode` has checked; what a block lacks was not observed."""
+    sizes = [block.cells for block in blocks]
+    stored = np.empty((len(NAMES), sum(sizes)), np.int64)
+    columns = [block.samples.columns for block in blocks]
+    for number, name in enumerate(NAMES):
+        parts = [each.get(name) for each in columns]
+        if None in parts:
+            parts = [_missing(number, size) if part is None else part for part, size in zip(parts, sizes, strict=True)]
+        stored[number] = np.frombuffer(b"".join(parts), _DTYPES[number])  # type: ignore[arg-type]
+    return Matrix(stored, stored < _VALUES_BEGIN, _begins(sizes))
+
+
+def problems(blocks: Sequence[Block], values: Matrix) -> dict[int, Problem]:
+    """By number, the first thing that is wrong with the values of each block that has any."""
+    wrong = values.wrong()
+    if not wrong.any():
+        return {}
+    found: dict[int, Problem] = {}
+    for number, (block, begin) in enumerate(zip(blocks, values.begins, strict=True)):
+        part = wrong[:, begin : begin + block.cells]
+        if part.any():
+            metric, cell = np.argwhere(part)[0].tolist()
+            found[number] = _meaningless(block, metric, cell, int(values.stored[metric, begin + cell]))
+    return found
 
 
 def check_stored(metric: Metric, stored: int, field: str) -> None:
@@ -81,22 +110,24 @@ def check_stored(metric: Metric, stored: int, field: str) -> None:
 
 def unknown(samples: Iterable[Samples]) -> Iterator[str]:
     """The names of columns that no metric of every sample has."""
-    return (name for block in samples for name in block.columns if name not in METRICS)
+    return (name for each in samples for name in each.columns.keys() - _KNOWN)
 
 
-def _nullable(stored: NDArray[np.int64], absent: NDArray[np.bool_], count: int) -> list[int | None]:
-    if count == len(stored):
-        return [None] * count
-    values: list[int | None] = stored.tolist()
-    if count:
-        for position in np.flatnonzero(absent).tolist():
-            values[position] = None
-    return values
+@functools.lru_cache(256)
+def _missing(number: int, cells: int) -> bytes:
+    metric = EVERY_SAMPLE[number]
+    return metric.absent(Reason.NOT_OBSERVED).to_bytes(metric.width, "little", signed=True) * cells
 
 
-def _meaningless(samples: Samples, field: str, stored: NDArray[np.int64], wrong: NDArray[np.bool_]) -> Problem:
-    number, position = np.argwhere(wrong)[0].tolist()
-    metric, gpu = EVERY_SAMPLE[number], samples.gpus[position % len(samples.gpus)]
-    value = int(stored[number, position])
+def _begins(sizes: Sequence[int]) -> list[int]:
+    begins, at = [], 0
+    for size in sizes:
+        begins.append(at)
+        at += size
+    return begins
+
+
+def _meaningless(block: Block, number: int, cell: int, value: int) -> Problem:
+    metric, gpu = EVERY_SAMPLE[number], block.samples.gpus[cell % len(block.samples.gpus)]
     problem = "is neither a value nor a known reason" if value < metric.lowest + RESERVED else "can't be negative"
-    return Problem(422, f"{metric.name} {value} of {gpu} {problem}", f"{field}.columns.{metric.name}[{position}]")
+    return Problem(422, f"{metric.name} {value} of {gpu} {problem}", f"{block.field}.columns.{metric.name}[{cell}]")

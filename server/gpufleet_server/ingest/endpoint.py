@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import msgspec
 from gpufleet_agent import wire
-from sqlalchemy.exc import OperationalError
 from starlette.types import Receive, Scope, Send
 
 from gpufleet_server.domain import clock
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.domain.tokens import TokenKind
+from gpufleet_server.ingest.failures import STORE_FAILED, cause, unavailable
 from gpufleet_server.ingest.prepare import Prepared, prepare
 from gpufleet_server.ingest.request import answer_json, authenticated, check_type, headers, read_body, understood
 from gpufleet_server.ingest.statistics import Statistics
@@ -47,14 +47,20 @@ class Reports:
         await answer_json(send, 200, _to_json.encode(ack))
 
     async def _take(self, scope: Scope, receive: Receive) -> wire.Ack:
+        if (trouble := self._writer.trouble) is not None:
+            raise unavailable(trouble)
         given = headers(scope)
-        token = await authenticated(self._tokens, given, TokenKind.NODE)
+        try:
+            token = await authenticated(self._tokens, given, TokenKind.NODE)
+        except STORE_FAILED as error:
+            self._writer.doubt(f"the database does not answer: {cause(error)}")
+            raise unavailable("the database does not answer; nothing was stored") from None
         check_type(given, wire.CONTENT_TYPE, wire.ENCODING)
         sent = _sent(given.get(wire.CLOCK_HEADER))
         body = await read_body(given, receive, wire.MAX_BODY)
         self._statistics.body_bytes += len(body)
         prepared = await self._prepare(body, sent, token)
-        return await asyncio.wrap_future(self._writer.submit(prepared))
+        return await self._writer.submit(prepared)
 
     async def _prepare(self, body: bytes, sent: wire.Clock | None, token: TokenRow) -> Prepared:
         work = functools.partial(prepare, body, sent, token.node, token.name or str(token.node), self._now())
@@ -75,7 +81,10 @@ class Enrolments:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Give one credential. Problem where it is not given."""
         given = headers(scope)
-        await authenticated(self._tokens, given, TokenKind.JOIN)
+        try:
+            await authenticated(self._tokens, given, TokenKind.JOIN)
+        except STORE_FAILED:
+            raise unavailable("the database does not answer; nothing was stored") from None
         check_type(given, "application/json")
         body = await read_body(given, receive, _MAX_ENROLMENT)
         with understood():
@@ -90,8 +99,8 @@ class Enrolments:
             with self._store.writing() as connection:
                 revoke_node(connection, node, now=now)
                 _, text = create(connection, TokenKind.NODE, enrolment.hostname, node=node, now=now)
-        except OperationalError:
-            raise Problem(503, "the store is busy or full; nothing was stored", retry_after=5) from None
+        except STORE_FAILED:
+            raise unavailable("the store is busy or full; nothing was stored") from None
         return wire.Credential(node=node, credential=text)
 
 

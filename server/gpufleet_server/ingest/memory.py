@@ -1,130 +1,166 @@
-"""What the writer remembers of the nodes that report, so that a report costs no selects for it."""
+"""What the writer remembers of nodes and their GPUs, so that a report costs no selects; compact, for large fleets."""
 
 import dataclasses
-from collections.abc import Iterable
 
 import numpy as np
-from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE
+from gpufleet_agent.catalogue import ON_CHANGE
 from numpy.typing import NDArray
-from sqlalchemy import Connection, func, insert, select
 
 from gpufleet_server.domain.clock import Correction
-from gpufleet_server.ingest.columns import METRICS, PRESENT
-from gpufleet_server.store.schema import gpus, nodes, states
+from gpufleet_server.ingest.columns import NAMES, PRESENT
 
 # Beyond this everything is forgotten and read again as it is needed.
-_MOST_NODES = 20_000
+MOST_NODES, MOST_GPUS = 50_000, 400_000
+STATES = {metric.name: number for number, metric in enumerate(ON_CHANGE)}
+# Site, model, simulated: with a use, what the fleet is counted by.
+Kind = tuple[str, str, bool]
 
 
-def _all_present() -> NDArray[np.int8]:
-    return np.full(len(EVERY_SAMPLE), PRESENT, np.int8)
+class GpuTable:
+    """A row for each GPU that is remembered.
 
+    `reasons` (row × metric of every sample): why it is absent, or PRESENT; `since`: ts of its newest row in `states`.
+    `told`, `told_at` (row × metric sent on change): its newest stored integer and since when; 0 µs: never told.
+    `kind`: the number of its Kind. `gpu_id`: as in the store.
+    """
 
-def _never() -> NDArray[np.int64]:
-    return np.zeros(len(EVERY_SAMPLE), np.int64)
+    def __init__(self) -> None:
+        self._free: list[int] = []
+        self._used = 0
+        self.reasons = np.zeros((0, len(NAMES)), np.int8)
+        self.since = np.zeros((0, len(NAMES)), np.int64)
+        self.told = np.zeros((0, len(STATES)), np.int64)
+        self.told_at = np.zeros((0, len(STATES)), np.int64)
+        self.kind = np.zeros(0, np.int32)
+        self.gpu_id = np.zeros(0, np.int64)
+
+    def __len__(self) -> int:
+        return self._used - len(self._free)
+
+    def add(self, gpu_id: int) -> int:
+        """A row for a GPU of which no more is known yet."""
+        if self._free:
+            row = self._free.pop()
+        else:
+            row, self._used = self._used, self._used + 1
+            self._make_room()
+        self.reasons[row], self.since[row] = PRESENT, 0
+        self.told[row], self.told_at[row], self.gpu_id[row] = 0, 0, gpu_id
+        return row
+
+    def remove(self, row: int) -> None:
+        """Leave a row to another GPU."""
+        self._free.append(row)
+
+    def _make_room(self) -> None:
+        if self._used > len(self.kind):
+            more = max(64, len(self.kind))
+            for name in ("reasons", "since", "told", "told_at", "kind", "gpu_id"):
+                old = getattr(self, name)
+                setattr(self, name, np.concatenate((old, np.zeros((more, *old.shape[1:]), old.dtype))))
 
 
 @dataclasses.dataclass(slots=True)
 class Gpu:
-    """The current state of one GPU.
-
-    `reasons` (M): the Reason for which each metric of every sample is absent, or PRESENT; `since` (M, µs): its newest
-    row in `states`. `current`: metric sent on change → (ts, stored integer) of its newest row.
-    """
+    """Where to find a GPU: in the store, in its node's blocks, and in the GpuTable."""
 
     gpu_id: int
-    reasons: NDArray[np.int8] = dataclasses.field(default_factory=_all_present)
-    since: NDArray[np.int64] = dataclasses.field(default_factory=_never)
-    current: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    slot: int
+    row: int
+    model: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layout:
+    """The GPUs of a block: their names, packed slots, rows of the GpuTable; `whole`: all of the node's, in order."""
+
+    gpus: list[str]
+    slots: bytes
+    rows: NDArray[np.int64]
+    whole: bool
+
+
+@dataclasses.dataclass(slots=True)
+class Newest:
+    """A row of `latest`: the ts (µs, 0: never) and ms of each slot's newest sample, and its packed metrics."""
+
+    ts: list[int]
+    durations: list[int]
+    columns: tuple[bytes | None, ...]
 
 
 @dataclasses.dataclass(slots=True)
 class Node:
-    """A node as its row says, how its clock is corrected, and its GPUs by UUID."""
+    """A node as its row says, how its clock is corrected, its streams' last numbers, and its GPUs by UUID.
 
+    `known`: whether a roster of it has come.
+    """
+
+    uuid: str
     node_id: int
+    version: int
     correction: Correction
+    measured: int
     roster_digest: str
-    gpus: dict[str, Gpu]
+    site: str
+    simulated: bool
+    streams: dict[str, int] = dataclasses.field(default_factory=dict)
+    gpus: dict[str, Gpu] = dataclasses.field(default_factory=dict)
+    newest: Newest | None = None
+    layout: Layout | None = None
 
     @property
     def clock_offset(self) -> int:
         """The offset that is applied, µs."""
         return self.correction.applied
 
+    def laid_out(self, gpus: list[str]) -> Layout:
+        """The layout of a block of these GPUs, all of them known."""
+        if self.layout is None or self.layout.gpus != gpus:
+            found = [self.gpus[uuid] for uuid in gpus]
+            slots = [gpu.slot for gpu in found]
+            rows = np.array([gpu.row for gpu in found], np.int64)
+            whole = slots == list(range(len(self.gpus)))
+            self.layout = Layout(gpus, np.array(slots, "<i2").tobytes(), rows, whole)
+        return self.layout
+
+    def lacks(self, gpus: list[str]) -> bool:
+        """Whether one of these GPUs has no row yet."""
+        if self.layout is not None and self.layout.gpus == gpus:
+            return False
+        return any(uuid not in self.gpus for uuid in gpus)
+
 
 class Memory:
-    """Nodes by UUID. A node whose report failed must be forgotten: its transaction was rolled back."""
+    """Nodes by UUID. A node whose transaction was rolled back must be forgotten."""
 
     def __init__(self) -> None:
-        self._nodes: dict[str, Node] = {}
+        self.nodes: dict[str, Node] = {}
+        self.gpus = GpuTable()
+        self.kinds: dict[Kind, int] = {}
+        # Ids in `fleet_groups`: (number of the Kind, Use) → group_id.
+        self.groups: dict[tuple[int, int], int] = {}
 
-    def get(self, connection: Connection, uuid: str) -> Node | None:
-        """The node, read from the store where it is not remembered; None where there is none yet."""
-        node = self._nodes.get(uuid)
-        if node is None and (node := _load(connection, uuid)) is not None:
-            self.put(uuid, node)
-        return node
+    def add_gpu(self, node: Node, uuid: str, gpu_id: int, slot: int, model: str) -> Gpu:
+        """Remember a GPU."""
+        gpu = node.gpus[uuid] = Gpu(gpu_id, slot, self.gpus.add(gpu_id), model)
+        # Whether a layout is whole depends on how many GPUs there are.
+        node.layout = None
+        self.classify(node, gpu)
+        return gpu
 
-    def put(self, uuid: str, node: Node) -> None:
-        """Remember a node."""
-        if len(self._nodes) >= _MOST_NODES:
-            self._nodes.clear()
-        self._nodes[uuid] = node
+    def classify(self, node: Node, gpu: Gpu) -> None:
+        """Count a GPU to the Kind that its model and its node's site make."""
+        kind = (node.site, gpu.model, node.simulated)
+        self.gpus.kind[gpu.row] = self.kinds.setdefault(kind, len(self.kinds))
 
     def forget(self, uuid: str) -> None:
         """Read this node again next time."""
-        self._nodes.pop(uuid, None)
+        node = self.nodes.pop(uuid, None)
+        for gpu in node.gpus.values() if node is not None else ():
+            self.gpus.remove(gpu.row)
 
-    def forget_all(self) -> None:
-        """Read every node again."""
-        self._nodes.clear()
-
-
-def add_gpus(connection: Connection, node: Node, uuids: Iterable[str], at: int) -> list[str]:
-    """Give each UUID that the node lacks a row that says no more than that; those that were added."""
-    new = [uuid for uuid in dict.fromkeys(uuids) if uuid not in node.gpus]
-    for uuid in new:
-        row = {"node_id": node.node_id, "uuid": uuid, "identity": {}, "first_seen": at}
-        gpu_id = connection.execute(insert(gpus).values(row).returning(gpus.c.gpu_id)).scalar_one()
-        node.gpus[uuid] = Gpu(gpu_id)
-    return new
-
-
-def _load(connection: Connection, uuid: str) -> Node | None:
-    columns = (nodes.c.node_id, nodes.c.clock_offset, nodes.c.roster_digest)
-    row = connection.execute(select(*columns).where(nodes.c.uuid == uuid)).one_or_none()
-    if row is None:
-        return None
-    found = connection.execute(select(gpus.c.uuid, gpus.c.gpu_id).where(gpus.c.node_id == row.node_id))
-    node = Node(
-        row.node_id, Correction(row.clock_offset), row.roster_digest, {gpu.uuid: Gpu(gpu.gpu_id) for gpu in found}
-    )
-    _load_states(connection, node)
-    return node
-
-
-def _load_states(connection: Connection, node: Node) -> None:
-    by_id = {gpu.gpu_id: gpu for gpu in node.gpus.values()}
-    # Joined, not listed: the number of a statement's parameters is bounded.
-    key = (states.c.gpu_id, states.c.metric)
-    newest = (
-        select(*key, func.max(states.c.ts).label("ts"))
-        .join(gpus, gpus.c.gpu_id == states.c.gpu_id)
-        .where(gpus.c.node_id == node.node_id)
-        .group_by(*key)
-        .subquery()
-    )
-    same = (newest.c.gpu_id == states.c.gpu_id) & (newest.c.metric == states.c.metric) & (newest.c.ts == states.c.ts)
-    for gpu_id, name, ts, value, reason in connection.execute(select(states).join(newest, same)):
-        _remember(by_id[gpu_id], name, ts, value, reason)
-
-
-def _remember(gpu: Gpu, name: str, ts: int, value: int | None, reason: int | None) -> None:
-    number = METRICS.get(name)
-    if number is not None:
-        gpu.reasons[number] = PRESENT if reason is None else reason
-        gpu.since[number] = ts
-    elif name in BY_NAME:
-        stored = value if value is not None else BY_NAME[name].lowest + (reason or 0)
-        gpu.current[name] = (ts, stored)
+    def make_room(self) -> None:
+        """Forget everything where it has become too much."""
+        if len(self.nodes) > MOST_NODES or len(self.gpus) > MOST_GPUS:
+            self.__init__()  # type: ignore[misc]

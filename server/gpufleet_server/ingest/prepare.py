@@ -1,22 +1,29 @@
-"""A body becomes a report that may be stored."""
+"""A body becomes a report that may be stored, but for its values, which are checked for many reports at once."""
 
 import dataclasses
 
 from gpufleet_agent import wire
-from gpufleet_agent.catalogue import BY_NAME, Cadence
+from gpufleet_agent.catalogue import BY_NAME
 
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.ingest import check
-from gpufleet_server.ingest.columns import Block, block
+from gpufleet_server.ingest.columns import Block, unknown
 from gpufleet_server.ingest.request import understood
+
+# What a state or an event takes in memory, about.
+_STATE, _EVENT = 200, 600
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prepared:
-    """A checked report. `measured` is the clock offset in µs, None where the request did not tell its clock."""
+    """A checked report. `measured` is the clock offset in µs, None where the request did not tell its clock.
+
+    `unknown`: columns of metrics that this server does not know. `size`: about how many bytes of memory it takes.
+    """
 
     report: wire.Report
     blocks: list[Block]
+    unknown: list[str]
     measured: int | None
     hostname: str
     received_at: int
@@ -37,16 +44,26 @@ def prepare(body: bytes, sent: wire.Clock | None, token_node: str | None, hostna
         check.check_created(report.created, measured, now)
     check.check_times(report)
     check.check_states(report.states)
-    blocks = _blocks(report)
+    others = list(unknown(report.samples))
+    if any(name in BY_NAME for name in others):
+        _refuse_states(report)
+    blocks = [_block(samples, number) for number, samples in enumerate(report.samples)]
     check.check_blocks(report, blocks)
-    return Prepared(report, blocks, measured, hostname, now, len(body) + sum(each.size for each in blocks))
+    return Prepared(report, blocks, others, measured, hostname, now, len(body) + _size(report))
 
 
-def _blocks(report: wire.Report) -> list[Block]:
+def _block(samples: wire.Samples, number: int) -> Block:
+    return Block(samples, wire.unpack(samples.times, 8), wire.unpack(samples.durations, 4), f"samples[{number}]")
+
+
+def _size(report: wire.Report) -> int:
+    columns = sum(sum(map(len, samples.columns.values())) for samples in report.samples)
+    return columns + _STATE * len(report.states) + _EVENT * len(report.events)
+
+
+def _refuse_states(report: wire.Report) -> None:
     for number, samples in enumerate(report.samples):
-        for name in samples.columns:
-            metric = BY_NAME.get(name)
-            if metric is not None and metric.cadence is not Cadence.EVERY_SAMPLE:
+        for name in unknown([samples]):
+            if name in BY_NAME:
                 problem = f"{name} is sent as a state, not in every sample"
                 raise Problem(422, problem, f"samples[{number}].columns.{name}")
-    return [block(samples, f"samples[{number}]") for number, samples in enumerate(report.samples)]

@@ -1,209 +1,263 @@
-"""Writes one report into the store, inside the caller's transaction."""
+"""Writes the reports of a commit into the store, inside the caller's transaction."""
 
-from collections.abc import Iterable, Iterator
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 from gpufleet_agent import wire
 from gpufleet_agent.catalogue import BY_NAME
-from sqlalchemy import Connection, Table, bindparam, func, insert, literal_column, select, update
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import Connection, insert
 
-from gpufleet_server.domain.clock import SECOND, Correction, turned_large
-from gpufleet_server.ingest import changes
+from gpufleet_server.domain.clock import SECOND, turned_large
+from gpufleet_server.domain.problem import Problem
+from gpufleet_server.ingest import changes, newest, recent, standing
+from gpufleet_server.ingest.cells import Placed, cells
 from gpufleet_server.ingest.check import check_created
-from gpufleet_server.ingest.columns import unknown
-from gpufleet_server.ingest.memory import Memory, Node, add_gpus
+from gpufleet_server.ingest.columns import Matrix
+from gpufleet_server.ingest.load import load
+from gpufleet_server.ingest.memory import Memory, Node
+from gpufleet_server.ingest.minutes import add_to_minutes
 from gpufleet_server.ingest.prepare import Prepared
-from gpufleet_server.ingest.roster import Difference, update_roster
+from gpufleet_server.ingest.roster import Difference, Told, add_gpus, update_rosters
 from gpufleet_server.ingest.statistics import Tally
-from gpufleet_server.store.schema import events, gpus, nodes, samples, states, streams
+from gpufleet_server.store.bulk import insert_rows
+from gpufleet_server.store.schema import events, states
+from gpufleet_server.store.tiers import recent as recent_table
 
-# These run for every report, so they are compiled once.
-_DIALECT = sqlite.dialect(paramstyle="qmark")
-_NAMED = sqlite.dialect(paramstyle="named")
+Outcome = wire.Ack | Problem
 
-
-def _keep_first(table: Table) -> str:
-    return str(sqlite.insert(table).on_conflict_do_nothing().compile(dialect=_DIALECT))
-
-
-_STANDING = (
-    *("interval_ms", "driver_state", "driver_since", "driver_detail", "clock_offset", "roster_digest", "last_seen"),
-    *("backlog_reports", "backlog_bytes", "backlog_dropped"),
-)
-_THIS_STREAM = (streams.c.node_id == bindparam("node")) & (streams.c.stream == bindparam("name"))
-_ADD_SAMPLES = _keep_first(samples)
-_ADD_STATES = _keep_first(states)
-_LAST_SEQ = str(select(streams.c.last_seq).where(_THIS_STREAM).compile(dialect=_NAMED))
-_UPDATE_STREAM = str(update(streams).where(_THIS_STREAM).compile(dialect=_NAMED, column_keys=["last_seq", "last_seen"]))
-_UPDATE_NODE = str(
-    update(nodes)
-    .where(nodes.c.node_id == bindparam("node"))
-    .values(clock_measured=func.coalesce(bindparam("measured"), nodes.c.clock_measured))
-    .compile(dialect=_NAMED, column_keys=["clock_measured", *_STANDING])
-)
-_SAW_SAMPLE = str(
-    update(gpus)
-    .where(gpus.c.gpu_id == bindparam("gpu"))
-    .values(last_sample=func.max(func.coalesce(gpus.c.last_sample, literal_column("0")), bindparam("at")))
-    .compile(dialect=_NAMED)
-)
+# Each round stores at least one report of each node that no other server writes to at the same time.
+_MOST_ROUNDS = 50
 
 
-def record(connection: Connection, memory: Memory, prepared: Prepared) -> tuple[wire.Ack, Tally]:
-    """Store a report, or find that it is stored already: the answer, and what was added.
+@dataclasses.dataclass(slots=True)
+class Batch:
+    """Reports whose values have been checked. `values` holds those of all their blocks, `begins` the first of each."""
 
-    Problem where it can't be stored: then roll back, and let `memory` forget the node.
+    reports: Sequence[Prepared]
+    values: Matrix
+    begins: Sequence[int]
+
+
+@dataclasses.dataclass(slots=True)
+class _Taken:
+    """A report that is to be stored. `before`, `after`: the clock's correction, µs."""
+
+    number: int
+    prepared: Prepared
+    node: Node
+    before: int
+    after: int
+    differences: list[Difference] = dataclasses.field(default_factory=list)
+    roster_wanted: bool = False
+
+    @property
+    def at(self) -> int:
+        """When it was made, corrected."""
+        return self.prepared.report.created.wall + self.after
+
+
+def record(connection: Connection, memory: Memory, batch: Batch, now: int) -> tuple[list[Outcome], Tally]:
+    """Store reports, or find that they are stored already: an answer to each, and what was added.
+
+    Where it fails, or is not committed, `memory` must forget the nodes of all of them.
     """
+    outcomes: dict[int, Outcome] = {}
+    tally, waiting = Tally(), list(range(len(batch.reports)))
+    for _ in range(_MOST_ROUNDS):
+        load(connection, memory, [batch.reports[number] for number in waiting])
+        taken, answered = _take(memory, batch.reports, waiting)
+        stale = _compare_and_set(connection, memory, taken)
+        taken = [each for each in taken if each.node.uuid not in stale]
+        _store(connection, memory, batch, taken, tally, now)
+        outcomes |= {number: answer for number, answer in answered.items() if _node(batch, number) not in stale}
+        outcomes |= {each.number: _ack(each.prepared, each.node, each.roster_wanted) for each in taken}
+        waiting = [number for number in waiting if number not in outcomes]
+        if not waiting:
+            break
+    busy = Problem(503, "other servers write to this node at the same time", retry_after=1)
+    return [outcomes.get(number, busy) for number in range(len(batch.reports))], tally
+
+
+def _node(batch: Batch, number: int) -> str:
+    return batch.reports[number].report.node
+
+
+def _take(
+    memory: Memory, reports: Sequence[Prepared], waiting: Iterable[int]
+) -> tuple[list[_Taken], dict[int, Outcome]]:
+    """Which reports to store in this round, and the answers to those that are not to be stored at all."""
+    taken: list[_Taken] = []
+    answered: dict[int, Outcome] = {}
+    told: set[str] = set()
+    later: set[str] = set()
+    for number in waiting:
+        prepared = reports[number]
+        report, node = prepared.report, memory.nodes[prepared.report.node]
+        # A roster is compared with the one before it, which has to be stored for that.
+        if report.node in later or (report.roster is not None and report.node in told):
+            later.add(report.node)
+        elif report.seq <= node.streams.get(report.stream, 0):
+            answered[number] = _ack(prepared, node, roster_wanted=_lacks_roster(prepared, node), duplicate=True)
+        else:
+            try:
+                taken.append(_taken(number, prepared, node))
+            except Problem as problem:
+                answered[number] = problem
+                continue
+            if report.roster is not None:
+                told.add(report.node)
+    return taken, answered
+
+
+def _taken(number: int, prepared: Prepared, node: Node) -> _Taken:
+    report, before = prepared.report, node.clock_offset
+    if prepared.measured is not None:
+        node.correction, node.measured = node.correction.after(prepared.measured), prepared.measured
+    else:
+        check_created(report.created, before, prepared.received_at)
+    node.streams[report.stream] = report.seq
+    if report.roster is not None:
+        node.roster_digest = report.roster_digest or wire.digest(report.roster)
+    return _Taken(number, prepared, node, before, node.clock_offset)
+
+
+def _compare_and_set(connection: Connection, memory: Memory, taken: Sequence[_Taken]) -> set[str]:
+    """Lock the nodes and write how they stand; those of which the memory was out of date are forgotten."""
+    last = {each.node.node_id: each for each in taken}
+    rows = [standing.row(each.node, each.prepared) for _, each in sorted(last.items())]
+    lost = standing.compare_and_set(connection, rows)
+    stale = {last[node_id].node.uuid for node_id in lost}
+    for each in last.values():
+        each.node.version += 1
+    for uuid in stale:
+        memory.forget(uuid)
+    return stale
+
+
+def _store(
+    connection: Connection, memory: Memory, batch: Batch, taken: Sequence[_Taken], tally: Tally, now: int
+) -> None:
+    _rosters(connection, memory, taken)
+    _unseen_gpus(connection, memory, taken)
+    _samples(connection, memory, batch, taken, tally, now)
+    rows = [row for each in taken for row in _events(each)]
+    if rows:
+        connection.execute(insert(events), rows)
+    tally.events += len(rows)
+    last = {(each.node.node_id, each.prepared.report.stream): each.prepared for each in taken}
+    numbers = (prepared.report.seq for prepared in last.values())
+    standing.write_streams(
+        connection,
+        [(*key, seq, each.received_at) for (key, each), seq in zip(last.items(), numbers, strict=True)],
+    )
+
+
+def _rosters(connection: Connection, memory: Memory, taken: Sequence[_Taken]) -> None:
+    told = [
+        (each, Told(each.node, each.prepared.report.roster, each.at))
+        for each in taken
+        if each.prepared.report.roster is not None
+    ]
+    if told:
+        differences = update_rosters(connection, memory, [roster for _, roster in told])
+        for (each, _), found in zip(told, differences, strict=True):
+            each.differences = found
+
+
+def _unseen_gpus(connection: Connection, memory: Memory, taken: Sequence[_Taken]) -> None:
+    unseen: dict[tuple[str, str], tuple[Node, dict[str, Any]]] = {}
+    for each in taken:
+        each.roster_wanted = _lacks_roster(each.prepared, each.node)
+        report = each.prepared.report
+        for gpus in _named(report):
+            if each.node.lacks(gpus):
+                for uuid in gpus:
+                    if uuid not in each.node.gpus:
+                        row = {"uuid": uuid, "identity": {}, "first_seen": each.at}
+                        unseen.setdefault((each.node.uuid, uuid), (each.node, row))
+    add_gpus(connection, memory, list(unseen.values()))
+
+
+def _named(report: wire.Report) -> Iterator[list[str]]:
+    """The GPUs that samples, states and events are of."""
+    for samples in report.samples:
+        yield samples.gpus
+    if report.states:
+        yield list({state.gpu for state in report.states})
+    if report.events:
+        yield list({event.gpu for event in report.events if event.gpu is not None})
+
+
+def _samples(
+    connection: Connection, memory: Memory, batch: Batch, taken: Sequence[_Taken], tally: Tally, now: int
+) -> None:
+    placed: list[Placed] = []
+    numbers: list[int] = []
+    for each in taken:
+        for number, block in enumerate(each.prepared.blocks, batch.begins[each.number]):
+            numbers.append(number)
+            placed.append(Placed(each.node, each.node.laid_out(block.samples.gpus), block, each.after))
+    found = cells(memory.gpus, placed, batch.values.take(numbers))
+    insert_rows(connection, recent_table, recent.COLUMNS, [row for each in placed for row in recent.rows(each)])
+    renewed = {each.node.node_id: each.node for each in placed if newest.renew(each)}
+    newest.write(connection, [node for _, node in sorted(renewed.items())])
+    told = [row for each in taken for row in _values(memory, each, tally)]
+    told += changes.absences(memory.gpus, found)
+    if told:
+        insert_rows(connection, states, changes.COLUMNS, told)
+    add_to_minutes(connection, memory, found, now)
+    tally.samples += len(found.ts)
+    tally.values += int(found.values.absent.size - found.values.absent.sum())
+    tally.states += len(told)
+
+
+def _values(memory: Memory, taken: _Taken, tally: Tally) -> Iterator[changes.Row]:
+    if taken.prepared.unknown:
+        tally.unknown_metrics.update(taken.prepared.unknown)
+    reported = taken.prepared.report.states
+    if reported:
+        tally.unknown_metrics.update(state.metric for state in reported if state.metric not in BY_NAME)
+        yield from changes.values(memory.gpus, taken.node, reported, taken.after)
+
+
+def _lacks_roster(prepared: Prepared, node: Node) -> bool:
+    """Whether the agent is to be asked for its roster."""
     report = prepared.report
-    node = memory.get(connection, report.node) or _new_node(connection, memory, prepared)
-    last_seq = _last_seq(connection, node, report.stream)
-    if last_seq is not None and report.seq <= last_seq:
-        return _ack(node, prepared, duplicate=True), Tally()
-    before, node.correction = node.clock_offset, _correction(node, prepared)
-    differences = _roster(connection, node, prepared)
-    ack, tally = _ack(node, prepared, duplicate=False), Tally()
-    _add_unseen_gpus(connection, node, prepared)
-    _add_samples(connection, node, prepared, tally)
-    _add_states(connection, node, prepared, tally)
-    rows = [*_events(node, report), *_derived(node, report, before, differences)]
-    tally.events = _add_events(connection, node, rows, prepared.received_at)
-    _touch_node(connection, node, prepared)
-    _touch_stream(connection, node, prepared, is_new=last_seq is None)
-    return ack, tally
+    if report.roster is not None:
+        return False
+    named = (*(samples.gpus for samples in report.samples), [state.gpu for state in report.states])
+    return report.roster_digest != node.roster_digest or any(map(node.lacks, named))
 
 
-def _last_seq(connection: Connection, node: Node, stream: str) -> int | None:
-    found = connection.exec_driver_sql(_LAST_SEQ, {"node": node.node_id, "name": stream}).scalar_one_or_none()
-    return int(found) if found is not None else None
-
-
-def _ack(node: Node, prepared: Prepared, *, duplicate: bool) -> wire.Ack:
-    report = prepared.report
-    named = (*(gpu for block in report.samples for gpu in block.gpus), *(state.gpu for state in report.states))
-    lacking = report.roster_digest != node.roster_digest or any(gpu not in node.gpus for gpu in named)
+def _ack(prepared: Prepared, node: Node, roster_wanted: bool, *, duplicate: bool = False) -> wire.Ack:
     return wire.Ack(
-        seq=report.seq,
+        seq=prepared.report.seq,
         duplicate=duplicate,
-        roster_wanted=lacking and report.roster is None,
+        roster_wanted=roster_wanted,
         clock_offset=node.clock_offset if prepared.measured is None else prepared.measured,
         server_time=prepared.received_at,
     )
 
 
-def _new_node(connection: Connection, memory: Memory, prepared: Prepared) -> Node:
-    report, now = prepared.report, prepared.received_at
-    row = {"uuid": report.node, "hostname": prepared.hostname, "facts": {}, "first_seen": now}
-    row |= _standing(report, offset=0, now=now)
-    node_id = connection.execute(insert(nodes).values(row).returning(nodes.c.node_id)).scalar_one()
-    node = Node(node_id, Correction(0), "", {})
-    memory.put(report.node, node)
-    return node
-
-
-def _correction(node: Node, prepared: Prepared) -> Correction:
-    if prepared.measured is not None:
-        return node.correction.after(prepared.measured)
-    check_created(prepared.report.created, node.clock_offset, prepared.received_at)
-    return node.correction
-
-
-def _standing(report: wire.Report, offset: int, now: int) -> dict[str, Any]:
-    return {
-        "interval_ms": report.interval,
-        "driver_state": report.driver.state,
-        "driver_since": max(0, report.driver.since + offset),
-        "driver_detail": report.driver.detail,
-        "clock_offset": offset,
-        "backlog_reports": report.backlog.reports,
-        "backlog_bytes": report.backlog.bytes,
-        "backlog_dropped": report.backlog.dropped,
-        "last_seen": now,
-    }
-
-
-def _touch_node(connection: Connection, node: Node, prepared: Prepared) -> None:
-    values = _standing(prepared.report, node.clock_offset, prepared.received_at)
-    values |= {"node": node.node_id, "roster_digest": node.roster_digest, "measured": prepared.measured}
-    connection.exec_driver_sql(_UPDATE_NODE, values)
-
-
-def _touch_stream(connection: Connection, node: Node, prepared: Prepared, *, is_new: bool) -> None:
-    report = prepared.report
-    values = {"last_seq": report.seq, "last_seen": prepared.received_at}
-    if is_new:
-        connection.execute(insert(streams), values | {"node_id": node.node_id, "stream": report.stream})
-    else:
-        connection.exec_driver_sql(_UPDATE_STREAM, values | {"node": node.node_id, "name": report.stream})
-
-
-def _roster(connection: Connection, node: Node, prepared: Prepared) -> list[Difference]:
-    report = prepared.report
-    if report.roster is None:
-        return []
-    node.roster_digest = report.roster_digest or wire.digest(report.roster)
-    return update_roster(connection, node, report.roster, report.created.wall + node.clock_offset)
-
-
-def _add_unseen_gpus(connection: Connection, node: Node, prepared: Prepared) -> None:
-    report = prepared.report
-    named = [gpu for block in report.samples for gpu in block.gpus]
-    named += [state.gpu for state in report.states]
-    named += [event.gpu for event in report.events if event.gpu is not None]
-    add_gpus(connection, node, named, report.created.wall + node.clock_offset)
-
-
-def _add_samples(connection: Connection, node: Node, prepared: Prepared, tally: Tally) -> None:
-    tally.unknown_metrics.update(unknown(prepared.report.samples))
-    for block in prepared.blocks:
-        gpu_ids = [node.gpus[uuid].gpu_id for uuid in block.gpus]
-        rows = list(block.rows(gpu_ids, node.clock_offset))
-        added = connection.exec_driver_sql(_ADD_SAMPLES, rows).rowcount
-        tally.samples += added
-        tally.collisions += len(rows) - added
-        tally.values += int(np.count_nonzero(~block.absent))
-        last = int(block.times[-1]) + node.clock_offset
-        connection.exec_driver_sql(_SAW_SAMPLE, [{"gpu": gpu_id, "at": last} for gpu_id in gpu_ids])
-
-
-def _add_states(connection: Connection, node: Node, prepared: Prepared, tally: Tally) -> None:
-    reported = prepared.report.states
-    tally.unknown_metrics.update(state.metric for state in reported if state.metric not in BY_NAME)
-    rows = list(changes.values(node, reported, node.clock_offset))
-    for block in prepared.blocks:
-        rows += changes.absences(node, block, node.clock_offset)
-    if rows:
-        tally.states = connection.exec_driver_sql(_ADD_STATES, rows).rowcount
-
-
-def _add_events(connection: Connection, node: Node, rows: list[dict[str, Any]], received_at: int) -> int:
-    if rows:
-        same = {"node_id": node.node_id, "received_at": received_at}
-        connection.execute(insert(events), [row | same for row in rows])
-    return len(rows)
-
-
-def _events(node: Node, report: wire.Report) -> Iterator[dict[str, Any]]:
+def _events(taken: _Taken) -> Iterator[dict[str, Any]]:
+    report = taken.prepared.report
     for event in report.events:
-        yield _event(node, event, event.at) | {"code": event.code, "source": event.source}
+        yield _event(taken, event, event.at) | {"code": event.code, "source": event.source}
+    for difference in (*taken.differences, *_clock(taken.before, taken.after)):
+        yield _event(taken, difference, report.created.wall) | {"code": None, "source": "server"}
 
 
-def _derived(
-    node: Node, report: wire.Report, offset_before: int, differences: Iterable[Difference]
-) -> Iterator[dict[str, Any]]:
-    for difference in (*differences, *_clock(offset_before, node.clock_offset)):
-        yield _event(node, difference, report.created.wall) | {"code": None, "source": "server"}
-
-
-def _event(node: Node, told: wire.Event | Difference, at: int) -> dict[str, Any]:
+def _event(taken: _Taken, told: wire.Event | Difference, at: int) -> dict[str, Any]:
     return {
-        "gpu_id": node.gpus[told.gpu].gpu_id if told.gpu is not None else None,
+        "node_id": taken.node.node_id,
+        "gpu_id": taken.node.gpus[told.gpu].gpu_id if told.gpu is not None else None,
         "partition": told.partition,
-        "ts": at + node.clock_offset,
+        "ts": at + taken.after,
         "kind": told.kind,
         "message": told.message[:2048],
         "detail": told.detail,
+        "received_at": taken.prepared.received_at,
     }
 
 

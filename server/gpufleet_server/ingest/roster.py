@@ -1,15 +1,16 @@
-"""A node's roster into its rows, and what differs from the one before as events."""
+"""Rosters into the rows of nodes, GPUs and partitions, and what differs from those before as events."""
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 from gpufleet_agent import wire
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
-from gpufleet_server.ingest.memory import Node, add_gpus
+from gpufleet_server.ingest.memory import Memory, Node
 from gpufleet_server.store.schema import gpus, nodes, partitions
 
 # What a node's administrator sets: None is a value there too, not something that could not be read.
@@ -20,6 +21,12 @@ _NOT_COMPARED = ("uuid", "state", "partitions", "absent", "labels")
 _COME_WITH_NODE = ("gpu_added", "partition_added")
 _HOST_FIELDS = tuple(name for name in wire.Host.__struct_fields__ if name not in _NOT_COMPARED)
 _GPU_FIELDS = tuple(name for name in wire.Gpu.__struct_fields__ if name not in _NOT_COMPARED)
+
+_UPDATE_NODES = update(nodes).where(nodes.c.node_id == bindparam("this"))
+_UPDATE_GPUS = update(gpus).where(gpus.c.gpu_id == bindparam("this"))
+_UPDATE_PARTITIONS = update(partitions).where(
+    partitions.c.gpu_id == bindparam("of"), partitions.c.uuid == bindparam("this")
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,20 +40,120 @@ class Difference:
     detail: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def update_roster(connection: Connection, node: Node, roster: wire.Roster, at: int) -> list[Difference]:
-    """Write a roster that holds from `at` (µs): the node, its GPUs and their partitions. What it changed."""
-    known = connection.execute(select(nodes.c.facts).where(nodes.c.node_id == node.node_id)).scalar_one()
-    changes = list(_host(connection, node, known, roster.host))
-    add_gpus(connection, node, (gpu.uuid for gpu in roster.gpus), at)
-    rows = {row.uuid: row for row in connection.execute(select(gpus).where(gpus.c.node_id == node.node_id))}
-    for gpu in roster.gpus:
-        changes += _gpu(connection, rows.pop(gpu.uuid), gpu)
-        changes += _partitions(connection, node.gpus[gpu.uuid].gpu_id, gpu, at)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Told:
+    """A roster that came, of a node that is remembered, and from when on (µs) it holds."""
+
+    node: Node
+    roster: wire.Roster
+    at: int
+
+
+@dataclasses.dataclass(slots=True)
+class _Writes:
+    """Rows to be changed, each statement once for all of them."""
+
+    nodes: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    gpus: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    new_partitions: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    partitions: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    def execute(self, connection: Connection) -> None:
+        """Write them."""
+        for statement, rows in (
+            (_UPDATE_NODES, self.nodes),
+            (_UPDATE_GPUS, self.gpus),
+            (insert(partitions), self.new_partitions),
+            (_UPDATE_PARTITIONS, self.partitions),
+        ):
+            # Rows of one statement must have the same columns.
+            for _, same in itertools.groupby(rows, key=list):
+                connection.execute(statement, list(same))
+
+
+def update_rosters(connection: Connection, memory: Memory, told: Sequence[Told]) -> list[list[Difference]]:
+    """Write rosters of different nodes: the nodes, their GPUs and their partitions. What each of them changed."""
+    ids = [each.node.node_id for each in told]
+    query = select(nodes.c.node_id, nodes.c.facts).where(nodes.c.node_id.in_(ids))
+    facts: dict[int, Any] = dict(connection.execute(query).all())  # type: ignore[arg-type]
+    rows, parts = _known_gpus(connection, ids), _known_partitions(connection, ids)
+    _add_listed(connection, memory, told)
+    writes = _Writes()
+    differences = [
+        _update(writes, each, facts[each.node.node_id], rows.get(each.node.node_id, {}), parts) for each in told
+    ]
+    writes.execute(connection)
+    for each in told:
+        _remember(memory, each)
+    return differences
+
+
+def add_gpus(connection: Connection, memory: Memory, new: Sequence[tuple[Node, dict[str, Any]]]) -> None:
+    """Give GPUs that their nodes lack a row and the node's next slot. The rows say `uuid`, `identity`, `first_seen` …
+
+    All rows name the same columns.
+    """
+    if not new:
+        return
+    taken = {node.uuid: max((gpu.slot for gpu in node.gpus.values()), default=-1) for node, _ in new}
+    rows = []
+    for node, row in new:
+        taken[node.uuid] += 1
+        rows.append(row | {"node_id": node.node_id, "slot": taken[node.uuid]})
+    ids = connection.execute(insert(gpus).returning(gpus.c.gpu_id, sort_by_parameter_order=True), rows).scalars().all()
+    for (node, _), row, gpu_id in zip(new, rows, ids, strict=True):
+        memory.add_gpu(node, row["uuid"], gpu_id, row["slot"], row.get("model") or "")
+
+
+def _known_gpus(connection: Connection, ids: list[int]) -> dict[int, dict[str, Any]]:
+    columns = (gpus.c.node_id, gpus.c.gpu_id, gpus.c.uuid, gpus.c.identity, gpus.c.removed_at)
+    found: dict[int, dict[str, Any]] = {}
+    for row in connection.execute(select(*columns).where(gpus.c.node_id.in_(ids)).order_by(gpus.c.slot)):
+        found.setdefault(row.node_id, {})[row.uuid] = row
+    return found
+
+
+def _known_partitions(connection: Connection, ids: list[int]) -> dict[int, dict[str, Any]]:
+    query = select(partitions).join(gpus, gpus.c.gpu_id == partitions.c.gpu_id).where(gpus.c.node_id.in_(ids))
+    found: dict[int, dict[str, Any]] = {}
+    for row in connection.execute(query):
+        found.setdefault(row.gpu_id, {})[row.uuid] = row
+    return found
+
+
+def _add_listed(connection: Connection, memory: Memory, told: Sequence[Told]) -> None:
+    new = []
+    for each in told:
+        listed = {gpu.uuid: gpu for gpu in each.roster.gpus if gpu.uuid not in each.node.gpus}
+        new += [(each.node, _columns(gpu, {}) | {"uuid": gpu.uuid, "first_seen": each.at}) for gpu in listed.values()]
+    add_gpus(connection, memory, new)
+
+
+def _remember(memory: Memory, told: Told) -> None:
+    node, host = told.node, told.roster.host
+    node.site, node.simulated = host.site or "", host.simulated
+    for gpu in told.roster.gpus:
+        # A lost GPU can't tell its model; what is known of it stays known.
+        node.gpus[gpu.uuid].model = gpu.model or (node.gpus[gpu.uuid].model if gpu.state == "lost" else "")
+    for known in node.gpus.values():
+        memory.classify(node, known)
+
+
+def _update(
+    writes: _Writes, told: Told, known: dict[str, Any], rows: dict[str, Any], parts: dict[int, dict[str, Any]]
+) -> list[Difference]:
+    changes = list(_host(writes, told.node, known, told.roster.host))
+    for uuid, gpu in {gpu.uuid: gpu for gpu in told.roster.gpus}.items():
+        gpu_id = told.node.gpus[uuid].gpu_id
+        changes += _gpu(writes, rows.pop(uuid, None), gpu)
+        changes += _partitions(writes, parts.get(gpu_id, {}), gpu_id, gpu, told.at)
     for row in rows.values():
         if row.removed_at is None:
-            _set(connection, row.gpu_id, {"removed_at": at})
+            writes.gpus.append({"this": row.gpu_id, "removed_at": told.at})
             changes.append(_about(row.identity, row.uuid, "gpu_removed", "removed"))
-    return changes if known else [_node_added(roster), *(each for each in changes if each.kind not in _COME_WITH_NODE)]
+    if known:
+        return changes
+    return [_node_added(told.roster), *(each for each in changes if each.kind not in _COME_WITH_NODE)]
 
 
 def _node_added(roster: wire.Roster) -> Difference:
@@ -55,47 +162,54 @@ def _node_added(roster: wire.Roster) -> Difference:
     return Difference("node_added", text, detail={"gpus": len(roster.gpus), "models": dict(models)})
 
 
-def _host(connection: Connection, node: Node, old: dict[str, Any], host: wire.Host) -> Iterator[Difference]:
+def _host(writes: _Writes, node: Node, old: dict[str, Any], host: wire.Host) -> Iterator[Difference]:
     new = msgspec.to_builtins(host)
     columns = ("hostname", "site", "room", "rack", "simulated", "agent_version")
-    values = {name: getattr(host, name) for name in columns} | {"facts": new}
-    connection.execute(update(nodes).where(nodes.c.node_id == node.node_id).values(values))
+    writes.nodes.append({"this": node.node_id} | {name: getattr(host, name) for name in columns} | {"facts": new})
     if old:
         fields = [*_fields(old, new, _HOST_FIELDS, _SET_BY_HAND), *_labels(old, new)]
         yield from (Difference("node_changed", _arrow(detail), detail=detail) for detail in fields)
 
 
-def _gpu(connection: Connection, row: Any, gpu: wire.Gpu) -> Iterator[Difference]:
+def _columns(gpu: wire.Gpu, old: dict[str, Any]) -> dict[str, Any]:
+    """The columns of a GPU's row that its roster decides; `old` is the identity it had."""
     new = msgspec.to_builtins(gpu)
-    old = row.identity
     # A GPU that is lost can't be asked: what is known of it stays known.
     identity = old | new if gpu.state == "lost" else new
     # A field of the wire that is a column too; `position` is the driver's index.
-    columns = ("vendor", "model", "serial", "pci_address", "memory_total")
-    values = {name: identity.get(name) for name in columns} | {"position": gpu.index, "lost": gpu.state == "lost"}
-    _set(connection, row.gpu_id, values | {"identity": identity, "removed_at": None})
+    names = ("vendor", "model", "serial", "pci_address", "memory_total")
+    values = {name: identity.get(name) for name in names} | {"position": gpu.index, "lost": gpu.state == "lost"}
+    return values | {"identity": identity, "removed_at": None}
+
+
+def _gpu(writes: _Writes, row: Any, gpu: wire.Gpu) -> Iterator[Difference]:
+    """Changes of a GPU whose row was this; None: it was made just now."""
+    old = row.identity if row is not None else {}
+    columns = _columns(gpu, old)
+    if row is not None:
+        writes.gpus.append({"this": row.gpu_id} | columns)
+    identity = columns["identity"]
     if not old or row.removed_at is not None:
         yield _about(identity, gpu.uuid, "gpu_added", "back" if old else "new")
     for detail in _fields(old, identity, _GPU_FIELDS):
         yield Difference("gpu_changed", _arrow(detail), gpu.uuid, detail=detail)
 
 
-def _partitions(connection: Connection, gpu_id: int, gpu: wire.Gpu, at: int) -> Iterator[Difference]:
-    rows = {row.uuid: row for row in connection.execute(select(partitions).where(partitions.c.gpu_id == gpu_id))}
-    for partition in gpu.partitions:
+def _partitions(writes: _Writes, known: dict[str, Any], gpu_id: int, gpu: wire.Gpu, at: int) -> Iterator[Difference]:
+    rows = dict(known)
+    for partition in {each.uuid: each for each in gpu.partitions}.values():
         row = rows.pop(partition.uuid, None)
         values = {"profile": partition.profile, "facts": msgspec.to_builtins(partition), "removed_at": None}
-        key = {"gpu_id": gpu_id, "uuid": partition.uuid}
         if row is None:
-            connection.execute(insert(partitions).values(key | values | {"first_seen": at}))
+            writes.new_partitions.append({"gpu_id": gpu_id, "uuid": partition.uuid, "first_seen": at} | values)
         else:
-            _set_partition(connection, key, values)
+            writes.partitions.append({"of": gpu_id, "this": partition.uuid} | values)
         if row is None or row.removed_at is not None:
             yield Difference("partition_added", partition.profile or "", gpu.uuid, partition.uuid)
     # What a lost GPU is cut into can't be read; that is not the same as being whole.
     gone = [row for row in rows.values() if row.removed_at is None and gpu.state != "lost"]
     for row in gone:
-        _set_partition(connection, {"gpu_id": gpu_id, "uuid": row.uuid}, {"removed_at": at})
+        writes.partitions.append({"of": gpu_id, "this": row.uuid, "removed_at": at})
         yield Difference("partition_removed", row.profile or "", gpu.uuid, row.uuid)
 
 
@@ -125,12 +239,3 @@ def _about(identity: dict[str, Any], uuid: str, kind: str, how: str) -> Differen
 
 def _arrow(detail: dict[str, Any]) -> str:
     return f"{detail['field']}: {detail['old']} → {detail['new']}"
-
-
-def _set(connection: Connection, gpu_id: int, values: dict[str, Any]) -> None:
-    connection.execute(update(gpus).where(gpus.c.gpu_id == gpu_id).values(values))
-
-
-def _set_partition(connection: Connection, key: dict[str, Any], values: dict[str, Any]) -> None:
-    this = (partitions.c.gpu_id == key["gpu_id"]) & (partitions.c.uuid == key["uuid"])
-    connection.execute(update(partitions).where(this).values(values))

@@ -14,8 +14,6 @@ class Tally:
     values: int = 0
     states: int = 0
     events: int = 0
-    # Samples whose GPU already had one at exactly that time, after the clock was corrected: the first was kept.
-    collisions: int = 0
     # Metrics that this server does not know, by name: how many columns and states of them came.
     unknown_metrics: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
 
@@ -31,6 +29,9 @@ class Statistics(Tally):
     commits: int = 0
     failed_commits: int = 0
     commit_seconds: float = 0.0
+    # Reports in those commits, and how long they waited in all, from their arrival to the end of their commit.
+    committed_reports: int = 0
+    waited_seconds: float = 0.0
     queued_reports: int = 0
     queued_bytes: int = 0
 
@@ -40,7 +41,6 @@ class Statistics(Tally):
         self.values += tally.values
         self.states += tally.states
         self.events += tally.events
-        self.collisions += tally.collisions
         for name, count in tally.unknown_metrics.items():
             # The names are the agents' to choose: they must not grow without bound.
             known = name in self.unknown_metrics or len(self.unknown_metrics) < _MOST_NAMES

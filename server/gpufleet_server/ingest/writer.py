@@ -1,45 +1,36 @@
 """The one thread that writes reports: it takes all that wait, commits them at once, and then answers."""
 
-import collections
-import concurrent.futures
+import asyncio
 import contextlib
-import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 
 from gpufleet_agent.wire import Ack
-from sqlalchemy import Connection, delete
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy import delete, select
 
 from gpufleet_server.domain import clock
 from gpufleet_server.domain.problem import Problem
+from gpufleet_server.ingest.columns import matrix, problems
+from gpufleet_server.ingest.failures import OF_THE_DATA, STORE_FAILED, cause, unavailable
 from gpufleet_server.ingest.memory import Memory
 from gpufleet_server.ingest.prepare import Prepared
-from gpufleet_server.ingest.record import record
+from gpufleet_server.ingest.record import Batch, Outcome, record
 from gpufleet_server.ingest.statistics import Statistics, Tally
+from gpufleet_server.ingest.waiting import Bounds, Job, Waiting
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.schema import streams
 from gpufleet_server.store.tokens import TokenCache
 
 _LOG = logging.getLogger(__name__)
 
-_RETRY_S = 5
-# The database refuses what the report says, and will each time: an agent that sent it again would never get on.
-_OF_THE_DATA = (IntegrityError, DataError, OverflowError, UnicodeError)
-_CHORES_S = 60.0
+_CHORES_S, _PROBE_S = 60.0, 1.0
 _FORGET_STREAM = 400 * 86_400 * clock.SECOND
 
 
-@dataclasses.dataclass(slots=True)
-class _Job:
-    prepared: Prepared
-    answer: concurrent.futures.Future[Ack]
-
-
 class Writer:
-    """Bounded by the number of reports that wait and by the memory they take; beyond it a report gets 503."""
+    """Writes what is submitted. While the database is gone it takes nothing and looks for it every second."""
 
     def __init__(
         self,
@@ -48,148 +39,180 @@ class Writer:
         statistics: Statistics,
         *,
         now: Callable[[], int] = clock.now,
-        max_reports: int = 2000,
-        max_bytes: int = 256 << 20,
-        batch: int = 256,
+        bounds: Bounds | None = None,
     ) -> None:
         self._store, self._tokens, self._statistics, self._now = store, tokens, statistics, now
-        self._max_reports, self._max_bytes, self._batch = max_reports, max_bytes, batch
+        self._waiting = Waiting(statistics, bounds or Bounds())
         self._memory = Memory()
-        self._waiting: collections.deque[_Job] = collections.deque()
-        self._changed = threading.Condition()
-        self._stopping = True
+        self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._chores_at = time.monotonic() + _CHORES_S
 
     def start(self) -> None:
         """Begin to write."""
-        self._stopping = False
+        self._stop.clear()
+        self._waiting.open()
         # A daemon, so that a server that is forced to end does: what was not committed was not acknowledged either.
         self._thread = threading.Thread(target=self._run, name="gpufleet-writer", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Take no more, write what waits, and end."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
+        self._stop.set()
+        self._waiting.close()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
 
     @property
+    def trouble(self) -> str | None:
+        """Why no report would be taken now, or None."""
+        return self._waiting.closed
+
+    @property
     def ready(self) -> bool:
         """Whether a report would be taken now."""
-        return self._thread is not None and self._thread.is_alive() and not self._stopping and self._has_room(0)
+        return self.trouble is None
 
-    def submit(self, prepared: Prepared) -> concurrent.futures.Future[Ack]:
-        """Have a report written. The future gives the Ack once it is committed, or a Problem. Problem 503 when full."""
-        job = _Job(prepared, concurrent.futures.Future())
-        with self._changed:
-            if self._stopping or not self._has_room(prepared.size):
-                problem = "the server is stopping" if self._stopping else "too many reports wait to be written"
-                raise Problem(503, problem, retry_after=_RETRY_S)
-            self._waiting.append(job)
-            self._statistics.queued_reports = len(self._waiting)
-            self._statistics.queued_bytes += prepared.size
-            self._changed.notify()
-        return job.answer
+    def doubt(self, trouble: str) -> None:
+        """Have the writer see whether the database still answers before it takes more."""
+        self._waiting.hold(trouble)
 
-    def _has_room(self, size: int) -> bool:
-        # One report is always taken, however large: otherwise it never could be.
-        queued = self._statistics.queued_bytes
-        return len(self._waiting) < self._max_reports and (not self._waiting or queued + size <= self._max_bytes)
+    def submit(self, prepared: Prepared) -> asyncio.Future[Ack]:
+        """Have a report written, from an event loop. The future gives the Ack once it is committed, or a Problem.
+
+        Problem 503 where it can't be taken.
+        """
+        answer: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
+        self._waiting.put(prepared, answer)
+        return answer
 
     def _run(self) -> None:
         while True:
-            jobs = self._take()
-            if not jobs and self._stopping:
-                break
-            with self._isolated(jobs):
+            jobs = self._waiting.take(max(0.0, self._chores_at - time.monotonic()))
+            if jobs:
                 self._write(jobs)
-        with self._isolated([]):
-            self._do_chores()
+            elif self._stop.is_set():
+                break
+            elif self._waiting.trouble is not None:
+                self._look_for_the_store()
+            if time.monotonic() >= self._chores_at:
+                self._do_chores()
+        self._do_chores()
 
-    def _take(self) -> list[_Job]:
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._waiting or self._stopping, max(0.0, self._chores_at - time.monotonic())
-            )
-            jobs = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch))]
-            self._statistics.queued_reports = len(self._waiting)
-            self._statistics.queued_bytes -= sum(job.prepared.size for job in jobs)
-        # A request that was given up meanwhile is not written: its agent sends it again.
-        return [job for job in jobs if job.answer.set_running_or_notify_cancel()]
-
-    @contextlib.contextmanager
-    def _isolated(self, jobs: list[_Job]) -> Iterator[None]:
-        # Nothing that goes wrong with one batch may end the thread: every later report would wait for ever.
+    def _write(self, jobs: Sequence[Job]) -> None:
+        """Commit these reports and answer them; where one can't be stored, find it and store the others."""
         try:
-            yield
+            try:
+                outcomes = self._commit(jobs)
+            except STORE_FAILED as error:
+                # A deadlock, or a connection that the database has closed meanwhile; the next may be well.
+                _LOG.warning("%d reports are tried once more: %s", len(jobs), cause(error))
+                outcomes = self._commit(jobs)
+        except STORE_FAILED as error:
+            self._put_off(jobs, error)
         except Exception as error:  # noqa: BLE001
-            self._memory.forget_all()
+            # Nothing that goes wrong with one batch may end the thread: every later report would wait for ever.
+            if len(jobs) > 1:
+                self._write(jobs[: len(jobs) // 2])
+                self._write(jobs[len(jobs) // 2 :])
+            else:
+                _answer(jobs, [self._refusal(jobs[0], error)])
+        else:
+            _answer(jobs, outcomes)
+
+    def _commit(self, jobs: Sequence[Job]) -> list[Outcome]:
+        began = time.monotonic()
+        try:
+            outcomes, tally = self._record([job.prepared for job in jobs])
+        except BaseException:
             self._statistics.failed_commits += 1
-            busy = isinstance(error, OperationalError)
-            # A full disk says so in a line, again and again; the rest needs to be found.
-            _LOG.error("%d reports could not be committed: %s", len(jobs), _cause(error), exc_info=not busy)
-            why = "the store is busy or full" if busy else "the store failed"
+            self._memory.groups.clear()
             for job in jobs:
-                if not job.answer.done():
-                    job.answer.set_exception(Problem(503, f"{why}; nothing was stored", retry_after=_RETRY_S))
-
-    def _write(self, jobs: list[_Job]) -> None:
-        if jobs:
-            began = time.perf_counter()
-            with self._store.writing() as connection:
-                outcomes = [self._one(connection, job.prepared) for job in jobs]
-            self._statistics.commit_seconds += time.perf_counter() - began
-            self._statistics.commits += 1
-            for job, outcome in zip(jobs, outcomes, strict=True):
-                self._answer(job, outcome)
-        if time.monotonic() >= self._chores_at:
-            self._do_chores()
-
-    def _one(self, connection: Connection, prepared: Prepared) -> tuple[Ack, Tally] | Problem:
-        node, seq = prepared.report.node, prepared.report.seq
-        try:
-            return self._record(connection, prepared)
-        except OperationalError:
+                self._memory.forget(job.prepared.report.node)
             raise
-        except Problem as problem:
-            self._memory.forget(node)
-            return problem
-        except Exception as error:  # noqa: BLE001
-            # Its savepoint is rolled back; the others of the batch are whole.
-            self._memory.forget(node)
-            _LOG.exception("report %d of node %s could not be stored", seq, node)
-            if isinstance(error, _OF_THE_DATA):
-                return Problem(422, f"this report can't be stored: {_cause(error)}", "body")
-            return Problem(500, "this report could not be stored; the server's log says why")
-
-    def _record(self, connection: Connection, prepared: Prepared) -> tuple[Ack, Tally]:
-        try:
-            with connection.begin_nested():
-                return record(connection, self._memory, prepared)
-        except IntegrityError:
-            # What is remembered of the node may be behind the store, if another process wrote to it: look again.
-            self._memory.forget(prepared.report.node)
-            with connection.begin_nested():
-                return record(connection, self._memory, prepared)
-
-    def _answer(self, job: _Job, outcome: tuple[Ack, Tally] | Problem) -> None:
-        if isinstance(outcome, Problem):
-            job.answer.set_exception(outcome)
-            return
-        ack, tally = outcome
+        self._memory.make_room()
+        ended = time.monotonic()
+        self._statistics.commits += 1
+        self._statistics.commit_seconds += ended - began
+        self._statistics.committed_reports += len(jobs)
+        self._statistics.waited_seconds += sum(ended - job.since for job in jobs)
         self._statistics.add(tally)
-        job.answer.set_result(ack)
+        return outcomes
+
+    def _record(self, reports: Sequence[Prepared]) -> tuple[list[Outcome], Tally]:
+        blocks = [block for each in reports for block in each.blocks]
+        values = matrix(blocks)
+        begins, at = [], 0
+        for each in reports:
+            begins.append(at)
+            at += len(each.blocks)
+        wrong = problems(blocks, values)
+        bad = {
+            number: next(wrong[block] for block in range(begin, begin + len(each.blocks)) if block in wrong)
+            for number, (each, begin) in enumerate(zip(reports, begins, strict=True))
+            if wrong and any(block in wrong for block in range(begin, begin + len(each.blocks)))
+        }
+        good = [number for number in range(len(reports)) if number not in bad]
+        batch = Batch([reports[number] for number in good], values, [begins[number] for number in good])
+        if not good:
+            return [bad[number] for number in range(len(reports))], Tally()
+        with self._store.writing() as connection:
+            outcomes, tally = record(connection, self._memory, batch, self._now())
+        answered = dict(zip(good, outcomes, strict=True)) | bad
+        return [answered[number] for number in range(len(reports))], tally
+
+    def _refusal(self, job: Job, error: Exception) -> Problem:
+        report = job.prepared.report
+        _LOG.error("report %d of node %s could not be stored", report.seq, report.node, exc_info=error)
+        if isinstance(error, OF_THE_DATA):
+            return Problem(422, f"this report can't be stored: {cause(error)}", "body")
+        return Problem(500, "this report could not be stored; the server's log says why")
+
+    def _put_off(self, jobs: Sequence[Job], error: Exception) -> None:
+        _LOG.error("%d reports could not be committed: %s", len(jobs), cause(error))
+        _answer(jobs, [unavailable("the store is busy or full; nothing was stored")] * len(jobs))
+        self._look_for_the_store()
+
+    def _look_for_the_store(self) -> None:
+        """Take reports only while the database answers; turn those that wait away while it does not."""
+        try:
+            with self._store.reading() as connection:
+                connection.execute(select(1))
+        except STORE_FAILED as error:
+            self._waiting.hold(f"the database does not answer: {cause(error)}")
+            waiting = self._waiting.drain()
+            _answer(waiting, [unavailable("the database does not answer; nothing was stored")] * len(waiting))
+            self._stop.wait(_PROBE_S)
+        else:
+            self._waiting.hold(None)
 
     def _do_chores(self) -> None:
         self._chores_at = time.monotonic() + _CHORES_S
-        with self._store.writing() as connection:
-            self._tokens.flush(connection)
-            connection.execute(delete(streams).where(streams.c.last_seen < self._now() - _FORGET_STREAM))
+        try:
+            with self._store.writing() as connection:
+                self._tokens.flush(connection)
+                connection.execute(delete(streams).where(streams.c.last_seen < self._now() - _FORGET_STREAM))
+        except STORE_FAILED as error:
+            _LOG.warning("the use of tokens is not kept: %s", cause(error))
 
 
-def _cause(error: Exception) -> str:
-    return str(error.orig if isinstance(error, DBAPIError) else error)[:200]
+def _answer(jobs: Iterable[Job], outcomes: Iterable[Outcome]) -> None:
+    """Wake those that wait, once an event loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Ack], Outcome]]] = {}
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        by_loop.setdefault(job.answer.get_loop(), []).append((job.answer, outcome))
+    for loop, answers in by_loop.items():
+        # A loop that has ended has nobody left who waits.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_resolve, answers)
+
+
+def _resolve(answers: list[tuple[asyncio.Future[Ack], Outcome]]) -> None:
+    for answer, outcome in answers:
+        if answer.done():
+            continue
+        if isinstance(outcome, Problem):
+            answer.set_exception(outcome)
+        else:
+            answer.set_result(outcome)

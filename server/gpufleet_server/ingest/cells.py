@@ -1,0 +1,55 @@
+"""The samples of many reports as one array each of GPUs, times, lengths and values: a cell is a GPU at a time."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpufleet_server.ingest.columns import Block, Matrix
+from gpufleet_server.ingest.memory import GpuTable, Layout, Node
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Placed:
+    """A block whose GPUs are known, and the offset (µs) that corrects its times."""
+
+    node: Node
+    layout: Layout
+    block: Block
+    offset: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cells:
+    """N cells: `rows` of the GpuTable, `ts` (corrected, µs), `ms`, and `values` (M × N)."""
+
+    table: GpuTable
+    rows: NDArray[np.int64]
+    ts: NDArray[np.int64]
+    ms: NDArray[np.int64]
+    values: Matrix
+
+    def gpu_ids(self, where: NDArray[np.int64]) -> list[int]:
+        """The store's ids of the GPUs of these cells."""
+        ids: list[int] = self.table.gpu_id[self.rows[where]].tolist()
+        return ids
+
+
+def cells(table: GpuTable, placed: Sequence[Placed], values: Matrix) -> Cells:
+    """The cells of blocks, whose values are given in the same order."""
+    rows, times, durations, gpus = [], [], [], []
+    for each in placed:
+        block, n = each.block, len(each.block.times)
+        rows.append(each.layout.rows if n == 1 else np.tile(each.layout.rows, n))
+        times += [time + each.offset for time in block.times] if each.offset else block.times
+        durations += block.durations
+        gpus += [len(each.layout.gpus)] * n
+    repeats = np.array(gpus, np.int64)
+    return Cells(
+        table,
+        np.concatenate(rows) if rows else np.zeros(0, np.int64),
+        np.repeat(np.array(times, np.int64), repeats),
+        np.repeat(np.array(durations, np.int64), repeats),
+        values,
+    )

@@ -1,0 +1,108 @@
+"""Reads into the memory what the store knows of nodes, many at once; makes those that it does not know."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gpufleet_agent.catalogue import BY_NAME
+from sqlalchemy import Connection, Select, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gpufleet_server.domain.clock import Correction
+from gpufleet_server.ingest.columns import NAMES, NUMBERS, PRESENT
+from gpufleet_server.ingest.memory import STATES, Gpu, Memory, Newest, Node
+from gpufleet_server.ingest.prepare import Prepared
+from gpufleet_server.store.schema import gpus, nodes, states, streams
+from gpufleet_server.store.tiers import latest
+
+_AT_ONCE = 200
+
+
+def load(connection: Connection, memory: Memory, reports: Sequence[Prepared]) -> None:
+    """Have the nodes of these reports in the memory, and in the store. Where it fails they must be forgotten."""
+    lacking = {each.report.node: each for each in reports if each.report.node not in memory.nodes}
+    uuids = list(lacking)
+    for begin in range(0, len(uuids), _AT_ONCE):
+        part = uuids[begin : begin + _AT_ONCE]
+        _nodes(connection, memory, part)
+        unknown = [uuid for uuid in part if uuid not in memory.nodes]
+        if unknown:
+            _make(connection, [lacking[uuid] for uuid in unknown])
+            _nodes(connection, memory, unknown)
+
+
+def _nodes(connection: Connection, memory: Memory, uuids: Sequence[str]) -> None:
+    columns = (nodes.c.uuid, nodes.c.node_id, nodes.c.version, nodes.c.clock_offset, nodes.c.clock_measured)
+    query = select(*columns, nodes.c.roster_digest, nodes.c.site, nodes.c.simulated)
+    by_id: dict[int, Node] = {}
+    for uuid, node_id, version, offset, measured, digest, site, simulated in connection.execute(
+        query.where(nodes.c.uuid.in_(uuids))
+    ):
+        correction = Correction(offset)
+        by_id[node_id] = Node(uuid, node_id, version, correction, measured, digest, site or "", simulated)
+    memory.nodes.update((node.uuid, node) for node in by_id.values())
+    if by_id:
+        _load_parts(connection, memory, by_id)
+
+
+def _load_parts(connection: Connection, memory: Memory, by_id: dict[int, Node]) -> None:
+    ids = list(by_id)
+    query = select(gpus.c.node_id, gpus.c.uuid, gpus.c.gpu_id, gpus.c.slot, gpus.c.model)
+    by_gpu: dict[int, Gpu] = {}
+    for node_id, uuid, gpu_id, slot, model in connection.execute(query.where(gpus.c.node_id.in_(ids))):
+        by_gpu[gpu_id] = memory.add_gpu(by_id[node_id], uuid, gpu_id, slot, model or "")
+    mine = select(streams.c.node_id, streams.c.stream, streams.c.last_seq).where(streams.c.node_id.in_(ids))
+    for node_id, stream, last_seq in connection.execute(mine):
+        by_id[node_id].streams[stream] = last_seq
+    for row in connection.execute(select(latest).where(latest.c.node_id.in_(ids))).mappings():
+        by_id[row["node_id"]].newest = _newest(dict(row))
+    if by_gpu:
+        _load_states(connection, memory, by_gpu, ids)
+
+
+def _newest(row: dict[Any, Any]) -> Newest:
+    ts, durations = np.frombuffer(row["ts"], "<i8").tolist(), np.frombuffer(row["durations"], "<i4").tolist()
+    return Newest(ts, durations, tuple(row[name] for name in NAMES))
+
+
+def _load_states(connection: Connection, memory: Memory, by_gpu: dict[int, Gpu], ids: list[int]) -> None:
+    table = memory.gpus
+    for gpu_id, name, ts, value, reason in connection.execute(_newest_states(connection.dialect.name, ids)):
+        row, number = by_gpu[gpu_id].row, NUMBERS.get(name)
+        if number is not None:
+            table.reasons[row, number] = PRESENT if reason is None else reason
+            table.since[row, number] = ts
+        elif name in STATES:
+            table.told[row, STATES[name]] = value if value is not None else BY_NAME[name].lowest + (reason or 0)
+            table.told_at[row, STATES[name]] = ts
+
+
+def _newest_states(dialect: str, ids: list[int]) -> Select[Any]:
+    """The newest row of each GPU's each metric."""
+    key = (states.c.gpu_id, states.c.metric)
+    of = gpus.c.node_id.in_(ids) & (gpus.c.gpu_id == states.c.gpu_id)
+    if dialect == "sqlite":
+        # Beside max() the other columns are of the row that has it.
+        return select(*key, func.max(states.c.ts), states.c.value, states.c.reason).where(of).group_by(*key)
+    columns = (*key, states.c.ts, states.c.value, states.c.reason)
+    return select(*columns).where(of).ext(postgresql.distinct_on(*key)).order_by(*key, states.c.ts.desc())
+
+
+def _make(connection: Connection, reports: Sequence[Prepared]) -> None:
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    # Another server may be making the same node.
+    connection.execute(insert(nodes).on_conflict_do_nothing(), [_new_node(each) for each in reports])
+
+
+def _new_node(prepared: Prepared) -> dict[str, Any]:
+    report, now = prepared.report, prepared.received_at
+    return {
+        "uuid": report.node,
+        "hostname": prepared.hostname,
+        "facts": {},
+        "first_seen": now,
+        "last_seen": now,
+        "interval_ms": report.interval,
+        "driver_state": report.driver.state,
+        "driver_since": report.driver.since,
+    }

@@ -1,0 +1,144 @@
+"""Reports that wait to be written: bounded, and handed over many at a time when many come."""
+
+import asyncio
+import collections
+import dataclasses
+import threading
+import time
+
+from gpufleet_agent import wire
+
+from gpufleet_server.ingest.failures import unavailable
+from gpufleet_server.ingest.prepare import Prepared
+from gpufleet_server.ingest.statistics import Statistics
+
+_STOPPING = "the server is stopping"
+
+
+@dataclasses.dataclass(slots=True)
+class Job:
+    """A report, who waits for its answer, and since when (monotonic, s)."""
+
+    prepared: Prepared
+    answer: asyncio.Future[wire.Ack]
+    since: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """How much may wait, how much is taken at once (`batch` reports, of `batch_bytes`), and how often (`pause`, s).
+
+    A batch that is large enough to need a good part of a second is followed by the next only after the pause.
+    """
+
+    reports: int = 8000
+    bytes: int = 128 << 20
+    batch: int = 1000
+    batch_bytes: int = 16 << 20
+    pause: float = 0.2
+    # Reports in a batch from which on pauses are made.
+    busy: int = 20
+
+
+class Waiting:
+    """The queue between the event loop and the writer. Beyond its bounds a report gets 503."""
+
+    def __init__(self, statistics: Statistics, bounds: Bounds) -> None:
+        self._statistics, self._bounds = statistics, bounds
+        self._jobs: collections.deque[Job] = collections.deque()
+        self._changed = threading.Condition()
+        self._stopping = True
+        self._trouble: str | None = None
+        # How many reports must wait for the writer to be woken.
+        self._wake_at = 1
+        self._not_before = 0.0
+
+    @property
+    def closed(self) -> str | None:
+        """Why no report would be taken now, or None."""
+        if self._stopping:
+            return _STOPPING
+        if self._trouble is None and not self._has_room(0):
+            return "too many reports wait to be written"
+        return self._trouble
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing may be written now, or None."""
+        return self._trouble
+
+    def open(self) -> None:
+        """Begin to take reports."""
+        self._stopping = False
+
+    def close(self) -> None:
+        """Take no more."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+
+    def hold(self, trouble: str | None) -> None:
+        """Take no more while there is trouble; None: it is over."""
+        with self._changed:
+            self._trouble = trouble
+            self._changed.notify()
+
+    def put(self, prepared: Prepared, answer: asyncio.Future[wire.Ack]) -> None:
+        """Have a report wait. Problem 503 where that is not possible."""
+        with self._changed:
+            if (closed := self.closed) is not None or not self._has_room(prepared.size):
+                raise unavailable(closed or "too many reports wait to be written")
+            self._jobs.append(Job(prepared, answer, time.monotonic()))
+            self._statistics.queued_reports = len(self._jobs)
+            self._statistics.queued_bytes += prepared.size
+            if len(self._jobs) >= self._wake_at or self._statistics.queued_bytes > self._bounds.batch_bytes:
+                self._changed.notify()
+
+    def take(self, timeout: float) -> list[Job]:
+        """What waits, as soon as there is something, at most a batch; nothing when it ends or time is over."""
+        with self._changed:
+            if not self._jobs:
+                self._wait(1, timeout)
+            if self._jobs:
+                self._wait(self._bounds.batch, self._not_before - time.monotonic())
+            jobs = self._pop()
+        now = time.monotonic()
+        self._not_before = now + (self._bounds.pause if len(jobs) >= self._bounds.busy else 0.0)
+        # A request that was given up meanwhile is not written: its agent sends it again.
+        return [job for job in jobs if not job.answer.cancelled()]
+
+    def drain(self) -> list[Job]:
+        """Everything that waits."""
+        with self._changed:
+            jobs = list(self._jobs)
+            self._jobs.clear()
+            self._count([])
+            self._statistics.queued_bytes = 0
+        return jobs
+
+    def _wait(self, reports: int, timeout: float) -> None:
+        self._wake_at = reports
+        if timeout > 0:
+            self._changed.wait_for(lambda: self._stopping or self._trouble or self._full(reports), timeout)
+        self._wake_at = self._bounds.reports + 1
+
+    def _full(self, reports: int) -> bool:
+        return len(self._jobs) >= reports or self._statistics.queued_bytes > self._bounds.batch_bytes
+
+    def _pop(self) -> list[Job]:
+        jobs: list[Job] = []
+        size = 0
+        while self._jobs and len(jobs) < self._bounds.batch and size <= self._bounds.batch_bytes:
+            jobs.append(self._jobs.popleft())
+            size += jobs[-1].prepared.size
+        self._count(jobs)
+        return jobs
+
+    def _count(self, gone: list[Job]) -> None:
+        self._statistics.queued_reports = len(self._jobs)
+        self._statistics.queued_bytes -= sum(job.prepared.size for job in gone)
+
+    def _has_room(self, size: int) -> bool:
+        # One report is always taken, however large: otherwise it never could be.
+        queued, bounds = self._statistics.queued_bytes, self._bounds
+        return len(self._jobs) < bounds.reports and (not self._jobs or queued + size <= bounds.bytes)
