@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Protocol
 
@@ -179,16 +179,12 @@ def _requests(load: FleetLoad, relayed: int) -> Iterator[tuple[int, Mapping[str,
 def show(results: Mapping[str, Result], load: FleetLoad, values: int) -> None:
     """The table for people."""
     hours = len(load.times) * load.interval / 3600
-    Console().print(
-        Table(title=f"{load.gpus} GPUs, {len(load.nodes)} nodes, {hours:g} h at {load.interval} s: {values:,} values")
-    )
-    table = Table()
-    columns = [name for name in asdict(next(iter(results.values()))) if name != "seen"]
-    for name in ("", *columns):
-        table.add_column(name.replace("_", " "), justify="right" if name else "left")
-    for name, result in results.items():
-        table.add_row(name, *(f"{getattr(result, column):,}" for column in columns))
-    Console(width=170).print(table)
+    fleet = f"{load.gpus} GPUs, {len(load.nodes)} nodes, {hours:g} h at {load.interval} s: {values:,} values"
+    table = Table("", *(name.replace("_", " by ") for name in results), title=fleet)
+    for row in fields(Result):
+        if row.name != "seen":
+            table.add_row(row.name.replace("_", " "), *(f"{getattr(each, row.name):,}" for each in results.values()))
+    Console().print(table)
 
 
 def main() -> None:

@@ -44,7 +44,10 @@ class Peer:
     def version(self) -> str:
         """What it says its version is."""
         said = subprocess.run([self.program, "--version"], capture_output=True, text=True, check=True)
-        return (said.stdout or said.stderr).splitlines()[0].strip()
+        # Debian's build of VictoriaMetrics says nothing.
+        return (said.stdout or said.stderr).partition("\n")[
+            0
+        ].strip() or f"{self.program}, of a version it does not say"
 
     def pids(self) -> list[int]:
         """Its processes."""
