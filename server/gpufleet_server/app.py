@@ -23,7 +23,6 @@ from gpufleet_server.ingest.waiting import Bounds
 from gpufleet_server.ingest.writer import Writer
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.migrate import migrated
-from gpufleet_server.store.retention import KEEP_SAMPLES, Retention
 from gpufleet_server.store.tokens import TokenCache
 
 _LOG = logging.getLogger(__name__)
@@ -34,7 +33,7 @@ def create_app(
     *,
     now: Callable[[], int] = clock.now,
     public_metrics: bool = False,
-    keep_samples: int = KEEP_SAMPLES,
+    keep_samples: int = 30 * 86_400 * clock.SECOND,
     max_waiting: int = Bounds.reports,
     max_waiting_bytes: int = Bounds.bytes,
 ) -> Starlette:
@@ -47,16 +46,13 @@ def create_app(
     statistics, tokens = Statistics(), TokenCache(store, now)
     bounds = Bounds(reports=max_waiting, bytes=max_waiting_bytes)
     writer = Writer(store, tokens, statistics, now=now, bounds=bounds)
-    retention = Retention(store, keep_samples, now)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         writer.start()
-        retention.start()
         try:
             yield
         finally:
-            await asyncio.to_thread(retention.stop)
             await asyncio.to_thread(writer.stop)
 
     routes = [
