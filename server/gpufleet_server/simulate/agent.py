@@ -1,13 +1,13 @@
-"""A simulated agent: enrols, reports on time, keeps what is not committed and sends it again."""
+"""A simulated agent: enrols, sends its reports in order, keeps what is not committed and sends it again."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import random
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 from gpufleet_agent import __version__ as agent_version
@@ -19,23 +19,31 @@ from gpufleet_agent.wire import (
     PROTOCOL,
     REPORT_PATH,
     Ack,
-    Backlog,
     Credential,
     Enrolment,
+    State,
     clock_header,
     encode,
 )
 
+from gpufleet_server.simulate.boards import Boards
 from gpufleet_server.simulate.faults import SECOND, FaultKind
+from gpufleet_server.simulate.identity import lost_indices
 from gpufleet_server.simulate.link import Answer, Link, LinkError
-from gpufleet_server.simulate.plan import SimNode
-from gpufleet_server.simulate.reports import Reporter
+from gpufleet_server.simulate.outbox import Outbox
+from gpufleet_server.simulate.reports import Closed, Reporter, Sampled, grid
+from gpufleet_server.simulate.statistics import Tally
 
 log = logging.getLogger(__name__)
 
-_KEPT = 720
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
-_LONGEST_GAP = 300 * SECOND
+_KEPT = 100_000
+# How many reports that wait are written at once: 16 KiB of them, 32 at most.
+_AHEAD_BYTES, _AHEAD = 16 << 10, 32
+# Client errors that say nothing about the report itself: it is tried again.
+_TRY_AGAIN = frozenset({401, 403, 404, 405, 407, 408, 409, 421, 425, 426, 429})
+_LEVEL = 1
+
+_ack = msgspec.json.Decoder(Ack)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,7 @@ class Sent:
     stream: str
     seq: int
     samples: int
+    values: int
     events: int
     body: bytes
 
@@ -58,132 +67,192 @@ def now() -> int:
     return time.time_ns() // 1000
 
 
+@dataclass(slots=True)
+class Terms:
+    """What the agents of a fleet share. `every` in µs; `later` has an agent go on at a time; pauses in s."""
+
+    link: Link
+    join_token: str
+    every: int
+    committed: Committed
+    later: Callable[[int, SimAgent], None]
+    pauses: tuple[float, float] = (1.0, 60.0)
+    tally: Tally = field(default_factory=Tally)
+
+
 class SimAgent:
-    """One node's agent. `interval` and `every`, between samples and between reports, are in ms."""
+    """One node's agent. It sends when it is told to `go_on`; how its reports come about is the cohort's business."""
 
-    def __init__(
-        self, node: SimNode, link: Link, join_token: str, interval: int, every: int, committed: Committed
-    ) -> None:
-        self.node, self._link, self._join_token = node, link, join_token
-        self._every, self._committed = every * 1000, committed
-        self._reporter = Reporter(node, interval, now() - interval * 1000)
-        self._outbox: deque[Sent] = deque()
-        self._dropped = 0
-        self._credential = ""
-        self._pause = 0.0
-        self._retry_at = 0.0
+    __slots__ = (
+        "_bodies", "_head", "_lost", "_pause", "_retry_at", "_roster_wanted", "_silences", "_submitted", "_terms",
+        "asking", "node", "outbox", "reporter", "tell_all",
+    )  # fmt: skip
 
-    @property
-    def waiting(self) -> int:
-        """Reports that are not committed yet."""
-        return len(self._outbox)
+    def __init__(self, reporter: Reporter, terms: Terms, outbox: Outbox) -> None:
+        self.node, self.reporter, self.outbox, self._terms = reporter.node, reporter, outbox, terms
+        # Whether a request of it waits for its turn or its answer; whether all states are to be told.
+        self.asking, self.tell_all = False, True
+        self._bodies: deque[Sent] = deque()
+        self._head = b""
+        self._lost: frozenset[int | None] = frozenset()
+        self._roster_wanted = True
+        self._silences = self.node.having(FaultKind.SILENT)
+        self._pause = self._submitted = 0.0
+        self._retry_at = 0
 
-    @property
-    def last(self) -> Sent:
-        """The newest report that is not committed yet. IndexError where none waits."""
-        return self._outbox[-1]
+    def silent(self, at: int) -> bool:
+        """Whether the node is dead to the world."""
+        return any(fault.active(at) for fault in self._silences)
 
-    async def run(self, first: float) -> None:
-        """Report until cancelled; the first report comes after `first` seconds."""
-        due = now() + int(first * SECOND)
-        while True:
-            await self._sleep_until(due)
-            if now() >= due:
-                self.make(now())
-                due = self._next_due(due)
-            await self.send()
+    def close(self, until: int, changed: list[State], sampled: tuple[Sampled, int] | None) -> None:
+        """Close a report as of `until`, and write it where it is next and its samples are at hand.
 
-    async def flush(self) -> None:
-        """Close a last report and try to send all there is, once."""
-        self.make(now())
-        self._retry_at = 0.0
-        await self.send()
+        `changed` are the states to be told; `sampled` is a batch and the node's place in it.
+        """
+        lost = lost_indices(self.node, until) if self.node.faults else self._lost
+        roster_wanted = self._roster_wanted or lost != self._lost
+        self._lost, self._roster_wanted = lost, False
+        self.outbox.close(until, changed, with_roster=roster_wanted)
+        self._terms.tally.made += 1
+        if self.outbox.waiting > _KEPT and not self.asking:
+            self._drop()
+        if sampled is not None and self.outbox.waiting == 1:
+            self._write(next(self.outbox.heads(1)), *sampled)
 
-    def make(self, at: int) -> None:
-        """Close a report as of `at` (µs) and keep it; the oldest goes when there are too many."""
-        if self._silent(at):
-            self._reporter.skip(at)
+    def go_on(self) -> None:
+        """Send what waits, unless that is being done, the server wants a pause, or the node is dead."""
+        at = now()
+        if not self.outbox.waiting or self.asking or at < self._retry_at or self.silent(at):
             return
-        if at - self._reporter.until > _LONGEST_GAP:
-            self._reporter.skip(at - self._every)
-        if len(self._outbox) >= _KEPT:
-            self._outbox.popleft()
-            self._dropped += 1
-        kept = sum(len(sent.body) for sent in self._outbox)
-        report = self._reporter.report(at, Backlog(reports=len(self._outbox), bytes=kept, dropped=self._dropped))
-        samples = sum(len(block.gpus) * len(block.times) // 8 for block in report.samples)
-        sent = Sent(report.node, report.stream, report.seq, samples, len(report.events), encode(report))
-        self._outbox.append(sent)
+        self.asking, self._submitted = True, time.perf_counter()
+        self._terms.link.submit(self)
 
-    async def send(self) -> None:
-        """Send what is kept, oldest first, until it is all committed or the server can't take it."""
-        while self._outbox and time.monotonic() >= self._retry_at and not self._silent(now()):
-            try:
-                answer = await self._post(self._outbox[0])
-            except (LinkError, TimeoutError) as error:
-                log.debug("%s: %s", self.node.hostname, error)
-                self._back_off(None)
-            else:
-                self._take(answer)
+    def want_roster(self) -> None:
+        """Tell the roster and all states with the next report: the server says it lacks them."""
+        self._roster_wanted = self.tell_all = True
 
-    def _silent(self, at: int) -> bool:
-        return any(fault.active(at) for fault in self.node.having(FaultKind.SILENT))
+    def hurry(self) -> None:
+        """Forget about pauses."""
+        self._retry_at = 0
 
-    async def _post(self, sent: Sent) -> Answer:
-        if not self._credential:
-            enrolled = await self._enrol()
-            if enrolled.status != 201:
-                return enrolled
-            self._credential = msgspec.json.decode(enrolled.body, type=Credential).credential
-        return await self._link.post(REPORT_PATH, self._headers, sent.body)
+    def request(self) -> bytes | None:
+        """What is asked next: a credential, or to take the oldest report."""
+        if not self.outbox.waiting:
+            self.asking = False
+            return None
+        if not self._head:
+            return self._enrolment()
+        if not self._bodies:
+            self._write_ahead()
+        body = self._bodies[0].body
+        clock = clock_header(self.reporter.clock(now()))
+        return b"%s%s: %s\r\ncontent-length: %d\r\n\r\n%s" % (
+            self._head, CLOCK_HEADER.encode(), clock.encode(), len(body), body,
+        )  # fmt: skip
 
-    def _headers(self) -> dict[str, str]:
-        return {
-            "authorization": f"Bearer {self._credential}",
-            "content-type": CONTENT_TYPE,
-            "content-encoding": ENCODING,
-            CLOCK_HEADER: clock_header(self._reporter.clock(now())),
-        }
-
-    async def _enrol(self) -> Answer:
-        ask = Enrolment(version=PROTOCOL, node=self.node.id, hostname=self.node.hostname, agent_version=agent_version)
-        headers = {"authorization": f"Bearer {self._join_token}", "content-type": "application/json"}
-        return await self._link.post(ENROL_PATH, lambda: headers, msgspec.json.encode(ask))
-
-    def _take(self, answer: Answer) -> None:
-        if answer.status == 200:
-            ack = msgspec.json.decode(answer.body, type=Ack)
-            self._pause = 0.0
-            self._committed(self._outbox.popleft(), ack)
-            if ack.roster_wanted:
-                self._reporter.want_roster()
-            return
-        if answer.status in (401, 403):
-            self._credential = ""
-        elif 400 <= answer.status < 500 and answer.status not in (408, 429):
+    def answered(self, answer: Answer) -> None:
+        """Take what the server said."""
+        self.asking = False
+        if not self._head:
+            self._take_credential(answer)
+        elif answer.status == 200:
+            self._take_ack(answer)
+        elif answer.status == 413 or (400 <= answer.status < 500 and answer.status not in _TRY_AGAIN):
             # It would be refused for ever and keep back all that comes after it.
-            refused = self._outbox.popleft()
-            self._dropped += 1
-            log.warning("%s: report %d was refused: %s", self.node.hostname, refused.seq, answer.body.decode())
+            log.warning("%s: report %d is refused: %s", self.node.hostname, self._bodies[0].seq, answer.body.decode())
+            self._drop()
+        else:
+            if answer.status in (401, 403):
+                self._head = b""
+            self._back_off(answer)
+        self.go_on()
+
+    def failed(self, error: LinkError) -> None:
+        """Try again later."""
+        log.debug("%s: %s", self.node.hostname, error)
+        self.asking = False
+        self._back_off(None)
+
+    def _enrolment(self) -> bytes:
+        ask = Enrolment(version=PROTOCOL, node=self.node.id, hostname=self.node.hostname, agent_version=agent_version)
+        head = self._terms.link.head(
+            ENROL_PATH, authorization=f"Bearer {self._terms.join_token}", content_type="application/json"
+        )
+        body = msgspec.json.encode(ask)
+        return b"%scontent-length: %d\r\n\r\n%s" % (head, len(body), body)
+
+    def _take_credential(self, answer: Answer) -> None:
+        if answer.status != 201:
+            self._back_off(answer)
             return
-        self._back_off(answer.headers.get("retry-after"))
+        credential = msgspec.json.decode(answer.body, type=Credential).credential
+        self._terms.tally.enrolled += 1
+        self._head = self._terms.link.head(
+            REPORT_PATH,
+            authorization=f"Bearer {credential}",
+            content_type=CONTENT_TYPE,
+            content_encoding=ENCODING,
+        )
 
-    def _back_off(self, retry_after: str | None) -> None:
-        self._pause = min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
-        wanted = float(retry_after) if retry_after and retry_after.isdigit() else 0.0
-        self._retry_at = time.monotonic() + max(self._pause, wanted)
+    def _take_ack(self, answer: Answer) -> None:
+        ack, sent, tally = _ack.decode(answer.body), self._bodies[0], self._terms.tally
+        if ack.seq != sent.seq:
+            self._back_off(answer)
+            return
+        self._pause = 0.0
+        self._bodies.popleft()
+        self.outbox.pop()
+        tally.latency.add(time.perf_counter() - self._submitted)
+        tally.reports += 1
+        tally.duplicates += ack.duplicate
+        # What was there already was committed once, whenever that was heard.
+        tally.samples += sent.samples
+        tally.values += sent.values
+        tally.events += sent.events
+        tally.body_bytes += len(sent.body)
+        if ack.roster_wanted:
+            self.want_roster()
+        self._terms.committed(sent, ack)
 
-    def _next_due(self, due: int) -> int:
-        following = due + self._every
-        return following if following > now() else now() + self._every
+    def _back_off(self, answer: Answer | None) -> None:
+        first, longest = self._terms.pauses
+        self._terms.tally.retries += 1
+        self._terms.tally.unavailable += answer is not None and answer.status == 503
+        self._pause = min(max(2 * self._pause, first), longest)
+        jittered = self._pause * random.uniform(0.5, 1.0)  # noqa: S311
+        wait = max(jittered, answer.retry_after if answer is not None else 0.0)
+        self._retry_at = now() + int(wait * SECOND)
+        self._terms.later(self._retry_at, self)
 
-    async def _sleep_until(self, due: int) -> None:
-        """Until the next report is due, an event wants to be told at once, or a resend may be tried."""
-        event = self._reporter.next_event(due)
-        wake = (event if event is not None else due) - now()
-        seconds = max(wake / SECOND, 0.0)
-        if self._outbox:
-            seconds = min(seconds, max(self._retry_at - time.monotonic(), 0.0))
-        await asyncio.sleep(seconds)
-        if event is not None and now() >= event:
-            self.make(now())
+    def _drop(self) -> None:
+        self.outbox.drop()
+        self._terms.tally.dropped += 1
+        if self._bodies:
+            self._bodies.popleft()
+
+    def _write_ahead(self) -> None:
+        """Write some of the reports that wait, all in one pass of arithmetic."""
+        began = time.thread_time()
+        some = list(self.outbox.heads(max(1, min(_AHEAD, _AHEAD_BYTES // max(self.outbox.size, 512)))))
+        times = grid(some[0].since, some[-1].until, self.reporter.interval)
+        sampled = Sampled(Boards.of([self.node]), times, self.reporter.interval)
+        for closed in some:
+            self._write(closed, sampled, 0)
+        self._terms.tally.making += time.thread_time() - began
+
+    def _write(self, closed: Closed, sampled: Sampled, number: int) -> None:
+        blocks = sampled.samples(number, self.reporter, closed.since, closed.until)
+        report = self.reporter.report(closed, blocks)
+        body = encode(report, _LEVEL)
+        self.outbox.size = len(body)
+        self._bodies.append(
+            Sent(
+                node=report.node,
+                stream=report.stream,
+                seq=report.seq,
+                samples=sum(len(block.gpus) * len(block.times) // 8 for block in blocks),
+                values=sampled.values(number, self.reporter, closed.since, closed.until),
+                events=len(report.events),
+                body=body,
+            )
+        )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import random
+import copy
+import functools
 import uuid
 
-import msgspec
 from gpufleet_agent import __version__ as agent_version
 from gpufleet_agent.wire import Gpu, Host, Partition, Roster
 
 from gpufleet_server.simulate.faults import FaultKind
+from gpufleet_server.simulate.models import GpuModel
 from gpufleet_server.simulate.noise import key
 from gpufleet_server.simulate.plan import SimNode
 
@@ -25,10 +26,9 @@ def roster(node: SimNode, at: int) -> Roster:
     """The roster as of `at` (µs): a GPU that fell off the bus is in it as lost."""
     lost = lost_indices(node, at)
     gpus = [_gpu(node, index) for index in range(node.count)]
-    return Roster(
-        host=_host(node),
-        gpus=[msgspec.structs.replace(gpu, state="lost") if gpu.index in lost else gpu for gpu in gpus],
-    )
+    for gpu in gpus:
+        gpu.state = "lost" if gpu.index in lost else "ok"
+    return Roster(host=_host(node), gpus=gpus)
 
 
 def lost_indices(node: SimNode, at: int) -> frozenset[int | None]:
@@ -70,36 +70,43 @@ def _host(node: SimNode) -> Host:
 
 
 def _gpu(node: SimNode, index: int) -> Gpu:
-    model = node.model
     # No two GPUs share what is a board's own; the same number gives the same board for ever.
-    own = random.Random(key(node.seed, node.number, index, "board"))  # noqa: S311
     bus = _BUSES[index % len(_BUSES)] + (index // len(_BUSES))
-    gpu = Gpu(
-        uuid=gpu_uuid(node, index),
+    gpu = copy.copy(_of_model(node.model))
+    gpu.uuid, gpu.index, gpu.minor_number = gpu_uuid(node, index), index, index
+    gpu.serial = f"16{key(node.seed, node.number, index, 'board') % 10**11:011}"
+    gpu.board_id, gpu.pci_address = bus << 8, f"00000000:{bus:02X}:00.0"
+    gpu.numa_node, gpu.module_id = index * 2 // max(node.count, 1), index + 1
+    gpu.chassis_serial = f"18{key(node.seed, node.number, 'chassis') % 10**11:011}"
+    gpu.tray_index, gpu.slot_number, gpu.host_id = node.number % 18, index + 1, 1 + node.number % 2
+    gpu.gsp_firmware_version = _DRIVERS[key(node.seed, node.number, "driver") % len(_DRIVERS)][0]
+    if index < node.partitioned:
+        gpu.mig_mode = gpu.mig_mode_pending = "enabled"
+        gpu.partitions = _partitions(node, index)
+    for field in node.model.untold:
+        setattr(gpu, field, None)
+    return gpu
+
+
+@functools.cache
+def _of_model(model: GpuModel) -> Gpu:
+    """What all GPUs of a model have in common."""
+    return Gpu(
+        uuid="",
         vendor="nvidia",
-        index=index,
-        serial=f"16{own.randrange(10**11):011}",
+        index=0,
         model=model.name,
         brand=model.brand,
         architecture=model.architecture,
         compute_capability=model.compute_capability,
         board_part_number=model.part_number,
-        board_id=bus << 8,
         vbios_version=model.vbios,
         inforom_image_version=model.inforom,
         inforom_oem_version="2.1",
         inforom_ecc_version="7.16",
         inforom_power_version="1.0",
-        pci_address=f"00000000:{bus:02X}:00.0",
         pci_device_id=model.device_id,
         pci_subsystem_id=model.subsystem_id,
-        minor_number=index,
-        numa_node=index * 2 // max(node.count, 1),
-        module_id=index + 1,
-        chassis_serial=f"18{key(node.seed, node.number, 'chassis') % 10**11:011}",
-        tray_index=node.number % 18,
-        slot_number=index + 1,
-        host_id=1 + node.number % 2,
         memory_total=model.memory * _MIB,
         bar1_total=model.bar1 * _MIB,
         cores=model.cores,
@@ -114,8 +121,8 @@ def _gpu(node: SimNode, index: int) -> Gpu:
         shutdown_temperature=model.shutdown,
         ecc_mode="enabled",
         ecc_mode_pending="enabled",
-        mig_mode="enabled" if index < node.partitioned else "disabled",
-        mig_mode_pending="enabled" if index < node.partitioned else "disabled",
+        mig_mode="disabled",
+        mig_mode_pending="disabled",
         persistence_mode="enabled",
         compute_mode="default",
         pcie_generation_max=model.pcie_generation,
@@ -123,11 +130,7 @@ def _gpu(node: SimNode, index: int) -> Gpu:
         nvlink_count=model.nvlinks,
         nvlink_version=model.nvlink_version,
         gsp_firmware_mode="enabled",
-        gsp_firmware_version=_DRIVERS[key(node.seed, node.number, "driver") % len(_DRIVERS)][0],
-        partitions=_partitions(node, index) if index < node.partitioned else [],
-    )
-    return msgspec.structs.replace(
-        gpu, **dict.fromkeys(model.untold), absent=dict.fromkeys(model.untold, "unsupported")
+        absent=dict.fromkeys(model.untold, "unsupported"),
     )
 
 

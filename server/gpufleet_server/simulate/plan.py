@@ -13,7 +13,7 @@ from functools import cached_property
 from gpufleet_server.simulate import models
 from gpufleet_server.simulate.faults import SECOND, Fault, FaultKind
 from gpufleet_server.simulate.models import GpuModel
-from gpufleet_server.simulate.noise import Floats, Integers, Keys, key, keys, once
+from gpufleet_server.simulate.noise import Keys, key, keys
 
 MINUTE = 60 * SECOND
 JOB_SECONDS = 7200
@@ -82,26 +82,6 @@ class SimNode:
         """A key a GPU."""
         return keys(self.seed, self.number, "gpu", count=self.count)
 
-    @cached_property
-    def job_keys(self) -> Keys:
-        """A key a GPU, the same for GPUs that run the same job: a training node is one job."""
-        return self.keys[:1].repeat(self.count) if self.use is Use.TRAINING else self.keys
-
-    @cached_property
-    def phase(self) -> Integers:
-        """When each GPU changes its job, seconds into the job's time."""
-        return (once(self.job_keys, 11) * JOB_SECONDS).astype("i8")
-
-    @cached_property
-    def uneven(self) -> Floats:
-        """What GPUs of one node differ by, a factor around 1 each."""
-        return 0.99 + 0.02 * once(self.keys, 12)
-
-    @cached_property
-    def weakness(self) -> Floats:
-        """How prone the memory of each GPU is to errors, 0 (most) to 1."""
-        return once(self.keys, 13)
-
     def having(self, kind: FaultKind) -> tuple[Fault, ...]:
         """Its faults of this kind."""
         return tuple(fault for fault in self.faults if fault.kind is kind)
@@ -123,6 +103,19 @@ def fleet(seed: int, gpus: int, origin: int, *, faults: bool = True) -> list[Sim
         nodes.append(_placed(seed, number, model, use, count, min(partitioned, count)))
         left -= count
     return _with_faults(nodes, origin, random.Random(seed)) if faults else nodes  # noqa: S311
+
+
+def fleet_of(
+    seed: int, agents: int, gpus_per_node: int, origin: int, *, faults: bool = True, first: int = 0
+) -> list[SimNode]:
+    """So many nodes of so many GPUs each, of the models that stand in such nodes; numbered from `first` on."""
+    fits = [kind for kind in _ROUND if 2 * kind[0].per_node >= gpus_per_node] or _ROUND
+    kinds = itertools.islice(itertools.cycle(fits), first % len(fits), None)
+    nodes = [
+        _placed(seed, number, model, use, gpus_per_node, min(partitioned, gpus_per_node))
+        for number, (model, use, partitioned) in zip(range(first, first + agents), kinds, strict=False)
+    ]
+    return _with_faults(nodes, origin, random.Random(seed + first)) if faults else nodes  # noqa: S311
 
 
 def _placed(seed: int, number: int, model: GpuModel, use: Use, count: int, partitioned: int) -> SimNode:

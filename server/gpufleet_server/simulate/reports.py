@@ -1,152 +1,173 @@
-"""The reports of a simulated node: what it would send, with no clock and no network of its own."""
+"""The reports of simulated nodes: what they would send, with no clock and no network of their own."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from gpufleet_agent.catalogue import BY_NAME
-from gpufleet_agent.wire import (
-    PROTOCOL,
-    Backlog,
-    Clock,
-    Driver,
-    Event,
-    Report,
-    Roster,
-    Samples,
-    State,
-    digest,
-)
+from gpufleet_agent.catalogue import ON_CHANGE
+from gpufleet_agent.wire import PROTOCOL, Backlog, Clock, Driver, Event, Report, Roster, Samples, State, digest
 
 from gpufleet_server.simulate import physics
+from gpufleet_server.simulate.boards import Boards
 from gpufleet_server.simulate.faults import SECOND, XID_TEXT, Fault, FaultKind
 from gpufleet_server.simulate.identity import gpu_uuid, lost_indices, roster
 from gpufleet_server.simulate.noise import Integers
 from gpufleet_server.simulate.plan import SimNode
 
-_STATES_EVERY = 60 * SECOND
-_DTYPE = {2: "<i2", 4: "<i4", 8: "<i8"}
+_ON_CHANGE = [metric.name for metric in ON_CHANGE]
+_HUNG = "a driver call has not returned for 10 s while it was read"
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A report that was closed: all that it takes to write it, the same each time. It tells of (since, until] µs."""
+
+    seq: int
+    since: int
+    until: int
+    backlog: Backlog
+    states: Sequence[State] = ()
+    with_roster: bool = False
+
+
+class Sampled:
+    """Samples of N nodes with equally many GPUs at T times, as the bytes that go on the wire."""
+
+    def __init__(self, boards: Boards, times: Integers, interval: int) -> None:
+        """`times` in µs of true time, `interval` in ms."""
+        self.times = times
+        durations = np.full(len(times), interval, dtype=np.int64)
+        self._durations = durations.astype("<i4").tobytes()
+        nodes, gpus = len(boards.nodes), len(boards) // len(boards.nodes)
+        self._columns = [
+            # Node by node: what one node sends then lies together.
+            (name, stored.itemsize * gpus, stored.reshape(len(times), nodes, gpus).swapaxes(0, 1).tobytes())
+            for name, stored in (physics.columns(boards, times, durations).items() if len(times) else ())
+        ]
+        lost = physics.lost_gpus(boards, times)
+        present = np.broadcast_to(boards.present, (len(times), len(boards))) if lost is None else boards.present * ~lost
+        self._values: Integers = present.reshape(len(times), nodes, gpus).sum(axis=2)
+
+    def samples(self, number: int, reporter: Reporter, since: int, until: int) -> list[Samples]:
+        """The samples of one of the nodes within (since, until], while its driver answered."""
+        rows = self._rows(reporter, since, until)
+        if not rows:
+            return []
+        times = np.concatenate([self.times[first:last] for first, last in rows])
+        return [
+            Samples(
+                gpus=reporter.uuids,
+                times=(times + reporter.node.skew).astype("<i8").tobytes(),
+                durations=self._durations[: 4 * len(times)],
+                columns={name: self._cut(data, width, number, rows) for name, width, data in self._columns},
+            )
+        ]
+
+    def values(self, number: int, reporter: Reporter, since: int, until: int) -> int:
+        """How many values, absent ones left out, those samples hold."""
+        return sum(int(self._values[first:last, number].sum()) for first, last in self._rows(reporter, since, until))
+
+    def _rows(self, reporter: Reporter, since: int, until: int) -> list[tuple[int, int]]:
+        first, last = np.searchsorted(self.times, (since, until), side="right").tolist()
+        whole = [(first, last)] if last > first else []
+        for fault in reporter.hangs:
+            seen = [row for row in range(first, last) if not fault.active(int(self.times[row]))]
+            if len(seen) < last - first:
+                return [(row, row + 1) for row in seen]
+        return whole
+
+    def _cut(self, data: bytes, width: int, number: int, rows: list[tuple[int, int]]) -> bytes:
+        begin = number * len(self.times) * width
+        if len(rows) == 1:
+            return data[begin + rows[0][0] * width : begin + rows[0][1] * width]
+        return b"".join(data[begin + first * width : begin + last * width] for first, last in rows)
+
+
+def grid(since: int, until: int, interval: int) -> Integers:
+    """When a GPU is sampled within (since, until] µs, at an interval of so many ms."""
+    step = interval * 1000
+    times: Integers = np.arange(since // step + 1, until // step + 1, dtype=np.int64) * step
+    return times
 
 
 class Reporter:
-    """Makes the reports of one node, one after the other. `interval` is in ms, times are true time in µs."""
+    """What one node tells. `interval` is in ms; times are true time in µs: the node's own clock may be wrong."""
+
+    __slots__ = ("_boot", "_digests", "hangs", "interval", "node", "started", "stream", "uuids")
 
     def __init__(self, node: SimNode, interval: int, started: int) -> None:
-        self.node, self.interval = node, interval
-        # What follows this moment (true time, µs) has not been reported yet.
-        self.until = started
+        self.node, self.interval, self.started = node, interval, started
         self.stream = str(uuid.uuid4())
+        self.uuids = [gpu_uuid(node, index) for index in range(node.count)]
+        self.hangs = node.having(FaultKind.DRIVER)
         self._boot = str(uuid.UUID(int=hash((node.seed, node.number)) & ((1 << 128) - 1)))
-        self._seq = 0
-        self._started = started
-        self._told: dict[tuple[str, str], int] = {}
-        self._states_at = 0
-        self._digest = ""
-        self._lost: frozenset[int | None] = frozenset()
-        self._uuids = [gpu_uuid(node, index) for index in range(node.count)]
+        self._digests: dict[frozenset[int | None], str] = {}
 
     def clock(self, at: int) -> Clock:
-        """The node's clocks at a true time; its wall clock may be wrong."""
-        return Clock(wall=at + self.node.skew, uptime=at - self._started + 3600 * SECOND, boot=self._boot)
+        """The node's clocks at a true time."""
+        return Clock(wall=at + self.node.skew, uptime=at - self.started + 3600 * SECOND, boot=self._boot)
 
-    def want_roster(self) -> None:
-        """Send the roster and all states with the next report: the server says it lacks them."""
-        self._digest = ""
-        self._told.clear()
-        self._states_at = 0
+    def next_event(self, after: int) -> int | None:
+        """When the next event after that time happens."""
+        times = (_next(fault, after) for fault in self.node.faults)
+        return min((at for at in times if at is not None), default=None)
 
-    def skip(self, until: int) -> None:
-        """Let the time until then go by unobserved: nothing is sampled and no event is seen."""
-        self.until = until
+    def states(self, at: int, told: Iterable[tuple[int, int, int]]) -> list[State]:
+        """States as they are told, of (GPU's index, place of the metric in ON_CHANGE, stored integer)."""
+        wall, uuids = at + self.node.skew, self.uuids
+        return [State(wall, uuids[gpu], _ON_CHANGE[metric], stored) for gpu, metric, stored in told]
 
-    def next_event(self, before: int) -> int | None:
-        """When the next event happens that has not been reported, if that is before `before`."""
-        times = (t for fault in self.node.faults for t in self._happens(fault, self.until, before))
-        return min(times, default=None)
+    def hung(self, at: int) -> bool:
+        """Whether the driver does not answer."""
+        return any(fault.active(at) for fault in self.hangs)
 
-    def report(self, now: int, backlog: Backlog) -> Report:
-        """Everything since the report before, up to `now`."""
-        since, self.until = self.until, now
-        self._seq += 1
-        driver = self._driver(now)
-        sent = self._roster(now)
+    def events(self, since: int, until: int) -> list[Event]:
+        """What happened within (since, until]."""
+        found = [self._event(fault, at) for fault in self.node.faults for at in _happens(fault, since, until)]
+        return sorted(found, key=lambda event: event.at)
+
+    def report(self, closed: Closed, samples: list[Samples]) -> Report:
+        """The report, with these samples."""
+        current = self._roster(closed.until) if closed.with_roster else None
         return Report(
             version=PROTOCOL,
             node=self.node.id,
             stream=self.stream,
-            seq=self._seq,
-            created=self.clock(now),
+            seq=closed.seq,
+            created=self.clock(closed.until),
             interval=self.interval,
-            driver=driver,
-            backlog=backlog,
-            roster_digest=self._digest,
-            roster=sent,
-            samples=self._samples(since, now),
-            states=self._states(now) if driver.state == "ok" else [],
-            events=sorted(self._events(since, now), key=lambda event: event.at),
+            driver=self._driver(closed.until),
+            backlog=closed.backlog,
+            roster_digest=self._digest(closed.until),
+            roster=current,
+            samples=samples,
+            states=list(closed.states),
+            events=self.events(closed.since, closed.until) if self.node.faults else [],
         )
 
-    def _samples(self, since: int, now: int) -> list[Samples]:
-        step = self.interval * 1000
-        times: Integers = np.arange(since // step + 1, now // step + 1, dtype=np.int64) * step
-        for fault in self.node.having(FaultKind.DRIVER):
-            times = times[[not fault.active(int(at)) for at in times]]
-        if not len(times):
-            return []
-        durations = np.full(len(times), self.interval, dtype=np.int64)
-        stored = physics.samples(self.node, times, durations)
-        return [
-            Samples(
-                gpus=self._uuids,
-                times=(times + self.node.skew).astype("<i8").tobytes(),
-                durations=durations.astype("<i4").tobytes(),
-                columns={name: ints.astype(_DTYPE[BY_NAME[name].width]).tobytes() for name, ints in stored.items()},
-            )
-        ]
-
-    def _roster(self, now: int) -> Roster | None:
-        lost = lost_indices(self.node, now)
-        if self._digest and lost == self._lost:
-            return None
-        current = roster(self.node, now)
-        self._lost, self._digest = lost, digest(current)
+    def _roster(self, at: int) -> Roster:
+        current = roster(self.node, at)
+        self._digests[lost_indices(self.node, at)] = digest(current)
         return current
 
-    def _states(self, now: int) -> list[State]:
-        if now - self._states_at < _STATES_EVERY:
-            return []
-        self._states_at = now
-        changed = []
-        for metric, values in physics.states(self.node, now).items():
-            for gpu, stored in zip(self._uuids, values.tolist(), strict=True):
-                if self._told.get((gpu, metric)) != stored:
-                    self._told[gpu, metric] = stored
-                    changed.append(State(now + self.node.skew, gpu, metric, stored))
-        return changed
+    def _digest(self, at: int) -> str:
+        lost = lost_indices(self.node, at)
+        if lost not in self._digests:
+            self._roster(at)
+        return self._digests[lost]
 
-    def _driver(self, now: int) -> Driver:
-        for fault in self.node.having(FaultKind.DRIVER):
-            if fault.active(now):
+    def _driver(self, at: int) -> Driver:
+        for fault in self.hangs:
+            if fault.active(at):
                 return Driver(state="unresponsive", since=fault.start + self.node.skew, detail=_HUNG)
-        ends = (fault.end for fault in self.node.having(FaultKind.DRIVER) if fault.end is not None and fault.end <= now)
-        return Driver(state="ok", since=max(ends, default=self._started) + self.node.skew)
-
-    def _events(self, since: int, now: int) -> Iterator[Event]:
-        for fault in self.node.faults:
-            for at in self._happens(fault, since, now):
-                yield self._event(fault, at)
-
-    @staticmethod
-    def _happens(fault: Fault, since: int, now: int) -> Iterator[int]:
-        if fault.kind in (FaultKind.XID, FaultKind.LOST, FaultKind.DRIVER):
-            yield from fault.times(since, now)
-        if fault.kind is FaultKind.DRIVER and fault.end is not None and since < fault.end <= now:
-            yield fault.end
+        ends = (fault.end for fault in self.hangs if fault.end is not None and fault.end <= at)
+        return Driver(state="ok", since=max(ends, default=self.started) + self.node.skew)
 
     def _event(self, fault: Fault, at: int) -> Event:
-        gpu = None if fault.gpu is None else self._uuids[fault.gpu]
+        gpu = None if fault.gpu is None else self.uuids[fault.gpu]
         told = at + self.node.skew
         if fault.kind is FaultKind.XID and fault.code is not None:
             return Event(at=told, kind="xid", gpu=gpu, code=fault.code, source="nvml", message=XID_TEXT[fault.code])
@@ -157,4 +178,15 @@ class Reporter:
         return Event(at=told, kind="driver_unresponsive", message=_HUNG)
 
 
-_HUNG = "a driver call has not returned for 10 s while it was read"
+def _happens(fault: Fault, since: int, until: int) -> Iterator[int]:
+    """When a fault shows as an event within (since, until]."""
+    if fault.kind in (FaultKind.XID, FaultKind.LOST, FaultKind.DRIVER):
+        yield from fault.times(since, until)
+    if fault.kind is FaultKind.DRIVER and fault.end is not None and since < fault.end <= until:
+        yield fault.end
+
+
+def _next(fault: Fault, after: int) -> int | None:
+    """When a fault shows as an event next after that time."""
+    horizon = max(fault.start, fault.end or 0, after + (fault.every or 0))
+    return min(_happens(fault, after, horizon), default=None)

@@ -13,19 +13,18 @@ from gpufleet_server.app import create_app
 from gpufleet_server.cli import hosting
 from gpufleet_server.domain.tokens import TokenKind
 from gpufleet_server.simulate import physics
-from gpufleet_server.simulate.agent import Sent, SimAgent, now
+from gpufleet_server.simulate.agent import Sent, now
 from gpufleet_server.simulate.fleet import Fleet
 from gpufleet_server.simulate.identity import gpu_uuid
-from gpufleet_server.simulate.link import Link
-from gpufleet_server.simulate.plan import SimNode, fleet, single_node
+from gpufleet_server.simulate.plan import SimNode, fleet, fleet_of, single_node
 from gpufleet_server.store import tokens
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.schema import gpus, samples
-from sqlalchemy import select
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+
+from tests.server import stored
 
 
 @asynccontextmanager
@@ -42,12 +41,9 @@ def join_token(store: Store) -> str:
         return tokens.create(connection, TokenKind.JOIN, "test")[1]
 
 
-def stored(store: Store) -> dict[tuple[str, int, str], int | None]:
+def held(store: Store) -> dict[tuple[str, int, str], int | None]:
     """(GPU, time, metric) → stored integer, None where absent."""
-    query = select(gpus.c.uuid, samples).join(samples, gpus.c.gpu_id == samples.c.gpu_id)
-    with store.reading() as connection:
-        rows = connection.execute(query).mappings().all()
-    return {(row["uuid"], row["ts"], metric.name): row[metric.name] for row in rows for metric in EVERY_SAMPLE}
+    return {(gpu, at, name): each for (gpu, at), row in stored.samples(store).items() for name, each in row.items()}
 
 
 def truth(node: SimNode, times: list[int], interval: int) -> dict[tuple[str, int, str], int | None]:
@@ -92,32 +88,57 @@ def test_what_is_stored_is_what_the_model_says(store: Store) -> None:
     for node in nodes:
         blocks = [block for sent in committed if sent.node == node.id for block in decode(sent.body).samples]
         expected |= truth(node, np.concatenate([np.frombuffer(b.times, "<i8") for b in blocks]).tolist(), 200)
-    assert stored(store) == expected
+    assert held(store) == expected
 
 
 def test_a_server_that_was_away_gets_all_of_it_once(store: Store) -> None:
-    """What was sampled while the server was down is there after it is back, without a gap."""
+    """What was sampled while the server was down is there after it is back, in order and without a gap."""
     acks: list[Ack] = []
 
     async def main() -> None:
         with closing(hosting.listen("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        link = Link(f"http://127.0.0.1:{port}")
-        agent = SimAgent(single_node(3, 8, "n"), link, join_token(store), 100, 100, lambda _, ack: acks.append(ack))
-        for _ in range(5):
-            agent.make(now())
-            await asyncio.sleep(0.1)
-        await agent.send()
-        assert (agent.waiting, acks) == (5, [])
+        url, nodes = f"http://127.0.0.1:{port}", [single_node(3, 8, "n")]
+        it = Fleet(nodes, url, join_token(store), interval=100, every=100, committed=lambda _, ack: acks.append(ack))
+        running = asyncio.create_task(it.run())
+        await asyncio.sleep(0.8)
+        assert (it.tally().waiting >= 5, acks) == (True, [])
         async with served(create_app(store), port):
-            await agent.flush()
-            link.close()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await it.flush()
+        assert it.tally().waiting == 0
 
     asyncio.run(main())
-    assert [ack.seq for ack in acks] == [1, 2, 3, 4, 5, 6]
-    times = sorted({at for _, at, _ in stored(store)})
+    assert [ack.seq for ack in acks] == list(range(1, len(acks) + 1))
+    times = sorted({at for _, at, _ in held(store)})
     assert len(times) >= 5
     assert set(np.diff(times)) == {100_000}
+
+
+def test_a_backlog_is_sent_first_and_in_order(store: Store) -> None:
+    """Agents that were offline begin with what they could not send; nothing of it is missing and nothing twice."""
+    nodes = fleet_of(3, 4, 8, now(), faults=False)
+    committed: list[Sent] = []
+
+    async def main() -> None:
+        async with served(create_app(store)) as url, asyncio.timeout(20):
+            it = Fleet(
+                nodes, url, join_token(store), interval=1000, every=2000, spread=0.2, offline=0.6, backlog=120,
+                committed=lambda sent, _: committed.append(sent),
+            )  # fmt: skip
+            await it.flush(grace=15)
+            assert it.tally().waiting == 0
+            assert it.tally().samples == sum(sent.samples for sent in committed)
+
+    asyncio.run(main())
+    told = {node.id: [sent for sent in committed if sent.node == node.id] for node in nodes}
+    assert {len(sent) > 60 for sent in told.values()} == {True, False}
+    for sent in told.values():
+        assert [one.seq for one in sent] == list(range(1, len(sent) + 1))
+        blocks = [block for one in sent for block in decode(one.body).samples]
+        times = np.concatenate([np.frombuffer(block.times, "<i8") for block in blocks])
+        assert set(np.diff(times)) == {1_000_000}
 
 
 class Moody:
@@ -159,18 +180,15 @@ def delivered(moody: Moody, reports: int) -> tuple[list[Sent], int]:
 
     async def main() -> int:
         async with served(moody.app()) as url:
-            link = Link(url)
-            agent = SimAgent(single_node(3, 2, "n"), link, "join", 100, 100, lambda sent, _: committed.append(sent))
-            for _ in range(reports):
-                agent.make(now())
-            for _ in range(100):
-                if not agent.waiting:
-                    break
-                await agent.send()
-                await asyncio.sleep(0.02)
-            link.close()
-            agent.make(now())
-            return decode(agent.last.body).backlog.dropped
+            it = Fleet(
+                [single_node(3, 2, "n")], url, "join", interval=100, every=100, spread=0, offline=1,
+                backlog=0.1 * (reports - 1), pauses=(0.01, 0.1), committed=lambda sent, _: committed.append(sent),
+            )  # fmt: skip
+            await it.flush(grace=5)
+            dropped = it.tally().dropped
+            await it.flush(grace=5)
+        assert decode(committed[-1].body).backlog.dropped == dropped
+        return dropped
 
     return committed, asyncio.run(main())
 
@@ -180,8 +198,8 @@ def test_a_server_in_trouble_is_tried_again(status: int) -> None:
     """The same report is sent again, in order, and nothing is dropped."""
     moody = Moody(200, status)
     committed, dropped = delivered(moody, 3)
-    assert moody.seqs == [1, 2, 2, 3]
-    assert [sent.seq for sent in committed] == [1, 2, 3]
+    assert moody.seqs == [1, 2, 2, 3, 4]
+    assert [sent.seq for sent in committed] == [1, 2, 3, 4]
     assert (moody.enrolled, dropped) == (1, 0)
 
 
@@ -189,8 +207,8 @@ def test_a_credential_that_is_refused_is_replaced() -> None:
     """The agent enrols once more and sends the same report."""
     moody = Moody(200, 401)
     committed, dropped = delivered(moody, 2)
-    assert moody.seqs == [1, 2, 2]
-    assert len(committed) == 2
+    assert moody.seqs == [1, 2, 2, 3]
+    assert len(committed) == 3
     assert (moody.enrolled, dropped) == (2, 0)
 
 
@@ -198,5 +216,5 @@ def test_a_report_that_is_refused_holds_up_no_other() -> None:
     """It is dropped, and the next report says so."""
     moody = Moody(422)
     committed, dropped = delivered(moody, 2)
-    assert [sent.seq for sent in committed] == [2]
+    assert [sent.seq for sent in committed] == [2, 3]
     assert dropped == 1

@@ -1,11 +1,12 @@
 """The HTTP client of simulated agents, against real sockets."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from gpufleet_server.simulate.link import Link, LinkError
+from gpufleet_server.simulate.link import Answer, Link, LinkError
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -14,13 +15,21 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 async def peer(handler: Handler) -> AsyncIterator[str]:
     """A listening socket that handles each connection so; its URL."""
 
+    going: set[asyncio.Task[None] | None] = set()
+
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await handler(reader, writer)
+        going.add(asyncio.current_task())
+        # The client may close whenever it likes.
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await handler(reader, writer)
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
     listening = await asyncio.start_server(handle, "127.0.0.1", 0)
     async with listening:
         yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    await asyncio.gather(*(task for task in going if task is not None))
 
 
 async def take(reader: asyncio.StreamReader) -> bytes:
@@ -42,12 +51,36 @@ def echoing(requests: int, connections: list[int]) -> Handler:
     return handle
 
 
+class Asker:
+    """Sends one body, and waits for what comes of it."""
+
+    def __init__(self, link: Link, body: bytes) -> None:
+        self._request = b"%scontent-length: %d\r\n\r\n%s" % (link.head("/x", a="b"), len(body), body)
+        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        link.submit(self)
+
+    def request(self) -> bytes:
+        """The request."""
+        return self._request
+
+    def answered(self, answer: Answer) -> None:
+        """It went well."""
+        self.answer.set_result(answer)
+
+    def failed(self, error: LinkError) -> None:
+        """It did not."""
+        self.answer.set_exception(error)
+
+
 async def post(url: str, *bodies: bytes) -> list[bytes]:
     """The answers to these bodies, one after the other."""
     link = Link(url)
-    answers = [await link.post("/x", lambda: {"a": "b"}, body) for body in bodies]
-    link.close()
-    assert all(answer.status == 200 and answer.headers["x-thing"] == "a" for answer in answers)
+    try:
+        answers = [await Asker(link, body).answer for body in bodies]
+    finally:
+        link.close()
+        await asyncio.sleep(0)
+    assert all(answer.status == 200 and b"X-Thing:  a " in answer.head for answer in answers)
     return [answer.body for answer in answers]
 
 
@@ -105,3 +138,30 @@ def test_a_url_must_be_one() -> None:
     """Anything but http and https is refused at once."""
     with pytest.raises(ValueError, match="ftp"):
         Link("ftp://example")
+
+
+def test_connections_are_bounded_and_the_first_comes_first() -> None:
+    """Fifty requests at once over two connections are answered in the order in which they were submitted."""
+    connections: list[int] = []
+    order: list[int] = []
+
+    async def ask(link: Link, number: int) -> None:
+        await Asker(link, b"%d" % number).answer
+        order.append(number)
+
+    async def main() -> None:
+        async with peer(echoing(50, connections)) as url:
+            link = Link(url, connections=2)
+            await asyncio.gather(*(ask(link, number) for number in range(50)))
+            link.close()
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert len(connections) == 2
+    assert all(abs(number - place) < 2 for place, number in enumerate(order))
+
+
+def test_a_server_that_asks_for_a_pause_is_heard() -> None:
+    """Retry-After is told in seconds; rubbish in it is no pause."""
+    head = b"HTTP/1.1 503 x\r\nRetry-After: %s\r\n"
+    assert [Answer(503, head % wait, b"").retry_after for wait in (b"7", b"soon")] == [7.0, 0.0]

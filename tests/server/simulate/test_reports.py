@@ -1,16 +1,22 @@
-"""The reports of a simulated node, cut anywhere."""
+"""The reports of simulated nodes, cut anywhere."""
 
 import dataclasses
 import itertools
 
 import numpy as np
 from gpufleet_agent.catalogue import BY_NAME, ON_CHANGE
-from gpufleet_agent.wire import Backlog, Report, decode, digest, encode, unpack
+from gpufleet_agent.wire import Report, decode, digest, encode, unpack
 from gpufleet_server.simulate import physics
+from gpufleet_server.simulate.agent import SimAgent, Terms
+from gpufleet_server.simulate.boards import Boards
+from gpufleet_server.simulate.cohort import Cohort
 from gpufleet_server.simulate.faults import Fault, FaultKind
 from gpufleet_server.simulate.identity import gpu_uuid
-from gpufleet_server.simulate.plan import SimNode, single_node
-from gpufleet_server.simulate.reports import Reporter
+from gpufleet_server.simulate.link import Link
+from gpufleet_server.simulate.outbox import Outbox
+from gpufleet_server.simulate.plan import SimNode, fleet_of, single_node
+from gpufleet_server.simulate.reports import Reporter, Sampled, grid
+from gpufleet_server.simulate.statistics import Tally
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,11 +26,31 @@ from tests.server.simulate.fleets import ORIGIN, SECOND, nodes
 cuts = st.lists(st.integers(1, 30_000), min_size=1, max_size=20)
 
 
+class Node:
+    """One node's agent and cohort, without a server: it keeps each report as it is closed."""
+
+    def __init__(self, node: SimNode, interval: int = 1000, every: int = 1000) -> None:
+        terms = Terms(Link("http://nowhere.invalid"), "", every * 1000, lambda _, __: None, lambda _, __: None)
+        self.reporter = Reporter(node, interval, ORIGIN)
+        self.agent = SimAgent(self.reporter, terms, Outbox(every * 1000, ORIGIN))
+        self.cohort = Cohort([self.agent], interval, every * 1000, Tally())
+        self.agent.asking = True
+
+    def report(self, until: int) -> Report:
+        """The report that ends then."""
+        list(self.cohort.close(until))
+        closed = next(self.agent.outbox.heads(1))
+        times = grid(closed.since, closed.until, self.reporter.interval)
+        blocks = Sampled(Boards.of([self.agent.node]), times, self.reporter.interval)
+        report = self.reporter.report(closed, blocks.samples(0, self.reporter, closed.since, closed.until))
+        self.agent.outbox.pop()
+        return report
+
+
 def reported(node: SimNode, lengths: list[int], interval: int = 1000) -> list[Report]:
     """Reports of these lengths, one after the other from ORIGIN on."""
-    reporter = Reporter(node, interval, ORIGIN)
-    ends = itertools.accumulate(lengths)
-    return [reporter.report(ORIGIN + end * 1000, Backlog()) for end in ends]
+    it = Node(node, interval)
+    return [it.report(ORIGIN + end * 1000) for end in itertools.accumulate(lengths)]
 
 
 def troubled() -> SimNode:
@@ -82,12 +108,12 @@ def test_a_driver_that_hangs_gives_no_samples() -> None:
 
 def test_a_roster_is_sent_when_it_changes_or_is_wanted() -> None:
     """The first report has it, then only the one in which a GPU was lost, or after the server asked."""
-    reporter = Reporter(troubled(), 1000, ORIGIN)
-    reports = [reporter.report(ORIGIN + end * 10 * SECOND, Backlog()) for end in range(1, 7)]
+    it = Node(troubled())
+    reports = [it.report(ORIGIN + end * 10 * SECOND) for end in range(1, 7)]
     assert [report.roster is not None for report in reports] == [True, False, False, True, False, False]
     assert all(report.roster_digest == digest(report.roster) for report in reports if report.roster)
-    reporter.want_roster()
-    asked = reporter.report(ORIGIN + 70 * SECOND, Backlog())
+    it.agent.want_roster()
+    asked = it.report(ORIGIN + 70 * SECOND)
     assert asked.roster is not None
     assert len(asked.states) == len(ON_CHANGE) * 8
 
@@ -111,9 +137,40 @@ def test_a_wrong_clock_shows_in_every_time_the_agent_tells() -> None:
 
 
 def test_the_next_event_is_known() -> None:
-    """So that an agent can report it at once."""
-    reporter = Reporter(troubled(), 1000, ORIGIN)
-    assert reporter.next_event(ORIGIN + 10 * SECOND) == ORIGIN + 3 * SECOND
-    reporter.report(ORIGIN + 3 * SECOND, Backlog())
-    assert reporter.next_event(ORIGIN + 9 * SECOND) is None
-    assert reporter.next_event(ORIGIN + 10 * SECOND) == ORIGIN + 10 * SECOND
+    """So that an agent can report it at once: repeated faults, a driver's end, and at last the lost GPU."""
+    reporter, at, found = Reporter(troubled(), 1000, ORIGIN), ORIGIN, []
+    while (after := reporter.next_event(at)) is not None and after < ORIGIN + 41 * SECOND:
+        found.append((after - ORIGIN) // SECOND)
+        at = after
+    assert found == [3, 10, 17, 20, 24, 31, 35, 38, 40]
+    events = reporter.events(ORIGIN, ORIGIN + 40 * SECOND)
+    assert [(event.at - ORIGIN) // SECOND for event in events] == found
+    quiet = Reporter(single_node(3, 8, "n"), 1000, ORIGIN)
+    assert quiet.next_event(ORIGIN) is None
+
+
+@given(st.integers(0, 1000), st.integers(1, 6), st.integers(1, 20))
+def test_many_nodes_at_once_give_what_each_alone_gives(seed: int, nodes: int, seconds: int) -> None:
+    """A batch over nodes of all models holds, to the byte, what each of them would sample by itself."""
+    planned = fleet_of(seed, nodes, 8, ORIGIN - 60 * SECOND)
+    until = ORIGIN + seconds * SECOND
+    times = grid(ORIGIN, until, 1000)
+    together = Sampled(Boards.of(planned), times, 1000)
+    for number, node in enumerate(planned):
+        reporter, alone = Reporter(node, 1000, ORIGIN), Sampled(Boards.of([node]), times, 1000)
+        assert together.samples(number, reporter, ORIGIN, until) == alone.samples(0, reporter, ORIGIN, until)
+        assert together.values(number, reporter, ORIGIN, until) == alone.values(0, reporter, ORIGIN, until)
+
+
+def test_values_are_those_that_are_there() -> None:
+    """Absent values do not count, whether a model lacks the metric or the GPU was lost."""
+    for node in (*fleet_of(3, 12, 8, ORIGIN, faults=False), troubled()):
+        until = ORIGIN + 60 * SECOND
+        sampled, reporter = Sampled(Boards.of([node]), grid(ORIGIN, until, 1000), 1000), Reporter(node, 1000, ORIGIN)
+        (block,) = sampled.samples(0, reporter, ORIGIN, until)
+        there = sum(
+            BY_NAME[name].reason(stored) is None
+            for name, column in block.columns.items()
+            for stored in unpack(column, BY_NAME[name].width)
+        )
+        assert sampled.values(0, reporter, ORIGIN, until) == there
