@@ -3,9 +3,10 @@
 import collections
 import dataclasses
 import json
+import os
 import signal
-import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import httpx
@@ -20,10 +21,10 @@ from gpufleet_server.store.tiers import HOUR, SEALED, recent
 from sqlalchemy import Connection, select, text
 
 from tests.bench.fleet_load import FleetLoad
-from tests.bench.processes import PROC, cpu_seconds_ever, pss_mb, tree
+from tests.bench.processes import PROC, cpu_seconds_ever, pss_mb, running, tree
 from tests.bench.sender import Sender, Told
 from tests.e2e.stack import BIN, free_port, gpufleet, wait_for
-from tests.postgres import Postgres
+from tests.postgres import postgres
 
 # For a machine of its own with some GB of memory. All that makes a commit safe is as it comes: on.
 SETTINGS = {
@@ -50,20 +51,19 @@ class Gpufleet:
     def __init__(self, folder: Path) -> None:
         """Start both, empty, below `folder`. NoPostgresError where PostgreSQL can't be had."""
         folder.mkdir(parents=True)
-        self._postgres = Postgres(folder / "postgres", SETTINGS)
-        self._postgres.start()
-        self.database = self._postgres.create_database("gpufleet")
         self.port, self._folder = free_port(), folder
-        listen = ["--listen", f"127.0.0.1:{self.port}", "--log-level", "warning"]
-        with (folder / "server.log").open("ab") as log:
-            command = [str(BIN / "gpufleet"), "serve", "--database", self.database, *listen]
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        self._sender = Sender(self.port, wire.REPORT_PATH)
-        self._store = Store.open(self.database)
-        self._upkeep = self._store.election(_UPKEEP)
         self._spent = {"server": 0.0, "postgres": 0.0}
-        self._profiler: subprocess.Popen[bytes] | None = None
-        wait_for("the server", self._ready, 60)
+        with ExitStack() as ends:
+            self._postgres = ends.enter_context(postgres(folder / "postgres", SETTINGS))
+            self.database = self._postgres.create_database("gpufleet")
+            self._store = ends.enter_context(closing(Store.open(self.database)))
+            # The hours that are fed are over: they are kept from being sealed again and again while they come in.
+            self._upkeep = ends.enter_context(closing(self._store.election(_UPKEEP)))
+            assert self._upkeep.won()
+            self._process = ends.enter_context(running(self._command(), dict(os.environ), folder / "server.log"))
+            wait_for("the server", self._ready, 60)
+            self._sender = ends.enter_context(closing(Sender(self.port, wire.REPORT_PATH)))
+            self._ends = ends.pop_all()
 
     def version(self) -> str:
         """Of gpufleet and PostgreSQL, and how that is set."""
@@ -71,11 +71,7 @@ class Gpufleet:
         return f"{gpufleet('--version').strip()} on {self._postgres.version()}; {said}"
 
     def prepare(self, load: FleetLoad) -> None:
-        """Enrol the nodes and make what is there in live operation: partitions of the hours that will be reported.
-
-        The hours are all over: that they are sealed while they come in, again and again, is kept from happening.
-        """
-        wait_for("the upkeep's lock", self._upkeep.won, 30)
+        """Enrol the nodes and make what is there in live operation: partitions of the hours that will be reported."""
         with self._store.writing() as connection:
             for cut in partitions.CUTS:
                 for at in np.unique(load.times // HOUR * HOUR).tolist():
@@ -133,7 +129,8 @@ class Gpufleet:
     def profile(self, output: Path) -> None:
         """Have py-spy watch the server from now until it is stopped."""
         command = [str(BIN / "py-spy"), "record", "--threads", "--rate", "200", "--format", "raw", "--nonblocking"]
-        self._profiler = subprocess.Popen([*command, "--pid", str(self._process.pid), "--output", str(output)])
+        command += ["--pid", str(self._process.pid), "--output", str(output)]
+        self._ends.enter_context(running(command, dict(os.environ), self._folder / "profiler.log", signal.SIGINT))
 
     def postgres_processes(self) -> dict[str, float]:
         """What PostgreSQL's processes that live now say they are → CPU seconds."""
@@ -146,15 +143,11 @@ class Gpufleet:
 
     def stop(self) -> None:
         """End both."""
-        if self._profiler is not None:
-            self._profiler.send_signal(signal.SIGINT)
-            self._profiler.wait(30)
-        self._sender.close()
-        self._upkeep.close()
-        self._store.close()
-        self._process.terminate()
-        self._process.wait(30)
-        self._postgres.remove()
+        self._ends.close()
+
+    def _command(self) -> list[str]:
+        listen = ["--listen", f"127.0.0.1:{self.port}", "--log-level", "warning"]
+        return [str(BIN / "gpufleet"), "serve", "--database", self.database, *listen]
 
     def _ready(self) -> bool:
         if self._process.poll() is not None:

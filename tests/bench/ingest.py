@@ -187,35 +187,43 @@ def show(results: Mapping[str, Result], load: FleetLoad, values: int) -> None:
     Console().print(table)
 
 
+def run(args: argparse.Namespace, folder: Path, load: FleetLoad, counts: Mapping[str, int]) -> dict[str, Result]:
+    """The results of all systems that are there, one after the other."""
+    results = {"gpufleet": run_gpufleet(folder / "gpufleet", load, counts, args.profile)}
+    values_at_once = sum(counts.values()) // (len(load.nodes) * len(load.times))
+    ways = {"": 1} if args.no_relay else {"": 1, "_relay": max(1, RELAYED // values_at_once)}
+    for name in args.peers:
+        for way, relayed in ways.items():
+            try:
+                results[name + way] = run_peer(PEERS[name], folder / (name + way), load, counts, relayed)
+            except FileNotFoundError as error:
+                _say(f"LEFT OUT: {name}{way}: {error}")
+    return results
+
+
 def main() -> None:
     """Run, print the table, and one JSON object as the last line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gpus", type=int, default=2000)
     parser.add_argument("--hours", type=float, default=2.0)
     parser.add_argument("--interval", type=int, default=10, help="seconds between samples")
-    parser.add_argument("--peers", default="victoriametrics,prometheus", help="which to measure beside it, or none")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="what to measure beside it")
     parser.add_argument("--no-relay", action="store_true", help="leave out the peers fed by a relay")
     parser.add_argument("--profile", type=Path, help="where py-spy writes the stacks of gpufleet's server")
+    parser.add_argument("--folder", type=Path, help="on which disk the data lie while it runs")
     args = parser.parse_args()
     begin = time.monotonic()
     load = fleet_load(args.gpus, args.hours, args.interval, time.time())
     counts = load.counts()
     values = sum(counts.values())
     _say(f"{load.gpus} GPUs, {values:,} values, made in {time.monotonic() - begin:.1f} s")
-    results: dict[str, Result] = {}
-    relayed = max(1, RELAYED * len(load.nodes) * len(load.times) // values)
-    with tempfile.TemporaryDirectory(prefix="gpufleet-bench-") as temporary:
-        folder = Path(temporary)
-        results["gpufleet"] = run_gpufleet(folder / "gpufleet", load, counts, args.profile)
-        for name in filter(PEERS.__contains__, args.peers.split(",")):
-            for way, nodes in (("", 1),) if args.no_relay else (("", 1), ("_relay", relayed)):
-                results[name + way] = run_peer(PEERS[name], folder / (name + way), load, counts, nodes)
+    with tempfile.TemporaryDirectory(prefix="gpufleet-bench-", dir=args.folder) as folder:
+        # PostgreSQL's account, where that is another one, must get in.
+        Path(folder).chmod(0o755)
+        results = run(args, Path(folder), load, counts)
     show(results, load, values)
-    print(
-        json.dumps(
-            {"bench": "ingest", "gpus": load.gpus, "values": values} | {k: asdict(v) for k, v in results.items()}
-        )
-    )
+    by_name = {name: asdict(result) for name, result in results.items()}
+    print(json.dumps({"bench": "ingest", "gpus": load.gpus, "values": values} | by_name))
 
 
 def _say(what: str) -> None:

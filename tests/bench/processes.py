@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -112,13 +113,15 @@ class Usage:
 
 
 @contextmanager
-def running(command: list[str], env: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that runs while the block does; its output goes to `log`."""
+def running(
+    command: list[str], env: dict[str, str], log: Path, how: signal.Signals = signal.SIGTERM
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that runs while the block does and is ended with `how`; its output goes to `log`."""
     with log.open("ab") as out, subprocess.Popen(command, env=env, stdout=out, stderr=out) as process:
         try:
             yield process
         finally:
-            process.terminate()
+            process.send_signal(how)
             try:
                 process.wait(15)
             except subprocess.TimeoutExpired:
