@@ -23,7 +23,9 @@ from gpufleet_server.ingest.waiting import Bounds
 from gpufleet_server.ingest.writer import Writer
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.migrate import migrated
+from gpufleet_server.store.retention import Keep
 from gpufleet_server.store.tokens import TokenCache
+from gpufleet_server.store.upkeep import Upkeep
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,26 +35,30 @@ def create_app(
     *,
     now: Callable[[], int] = clock.now,
     public_metrics: bool = False,
-    keep_samples: int = 30 * 86_400 * clock.SECOND,
+    keep: Keep | None = None,
     max_waiting: int = Bounds.reports,
     max_waiting_bytes: int = Bounds.bytes,
 ) -> Starlette:
     """The server on a migrated store, which stays the caller's to close.
 
-    `now` tells the time in µs. /metrics needs a reader's token unless `public_metrics`. Samples older than
-    `keep_samples` µs are removed; 0 keeps them for ever. Beyond `max_waiting` reports,
-    or `max_waiting_bytes` of them, that wait to be written, agents are asked to come again later.
+    `now` tells the time in µs. /metrics needs a reader's token unless `public_metrics`. What is older than
+    `keep` says is removed. Beyond `max_waiting` reports, or `max_waiting_bytes` of them, that wait to be written,
+    agents are asked to come again later.
     """
     statistics, tokens = Statistics(), TokenCache(store, now)
     bounds = Bounds(reports=max_waiting, bytes=max_waiting_bytes)
     writer = Writer(store, tokens, statistics, now=now, bounds=bounds)
+    upkeep = Upkeep(store, keep, now)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        await asyncio.to_thread(upkeep.prepare)
         writer.start()
+        upkeep.start()
         try:
             yield
         finally:
+            await asyncio.to_thread(upkeep.stop)
             await asyncio.to_thread(writer.stop)
 
     routes = [
@@ -66,7 +72,7 @@ def create_app(
     handlers = {Problem: _problem, HTTPException: _http_problem, Exception: _failure}
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
     app.router.redirect_slashes = False
-    app.state.statistics = statistics
+    app.state.statistics, app.state.upkeep = statistics, upkeep
     return app
 
 

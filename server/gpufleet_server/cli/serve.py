@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gpufleet_server.cli import keep
 from gpufleet_server.cli.errors import CliError
 from gpufleet_server.cli.settings import DEFAULT_LISTEN, address, default_database
 from gpufleet_server.cli.token import Database, opened
@@ -39,44 +40,32 @@ def serve(
     tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="Certificate chain, PEM: serve https.")] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="The certificate's key, PEM.")] = None,
     metrics_public: Annotated[bool, typer.Option(help="Let /metrics be read without a token.")] = False,
-    keep_samples: Annotated[
-        str,
-        typer.Option(
-            metavar="TIME",
-            envvar="GPUFLEET_KEEP_SAMPLES",
-            help="Remove samples older than this; 0 keeps them for ever. Events and states are always kept.",
-        ),
-    ] = "30d",
+    keep_samples: keep.KeepSamples = keep.SAMPLES,
+    keep_hourly: keep.KeepHourly = keep.HOURLY,
+    keep_daily: keep.KeepDaily = keep.DAILY,
+    keep_fleet_minutes: keep.KeepFleetMinutes = keep.FLEET_MINUTES,
+    keep_fleet_hours: keep.KeepFleetHours = keep.FLEET_HOURS,
     log_level: Annotated[Level, typer.Option(help="How much to log on stderr.")] = Level.INFO,
 ) -> None:
     """Serve agents, the REST API and /metrics on a database, until SIGTERM or Ctrl-C.
 
     The database is made, or brought to this version's schema, first. Agents need a join token and the commands that
-    read a reader token: [bold]gpufleet token create[/bold].
+    read a reader token: [bold]gpufleet token create[/bold]. Events, states and rosters are always kept; what the rest
+    takes, and would take, [bold]gpufleet db stats[/bold] shows.
     """
     from gpufleet_server.app import create_app
     from gpufleet_server.cli import hosting
 
     if (tls_cert is None) != (tls_key is None):
         raise CliError("--tls-cert and --tls-key go together", 2)
-    keep = kept_for(keep_samples)
+    kept = keep.keep(keep_samples, keep_hourly, keep_daily, keep_fleet_minutes, keep_fleet_hours)
     hosting.log_to_stderr(log_level.value)
     url = database or default_database()
     with opened(url, make=True) as store:
-        app = create_app(store, public_metrics=metrics_public, keep_samples=keep)
+        app = create_app(store, public_metrics=metrics_public, keep=kept)
         server = hosting.configured(app, tls_cert, tls_key)
         with hosting.listen(*address(listen)) as listening:
             hosting.run(_serve(server, listening, tls=tls_cert is not None, database=url))
-
-
-def kept_for(text: str) -> int:
-    """The µs of `--keep-samples`, 0 for ever. CliError where it is less than an hour."""
-    from gpufleet_server.cli.times import length
-
-    micros = length(text, "--keep-samples")
-    if 0 < micros < 3600 * 1_000_000:
-        raise CliError(f"--keep-samples {text!r} is less than 1h; 0 keeps samples for ever", 2)
-    return micros
 
 
 async def _serve(server: "Server", listening: "socket.socket", *, tls: bool, database: str) -> None:

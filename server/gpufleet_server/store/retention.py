@@ -1,98 +1,149 @@
-"""Removes samples that are too old, a little at a time, so that a store does not grow until its disk is full."""
+"""Removes what is older than it is kept for, so that a store does not grow until its disk is full."""
 
-import collections
+import dataclasses
 import logging
-import threading
-import time
 from collections.abc import Callable
 
-from sqlalchemy import Connection, bindparam, delete, exists, func, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, Table, delete, func, select, text, tuple_
+from sqlalchemy.exc import OperationalError
 
-from gpufleet_server.domain import clock
+from gpufleet_server.store import partitions
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.schema import gpus, samples
+from gpufleet_server.store.tiers import (
+    DAILY,
+    DAY,
+    HOUR,
+    HOURLY,
+    SEALED,
+    Tier,
+    begin_of,
+    fleet_hours,
+    fleet_minutes,
+    fleet_states,
+    recent,
+)
 
 _LOG = logging.getLogger(__name__)
 
-DAY = 86_400 * clock.SECOND
-KEEP_SAMPLES = 30 * DAY
-_EVERY_S = 600.0
-_ROWS = 5_000
-
-# A GPU's newest sample stays: what was last known of a GPU that fell silent is worth a row.
-_NEWEST = select(gpus.c.last_sample).where(gpus.c.gpu_id == bindparam("gpu")).scalar_subquery()
-_OLD = (samples.c.gpu_id == bindparam("gpu")) & (samples.c.ts < bindparam("before")) & (samples.c.ts < _NEWEST)
-_FIRST_KEPT = select(samples.c.ts).where(_OLD).order_by(samples.c.ts).offset(bindparam("rows")).limit(1)
-_REMOVE = delete(samples).where(_OLD, samples.c.ts < func.coalesce(_FIRST_KEPT.scalar_subquery(), bindparam("before")))
+_ROWS = 500
 
 
-class Retention:
-    """Keeps samples for `keep` µs. Events, states and rosters stay; what is freed the store uses again."""
+def _always() -> bool:
+    return True
 
-    def __init__(
-        self,
-        store: Store,
-        keep: int = KEEP_SAMPLES,
-        now: Callable[[], int] = clock.now,
-        *,
-        every: float = _EVERY_S,
-        rows: int = _ROWS,
-    ) -> None:
-        """With `keep` 0 nothing is ever removed. It looks every `every` seconds, and removes about `rows` at once."""
-        self._store, self._keep, self._now, self._every, self._rows = store, keep, now, every, rows
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        """Begin to remove, in a thread of its own."""
-        if self._keep:
-            self._stopping.clear()
-            self._thread = threading.Thread(target=self._run, name="gpufleet-retention", daemon=True)
-            self._thread.start()
+@dataclasses.dataclass(frozen=True, slots=True)
+class Keep:
+    """For how long each tier is kept, µs; 0: for ever. Events, states and rosters are kept for ever."""
 
-    def stop(self) -> None:
-        """End after the batch that is being removed."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+    samples: int = 30 * DAY
+    hourly: int = 2 * 365 * DAY
+    daily: int = 0
+    fleet_minutes: int = 90 * DAY
+    fleet_hours: int = 0
 
-    def sweep(self) -> int:
-        """Remove all that is too old now; how many samples that was."""
-        before = self._now() - self._keep
-        waiting, removed = collections.deque(self._gpus(before)), 0
-        while waiting and not self._stopping.is_set():
-            began = time.perf_counter()
-            with self._store.writing() as connection:
-                removed += self._remove(connection, waiting, before)
-            # As long a pause as the batch took: reports are never kept waiting for more than one batch.
-            self._stopping.wait(time.perf_counter() - began)
-        return removed
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                removed = self.sweep()
-            except SQLAlchemyError as error:
-                _LOG.warning("old samples could not be removed, which will be tried again: %s", error)
-            else:
-                if removed:
-                    _LOG.info("removed %d samples older than %g days", removed, self._keep / DAY)
-            self._stopping.wait(self._every)
+def retain(store: Store, keep: Keep, now: int, go_on: Callable[[], bool] = _always) -> dict[str, int]:
+    """Remove what is too old at `now`, a little in each transaction while `go_on` says so.
 
-    def _gpus(self, before: int) -> list[int]:
-        old = exists(select(1).where(samples.c.gpu_id == gpus.c.gpu_id, samples.c.ts < before))
-        with self._store.reading() as connection:
-            return list(connection.execute(select(gpus.c.gpu_id).where(old)).scalars())
+    How many of each table that was: partitions of a tier of blocks on PostgreSQL, rows else; only what is not 0.
+    """
+    removed = {}
+    for tier, length in ((SEALED, keep.samples), (HOURLY, keep.hourly), (DAILY, keep.daily)):
+        removed[tier.name] = _retain_tier(store, tier, now - length, go_on) if length else 0
+    for table, length in ((fleet_minutes, keep.fleet_minutes), (fleet_hours, keep.fleet_hours)):
+        removed[table.name] = _remove_rows(store, table, now - length, go_on) if length else 0
+    if keep.fleet_minutes:
+        removed[fleet_states.name] = _thin_states(store, now - keep.fleet_minutes, go_on)
+    return {name: count for name, count in removed.items() if count}
 
-    def _remove(self, connection: Connection, waiting: collections.deque[int], before: int) -> int:
-        """One batch: of the first GPUs that wait, those that are done leaving."""
-        removed = 0
-        while waiting and removed < self._rows:
-            given = {"gpu": waiting[0], "before": before, "rows": self._rows}
-            count = connection.execute(_REMOVE, given).rowcount
-            removed += count
-            if count < self._rows:
-                waiting.popleft()
-        return removed
+
+def drop_emptied(store: Store, now: int, sealed_until: int) -> list[str]:
+    """On PostgreSQL: drop partitions of `recent` whose hours are sealed; their names.
+
+    Two hours stay, for what is on its way. Cut off first, and what came in between put back: so nothing has to be
+    searched while others wait. Where readers are in the way it is tried again another time.
+    """
+    if store.dialect != "postgresql":
+        return []
+    before = min(sealed_until, begin_of(now, HOUR) - HOUR)
+    with store.reading() as connection:
+        there = partitions.listing(connection, recent)
+    for each in there:
+        if each.end is not None and each.end <= before:
+            _cut_off(store, each.name)
+    with store.reading() as connection:
+        cut_off = list(connection.execute(_CUT_OFF).scalars())
+    for name in cut_off:
+        _drop_cut_off(store, name)
+    return cut_off
+
+
+# Those that were cut off and not dropped yet.
+_CUT_OFF = text(
+    "SELECT c.relname FROM pg_class c JOIN pg_class r ON r.oid = CAST('recent' AS regclass) "
+    "AND c.relnamespace = r.relnamespace WHERE c.relname ~ '^recent_[0-9]{8}_[0-9]{2}$' "
+    "AND c.relkind = 'r' AND NOT c.relispartition ORDER BY c.relname"
+)
+
+
+def _cut_off(store: Store, name: str) -> None:
+    try:
+        with store.writing() as connection:
+            connection.execute(text("SET LOCAL lock_timeout = '1s'"))
+            connection.execute(text(f"ALTER TABLE recent DETACH PARTITION {name}"))
+    except OperationalError as error:
+        _LOG.info("%s is still in use: %s", name, error.orig)
+
+
+def _drop_cut_off(store: Store, name: str) -> None:
+    names = ", ".join(f'"{column.name}"' for column in recent.c)
+    with store.writing() as connection:
+        connection.execute(text(f"INSERT INTO recent ({names}) SELECT {names} FROM {name}"))
+        partitions.drop(connection, name)
+
+
+def _retain_tier(store: Store, tier: Tier, before: int, go_on: Callable[[], bool]) -> int:
+    if store.dialect == "postgresql":
+        with store.writing() as connection:
+            return len(partitions.drop_before(connection, tier.table, before))
+    removed = 0
+    while go_on():
+        with store.writing() as connection:
+            count = _remove_spans(connection, tier, before)
+        removed += count
+        if count < _ROWS:
+            break
+    return removed
+
+
+def _remove_spans(connection: Connection, tier: Tier, before: int) -> int:
+    table = tier.table
+    old = select(table.c.node_id, table.c.span).where(table.c.span <= before - tier.span).limit(_ROWS)
+    return connection.execute(delete(table).where(tuple_(table.c.node_id, table.c.span).in_(old))).rowcount
+
+
+def _remove_rows(store: Store, table: Table, before: int, go_on: Callable[[], bool]) -> int:
+    """Rows of times before `before`, an hour's in a transaction; of hours, a day's."""
+    length, removed = HOUR if table is fleet_minutes else DAY, 0
+    while go_on():
+        with store.writing() as connection:
+            oldest = connection.execute(select(func.min(table.c.ts)).where(table.c.ts < before)).scalar()
+            if oldest is None:
+                break
+            old = table.c.ts < min(oldest + length, before)
+            removed += connection.execute(delete(table).where(old)).rowcount
+    return removed
+
+
+def _thin_states(store: Store, before: int, go_on: Callable[[], bool]) -> int:
+    """Of counts that old only those at a full hour stay."""
+    table, removed = fleet_states, 0
+    while go_on():
+        with store.writing() as connection:
+            thin = (table.c.ts < before) & (table.c.ts % HOUR != 0)
+            oldest = connection.execute(select(func.min(table.c.ts)).where(thin)).scalar()
+            if oldest is None:
+                break
+            removed += connection.execute(delete(table).where(thin, table.c.ts < oldest + DAY)).rowcount
+    return removed

@@ -1,0 +1,131 @@
+"""What is known of the whole fleet: its hours from its minutes, and how many GPUs are in which state."""
+
+import functools
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from gpufleet_agent.catalogue import EVERY_SAMPLE, Metric, Rollup
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gpufleet_server.domain.state import GpuState
+from gpufleet_server.store.condition import gpu_state
+from gpufleet_server.store.engine import Store
+from gpufleet_server.store.schema import gpus, nodes
+from gpufleet_server.store.tiers import (
+    HOUR,
+    begin_of,
+    due,
+    fleet_groups,
+    fleet_hours,
+    fleet_minutes,
+    fleet_states,
+    group_columns,
+)
+
+MINUTE = 60_000_000
+_HOUR_DUE = due.c.kind == "hour"
+# site, model, simulated, state
+Group = tuple[str, str, bool, str]
+
+
+def roll_hours(store: Store, now: int, go_on: Callable[[], bool] = lambda: True) -> int:
+    """Make the rows of `fleet_hours` of this hour, the one before, and those that late samples changed; how many."""
+    with store.reading() as connection:
+        late = set(connection.execute(select(due.c.at).where(_HOUR_DUE)).scalars())
+    this = begin_of(now, HOUR)
+    hours = sorted({*late, this - HOUR, this}, reverse=True)
+    done = 0
+    for hour in hours:
+        if not go_on():
+            break
+        with store.writing() as connection:
+            # Deleted first: whoever adds to the hour's minutes after this waits, and makes it due again.
+            connection.execute(delete(due).where(_HOUR_DUE, due.c.at == hour))
+            roll_hour(connection, hour)
+        done += 1
+    return done
+
+
+def roll_hour(connection: Connection, begin: int) -> None:
+    """Make the rows of `fleet_hours` of one hour from its minutes. One that covers more stays: minutes may be gone."""
+    end = begin + HOUR
+    parts = {name: total for metric in EVERY_SAMPLE for name, total in _totals(connection.dialect.name, metric)}
+    parts = {"observed": func.sum(fleet_minutes.c.observed)} | parts
+    query = select(fleet_minutes.c.group_id, bindparam("end", end), *parts.values())
+    query = query.where(fleet_minutes.c.ts > begin, fleet_minutes.c.ts <= end).group_by(fleet_minutes.c.group_id)
+    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    added = make(fleet_hours).from_select(["group_id", "ts", *parts], query)
+    connection.execute(
+        added.on_conflict_do_update(
+            index_elements=["group_id", "ts"],
+            set_={name: added.excluded[name] for name in parts},
+            where=added.excluded.observed >= fleet_hours.c.observed,
+        )
+    )
+
+
+def count_states(store: Store, now: int) -> int:
+    """Count the GPUs of each site, model and state as they are at `now`, once a minute; the number of groups."""
+    ts = now // MINUTE * MINUTE
+    with store.reading() as connection:
+        done = connection.execute(select(fleet_states.c.ts).where(fleet_states.c.ts == ts).limit(1)).scalar()
+        counts = {} if done else _counted(connection, now)
+    if counts:
+        with store.writing() as connection:
+            ids = group_ids(connection, list(counts))
+            rows = [{"group_id": ids[group], "ts": ts, "gpus": number} for group, number in counts.items()]
+            make = postgresql.insert if store.dialect == "postgresql" else sqlite.insert
+            connection.execute(make(fleet_states).on_conflict_do_nothing(), rows)
+    return len(counts)
+
+
+def group_ids(connection: Connection, groups: Sequence[Group]) -> dict[Group, int]:
+    """The ids of these groups; those that are new are added."""
+    known = _known(connection)
+    lacking = [group for group in groups if group not in known]
+    if lacking:
+        names = ("site", "model", "simulated", "state")
+        make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        rows = [dict(zip(names, group, strict=True)) for group in sorted(lacking)]
+        connection.execute(make(fleet_groups).on_conflict_do_nothing(), rows)
+        known = _known(connection)
+    return known
+
+
+def _known(connection: Connection) -> dict[Group, int]:
+    c = fleet_groups.c
+    query = select(c.site, c.model, c.simulated, c.state, c.group_id)
+    return {(row.site, row.model, row.simulated, row.state): row.group_id for row in connection.execute(query)}
+
+
+def _counted(connection: Connection, now: int) -> dict[Group, int]:
+    state = gpu_state(now).label("state")
+    site, model = func.coalesce(nodes.c.site, "").label("site"), func.coalesce(gpus.c.model, "").label("model")
+    joined = select(site, model, nodes.c.simulated, state).join_from(gpus, nodes, gpus.c.node_id == nodes.c.node_id)
+    each = joined.where(gpus.c.removed_at.is_(None)).subquery()
+    group = (each.c.site, each.c.model, each.c.simulated, each.c.state)
+    counts = connection.execute(select(*group, func.count()).group_by(*group))
+    return {(site, model, simulated, GpuState(state).value): count for site, model, simulated, state, count in counts}
+
+
+def _totals(dialect: str, metric: Metric) -> Iterator[tuple[str, ColumnElement[Any]]]:
+    """The columns of a metric in `fleet_hours`, each from those of the minutes."""
+    for column in group_columns(metric):
+        minutes: ColumnElement[Any] = fleet_minutes.c[column.name]
+        match metric.rollup:
+            case Rollup.MEAN | Rollup.SUM:
+                yield column.name, func.sum(minutes)
+            case Rollup.MIN:
+                yield column.name, func.min(minutes)
+            case Rollup.MAX | Rollup.LAST:
+                yield column.name, func.max(minutes)
+            case Rollup.ANY:
+                yield column.name, func.bit_or(minutes) if dialect == "postgresql" else _united(metric, minutes)
+
+
+def _united(metric: Metric, minutes: ColumnElement[Any]) -> ColumnElement[Any]:
+    # SQLite has no aggregate for it: bit by bit.
+    bits: list[ColumnElement[Any]] = [func.max(minutes.bitwise_and(1 << n)) for n in range(8 * metric.width - 1)]
+    return functools.reduce(operator.add, bits)

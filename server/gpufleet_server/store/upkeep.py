@@ -1,0 +1,200 @@
+"""What has to be done beside taking reports and answering: sealing, rollups, counts, retention. One server does it."""
+
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from gpufleet_server.domain import clock
+from gpufleet_server.store import partitions
+from gpufleet_server.store.engine import Store
+from gpufleet_server.store.errors import StoreError
+from gpufleet_server.store.fleet_rollups import count_states, roll_hours
+from gpufleet_server.store.retention import Keep, drop_emptied, retain
+from gpufleet_server.store.rollups import roll_days
+from gpufleet_server.store.seal import Sealed, horizon, seal, seal_until
+
+_LOG = logging.getLogger(__name__)
+
+# How often a server that is not elected asks again, s.
+_ELECTION_S = 5.0
+# A step works for as long as it paused, but no longer than this: what comes in is not kept waiting.
+_LONGEST_PAUSE_S = 1.0
+
+GoOn = Callable[[], bool]
+
+
+@dataclasses.dataclass(slots=True)
+class Done:
+    """What became of a step: how often it ran and failed, the seconds it took, and when it last succeeded (µs)."""
+
+    runs: int = 0
+    failures: int = 0
+    seconds: float = 0.0
+    last: int | None = None
+
+
+@dataclasses.dataclass(slots=True)
+class Statistics:
+    """What upkeep has done since the server started; all is nothing where another server is elected."""
+
+    elected: bool = False
+    sealed: Sealed = dataclasses.field(default_factory=Sealed)
+    # All that ended at this time (µs) or before is sealed, but for what came since; None until that was seen.
+    sealed_until: int | None = None
+    removed: dict[str, int] = dataclasses.field(default_factory=dict)
+    steps: dict[str, Done] = dataclasses.field(default_factory=dict)
+
+    def overdue(self, now: int) -> int | None:
+        """By how much sealing is behind at `now`, µs; 0 is as it should be."""
+        return None if self.sealed_until is None else max(0, horizon(now) - self.sealed_until)
+
+
+@dataclasses.dataclass(slots=True)
+class _Step:
+    """Work to be done every so many seconds. It is given the time (µs) and asks after each transaction to go on."""
+
+    name: str
+    every: float
+    work: Callable[[int, GoOn], None]
+    at: float = 0.0
+
+
+class Upkeep:
+    """Does it in a thread of its own while this server is elected. No step that fails keeps another from its turn."""
+
+    def __init__(self, store: Store, keep: Keep | None = None, now: Callable[[], int] = clock.now) -> None:
+        self.statistics = Statistics()
+        self._store, self._keep, self._now = store, keep or Keep(), now
+        self._steps = [
+            _Step("partitions", 600.0, self._make_partitions),
+            _Step("fleet_states", 60.0, self._count_states),
+            _Step("fleet_hours", 60.0, self._roll_hours),
+            _Step("seal", 60.0, self._seal),
+            _Step("days", 60.0, self._roll_days),
+            _Step("retention", 600.0, self._retain),
+        ]
+        self._errors = _errors(store)
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._since, self._interrupted = 0.0, False
+
+    def prepare(self) -> None:
+        """Make the partitions of now: before that nothing may be written."""
+        with self._store.writing() as connection:
+            partitions.make_ahead(connection, self._now())
+
+    def start(self) -> None:
+        """Begin, in a thread of its own."""
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._run, name="gpufleet-upkeep", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the transaction that is going on."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def run_once(self, now: int) -> None:
+        """Do all that is due at `now` (µs), in the caller's thread. What goes wrong is the caller's."""
+        for step in self._steps:
+            step.work(now, lambda: True)
+
+    def _run(self) -> None:
+        election = self._store.election("upkeep")
+        try:
+            while not self._stopping.is_set():
+                self.statistics.elected = election.won()
+                if self.statistics.elected:
+                    self._do_due()
+                self._stopping.wait(min(_ELECTION_S, max(0.0, self._next() - time.monotonic())))
+        finally:
+            self.statistics.elected = False
+            election.close()
+
+    def _next(self) -> float:
+        return min(step.at for step in self._steps) if self.statistics.elected else time.monotonic() + _ELECTION_S
+
+    def _do_due(self) -> None:
+        for step in self._steps:
+            if step.at <= time.monotonic() and not self._stopping.is_set():
+                self._do(step)
+
+    def _do(self, step: _Step) -> None:
+        done = self.statistics.steps.setdefault(step.name, Done())
+        began = self._since = time.monotonic()
+        step.at, self._interrupted = began + step.every, False
+        try:
+            step.work(self._now(), self._go_on)
+        except self._errors as error:
+            done.failures += 1
+            _LOG.warning("upkeep: %s failed and will be tried again: %s", step.name, _cause(error))
+        else:
+            done.last = self._now()
+            # What made way for others is not at its end.
+            step.at = time.monotonic() if self._interrupted else step.at
+        done.runs += 1
+        done.seconds += time.monotonic() - began
+
+    def _go_on(self) -> bool:
+        """Pause as long as was worked; not when other steps are due, or all is to end."""
+        self._stopping.wait(min(time.monotonic() - self._since, _LONGEST_PAUSE_S))
+        self._since = time.monotonic()
+        self._interrupted = self._stopping.is_set() or any(step.at <= self._since for step in self._steps)
+        return not self._interrupted
+
+    def _make_partitions(self, now: int, _go_on: GoOn) -> None:
+        with self._store.writing() as connection:
+            partitions.make_ahead(connection, now)
+
+    def _seal(self, now: int, go_on: GoOn) -> None:
+        self.statistics.sealed += seal(self._store, now, self._keep.samples, go_on)
+        if not self._interrupted:
+            self.statistics.sealed_until = horizon(now)
+            drop_emptied(self._store, now, horizon(now))
+
+    def _roll_days(self, now: int, go_on: GoOn) -> None:
+        roll_days(self._store, now, go_on)
+
+    def _roll_hours(self, now: int, go_on: GoOn) -> None:
+        roll_hours(self._store, now, go_on)
+
+    def _count_states(self, now: int, _go_on: GoOn) -> None:
+        count_states(self._store, now)
+
+    def _retain(self, now: int, go_on: GoOn) -> None:
+        for name, count in retain(self._store, self._keep, now, go_on).items():
+            self.statistics.removed[name] = self.statistics.removed.get(name, 0) + count
+            _LOG.info("removed %d of %s that were too old", count, name)
+
+
+def run_once(store: Store, now: int, keep: Keep | None = None) -> Statistics:
+    """Do all that is due at `now` (µs), whoever is elected."""
+    upkeep = Upkeep(store, keep)
+    upkeep.run_once(now)
+    return upkeep.statistics
+
+
+def seal_everything(store: Store, until: int) -> Sealed:
+    """Seal all that ended at `until` (µs) or before, however new, and drop the partitions that this emptied."""
+    done = seal_until(store, until)
+    drop_emptied(store, until, until)
+    return done
+
+
+def _errors(store: Store) -> tuple[type[Exception], ...]:
+    if store.dialect != "postgresql":
+        return SQLAlchemyError, StoreError, OSError, ValueError
+    import psycopg
+
+    # COPY goes around SQLAlchemy.
+    return SQLAlchemyError, StoreError, OSError, ValueError, psycopg.Error
+
+
+def _cause(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error)[:300]
