@@ -4,10 +4,13 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select
 
 from gpufleet_server.domain.state import GpuState, NodeState
+from gpufleet_server.domain.use import Use
+from gpufleet_server.domain.use import metrics as use_metrics
 from gpufleet_server.queries import condition
+from gpufleet_server.store.newest import newest
 from gpufleet_server.store.schema import gpus, nodes
 
 
@@ -32,12 +35,16 @@ class NodeFilter:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GpuFilter:
-    """Which GPUs. Those removed are left out unless `state` asks for them. `q`: UUID, serial or hostname."""
+    """Which GPUs. Those removed are left out unless `state` asks for them. `q`: UUID, serial or hostname.
+
+    `use` lets only GPUs through that report: what the others are used for nobody knows.
+    """
 
     site: Sequence[str] = ()
     node: Sequence[str] = ()
     model: Sequence[str] = ()
     state: Sequence[GpuState] = ()
+    use: Sequence[Use] = ()
     simulated: bool | None = None
     q: str | None = None
 
@@ -89,6 +96,8 @@ def of_gpus(wanted: GpuFilter, now: int) -> Conditions:
         conditions += _any_of(condition.gpu_state(now), [state.value for state in wanted.state])
     else:
         conditions.append(gpus.c.removed_at.is_(None))
+    if wanted.use:
+        conditions.append(gpus.c.gpu_id.in_(_used(wanted.use, now)))
     if wanted.q:
         conditions.append(
             or_(
@@ -99,6 +108,15 @@ def of_gpus(wanted: GpuFilter, now: int) -> Conditions:
             )
         )
     return conditions
+
+
+def _used(wanted: Sequence[Use], now: int) -> Select[Any]:
+    """The ids of the GPUs that report, and by their newest sample are used so."""
+    sampled = newest(use_metrics())
+    fresh = condition.observed(now, sampled.c.ts)
+    of_use = condition.use(dict(sampled.c.items())).in_([use.word for use in wanted])
+    joined = sampled.join(nodes, sampled.c.node_id == nodes.c.node_id).join(gpus, gpus.c.gpu_id == sampled.c.gpu_id)
+    return select(sampled.c.gpu_id).select_from(joined).where(fresh, of_use).correlate(None)
 
 
 def of_node() -> ColumnElement[bool]:

@@ -1,0 +1,162 @@
+"""A metric of the fleet over time, by site, model or use; and how long its GPUs were free, held and active."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from gpufleet_agent.catalogue import Metric, Rollup
+from sqlalchemy import ColumnElement, Connection, Subquery, func, literal, select
+
+from gpufleet_server.domain.problem import Problem
+from gpufleet_server.domain.use import Use
+from gpufleet_server.queries import buckets, groups
+from gpufleet_server.queries.buckets import Grid
+from gpufleet_server.queries.filters import FleetFilter
+from gpufleet_server.queries.groups import MINUTE, By
+from gpufleet_server.store.tiers import HOUR, begin_of
+
+_OVER_TIME = (Rollup.MEAN, Rollup.SUM)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Line:
+    """A part of the fleet (None: those without a site or model, or all) at each time.
+
+    `values` in the metric's unit, None where nothing was observed; `observed` is GPU-ms; `coverage` the share, 0 to 1,
+    of the time of all GPUs owned that was observed, None by use.
+    """
+
+    name: str | None
+    values: list[float | int | None]
+    observed: list[int]
+    coverage: list[float | None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FleetHistory:
+    """Lines at the beginnings of buckets (µs) of `step` µs; `coverage` is that of all of them together."""
+
+    metric: Metric
+    grid: Grid
+    lines: list[Line]
+    coverage: list[float | None]
+
+    @property
+    def times(self) -> list[int]:
+        """The beginnings of the buckets."""
+        return self.grid.begins()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UseHours:
+    """A part of the fleet: hours of GPUs in each use, how many hours its GPUs had, and the share that was observed."""
+
+    name: str | None
+    hours: dict[Use, float]
+    owned: float
+    coverage: float | None
+
+
+def grid(start: int, end: int, step: int | None) -> Grid:
+    """The buckets of a history, whole from the first on. Problem 422 naming `step` where it is not whole minutes."""
+    chosen = buckets.grid(start, end, step, MINUTE // 1000)
+    if chosen.step % MINUTE:
+        raise Problem(
+            422, f"a step of {chosen.step / 1e6:g} s is not whole minutes, which the fleet's history is", "step"
+        )
+    return Grid(chosen.start // chosen.step * chosen.step, end, chosen.step)
+
+
+def history(connection: Connection, metric: Metric, by: By | None, wanted: FleetFilter, over: Grid) -> FleetHistory:
+    """A metric by site, model or use, or of all: means weighted by time, sums as totals a bucket."""
+    columns = ["observed", metric.name, *([f"{metric.name}_ms"] if metric.rollup in _OVER_TIME else [])]
+    coarse = over.step % HOUR == 0
+    each = groups.rows(connection, columns, wanted, over.start, over.end, coarse=coarse).subquery()
+    place = ((each.c.ts - 1) // over.step - over.first).label("place")
+    name = (each.c[by] if by else literal("")).label("name")
+    query = select(name, place, func.sum(each.c.observed).label("observed"), *_parts(metric, each))
+    found: dict[str | None, dict[int, Mapping[Any, Any]]] = {}
+    for row in connection.execute(query.group_by(name, place)).mappings():
+        found.setdefault(row["name"] or None, {})[row["place"]] = row
+    ends = [over.edges(number)[1] for number in range(len(over))]
+    owned = groups.owned(connection, by, wanted, ends)
+    lines = [_line(metric, name, found.get(name, {}), over, owned.get(name, [])) for name in _names(found, owned, by)]
+    return FleetHistory(
+        metric, over, lines, _shares(over, _sums(lines), [sum(each) for each in zip(*owned.values(), strict=True)])
+    )
+
+
+def use_hours(connection: Connection, by: By | None, wanted: FleetFilter, start: int, end: int) -> list[UseHours]:
+    """Free, held, active and unknown GPU-hours of (start, end], whole minutes, by site or model or of all."""
+    start, end = begin_of(start, MINUTE) + MINUTE if start % MINUTE else start, end // MINUTE * MINUTE
+    each = groups.rows(connection, ["observed"], wanted, start, end, coarse=True).subquery()
+    name = (each.c[by] if by else literal("")).label("name")
+    query = select(name, each.c.state, func.sum(each.c.observed)).group_by(name, each.c.state)
+    hours: dict[str | None, dict[Use, float]] = {}
+    uses = {use.word: use for use in Use}
+    for part, state, observed in connection.execute(query):
+        if state in uses:
+            hours.setdefault(part or None, dict.fromkeys(Use, 0.0))[uses[state]] = int(observed) / 3_600_000
+    instants = [start + (end - start) * n // 24 for n in range(1, 25)]
+    counts = groups.owned(connection, by, wanted, instants)
+    length = (end - start) / HOUR
+    return [
+        _use(name, hours.get(name, dict.fromkeys(Use, 0.0)), length * sum(counts.get(name, [])) / len(instants))
+        for name in _names(hours, counts, by)
+    ]
+
+
+def _use(name: str | None, hours: dict[Use, float], owned: float) -> UseHours:
+    return UseHours(name, hours, owned, min(1.0, sum(hours.values()) / owned) if owned else None)
+
+
+def _names(found: Mapping[str | None, Any], owned: Mapping[str | None, Any], by: By | None) -> list[str | None]:
+    names = set(found) | (set(owned) if by != "state" else set())
+    return sorted(names, key=lambda name: (name is None, name or ""))
+
+
+def _parts(metric: Metric, each: Subquery) -> Iterator[ColumnElement[Any]]:
+    column = each.c[metric.name]
+    match metric.rollup:
+        case Rollup.MEAN | Rollup.SUM:
+            yield func.sum(column).label("total")
+            yield func.sum(each.c[f"{metric.name}_ms"]).label("ms")
+        case Rollup.ANY:
+            yield from (
+                func.max(column.bitwise_and(1 << bit)).label(f"bit_{bit}") for bit in range(8 * metric.width - 1)
+            )
+        case Rollup.MIN:
+            yield func.min(column).label("total")
+        case Rollup.MAX | Rollup.LAST:
+            yield func.max(column).label("total")
+
+
+def _line(
+    metric: Metric, name: str | None, found: Mapping[int, Mapping[Any, Any]], over: Grid, owned: Sequence[float]
+) -> Line:
+    values = [_value(metric, found[n]) if n in found else None for n in range(len(over))]
+    observed = [int(found[n]["observed"]) if n in found else 0 for n in range(len(over))]
+    return Line(name, values, observed, _shares(over, observed, owned))
+
+
+def _value(metric: Metric, row: Mapping[Any, Any]) -> float | int | None:
+    if metric.rollup is Rollup.ANY:
+        bits = [row[f"bit_{bit}"] for bit in range(8 * metric.width - 1)]
+        return None if bits[0] is None else sum(bits)
+    total, ms = row["total"], row.get("ms", 1)
+    if total is None or not ms:
+        return None
+    scaled = total * metric.step.numerator / metric.step.denominator
+    return float(scaled / int(ms) if metric.rollup is Rollup.MEAN else scaled)
+
+
+def _shares(over: Grid, observed: Sequence[int], owned: Sequence[float]) -> list[float | None]:
+    lengths = (end - begin for begin, end in (over.edges(number) for number in range(len(over))))
+    return [
+        min(1.0, seen * 1000 / (gpus * length)) if gpus and length > 0 else None
+        for seen, gpus, length in zip(observed, owned or [0.0] * len(over), lengths, strict=True)
+    ]
+
+
+def _sums(lines: Sequence[Line]) -> list[int]:
+    return [sum(each) for each in zip(*(line.observed for line in lines), strict=True)]

@@ -1,0 +1,102 @@
+"""Rows of the fleet's groups over a time: hours where they are rolled up, minutes for the rest; and how many it had."""
+
+import bisect
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from sqlalchemy import CompoundSelect, Connection, Select, Table, and_, false, func, or_, select, union_all
+
+from gpufleet_server.domain.state import GpuState
+from gpufleet_server.queries.filters import FleetFilter
+from gpufleet_server.store.schema import gpus, nodes
+from gpufleet_server.store.tiers import HOUR, begin_of, fleet_groups, fleet_hours, fleet_minutes, fleet_states
+
+MINUTE = 60_000_000
+By = Literal["site", "model", "state"]
+BYS: tuple[By, ...] = ("site", "model", "state")
+_Span = tuple[int, int]
+
+
+def rows(
+    connection: Connection, columns: Sequence[str], wanted: FleetFilter, start: int, end: int, *, coarse: bool
+) -> CompoundSelect[Any]:
+    """A select of site, model, simulated, state, ts and these columns for what ended in (start, end].
+
+    With `coarse` hours stand for their minutes wherever they are rolled up; else only where the minutes are gone.
+    """
+    hours = _hours(connection, start, end) if coarse else _gone(connection, start, end)
+    if hours[0] >= hours[1]:
+        return union_all(_select(fleet_minutes, columns, wanted, [(start, end)]))
+    minutes = _select(fleet_minutes, columns, wanted, [(start, hours[0]), (hours[1], end)])
+    return union_all(_select(fleet_hours, columns, wanted, [hours]), minutes)
+
+
+def owned(
+    connection: Connection, by: By | None, wanted: FleetFilter, ends: Sequence[int]
+) -> dict[str | None, list[float]]:
+    """How many GPUs there were at each of the rising `ends`, by site or model (by state: of all states, as None).
+
+    Where nobody counted at such a minute, as many as were counted next to it; where nobody ever did, as many as now.
+    """
+    key = fleet_groups.c[by] if by in ("site", "model") else None
+    minutes = [end // MINUTE * MINUTE for end in ends]
+    found = _counted(connection, key, wanted, minutes)
+    known = sorted({minute for minute, _ in found})
+    if not known:
+        return {name: [float(count)] * len(ends) for name, count in _inventory(connection, by, wanted).items()}
+    nearest = [known[max(bisect.bisect_right(known, minute) - 1, 0)] for minute in minutes]
+    names = {name for _, name in found}
+    return {name: [float(found.get((minute, name), 0)) for minute in nearest] for name in names}
+
+
+def of_fleet(wanted: FleetFilter) -> list[Any]:
+    """Conditions on `fleet_groups`."""
+    given = ((fleet_groups.c.site, wanted.site), (fleet_groups.c.model, wanted.model))
+    return [column.in_(values) for column, values in given if values]
+
+
+def _select(table: Table, columns: Iterable[str], wanted: FleetFilter, spans: Iterable[_Span]) -> Select[Any]:
+    names = [fleet_groups.c[name] for name in ("site", "model", "simulated", "state")]
+    within = or_(false(), *(and_(table.c.ts > start, table.c.ts <= end) for start, end in spans if start < end))
+    query = select(*names, table.c.ts, *(table.c[name] for name in columns))
+    return query.join_from(table, fleet_groups, table.c.group_id == fleet_groups.c.group_id).where(
+        within, *of_fleet(wanted)
+    )
+
+
+def _hours(connection: Connection, start: int, end: int) -> _Span:
+    """From the first whole hour of the range to the last one that is rolled up."""
+    query = select(func.max(fleet_hours.c.ts)).where(fleet_hours.c.ts > start, fleet_hours.c.ts <= end)
+    return -(-start // HOUR) * HOUR, connection.execute(query).scalar_one() or 0
+
+
+def _gone(connection: Connection, start: int, end: int) -> _Span:
+    """The part of a range of which there are no minutes any more."""
+    oldest = connection.execute(select(func.min(fleet_minutes.c.ts))).scalar_one()
+    return start, min(begin_of(oldest, HOUR), end) if oldest is not None else end
+
+
+def _counted(
+    connection: Connection, key: Any, wanted: FleetFilter, minutes: Sequence[int]
+) -> dict[tuple[int, str | None], int]:
+    of = [fleet_states.c.ts] if key is None else [fleet_states.c.ts, key]
+    query = (
+        select(*of, func.sum(fleet_states.c.gpus))
+        .join_from(fleet_states, fleet_groups, fleet_states.c.group_id == fleet_groups.c.group_id)
+        .where(fleet_states.c.ts.in_(sorted(set(minutes))), fleet_groups.c.state != GpuState.REMOVED.value)
+        .where(*of_fleet(wanted))
+        .group_by(*of)
+    )
+    found = connection.execute(query).all()
+    return {(row[0], None if key is None else row[1] or None): int(row[-1]) for row in found}
+
+
+def _inventory(connection: Connection, by: By | None, wanted: FleetFilter) -> dict[str | None, int]:
+    column = {"site": nodes.c.site, "model": gpus.c.model}.get(by or "")
+    query = select(func.count()) if column is None else select(column, func.count()).group_by(column)
+    query = query.select_from(gpus.join(nodes, gpus.c.node_id == nodes.c.node_id)).where(gpus.c.removed_at.is_(None))
+    if wanted.site:
+        query = query.where(nodes.c.site.in_(wanted.site))
+    if wanted.model:
+        query = query.where(gpus.c.model.in_(wanted.model))
+    return {(row[0] if column is not None else None): row[-1] for row in connection.execute(query)}
