@@ -13,3 +13,11 @@ def fleet_server(tmp_path: Path) -> Iterator[Server]:
     """A real server on an empty SQLite file."""
     with server(tmp_path) as it:
         yield it
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """A real server on an empty database of each engine in turn."""
+    postgresql = request.getfixturevalue("postgres_database") if request.param == "postgresql" else None
+    with server(tmp_path, postgresql) as it:
+        yield it

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+from gpufleet_server.store.engine import Store
 
 BIN = Path(sys.executable).parent
 T = TypeVar("T")
@@ -44,6 +45,8 @@ class Server:
     folder: Path
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    # A PostgreSQL database; without one, an SQLite file in the folder.
+    postgresql: str | None = None
 
     @property
     def url(self) -> str:
@@ -52,8 +55,8 @@ class Server:
 
     @property
     def database(self) -> str:
-        """Its SQLite file as a URL."""
-        return f"sqlite:///{self.folder / 'gpufleet.db'}"
+        """The URL of its database."""
+        return self.postgresql or f"sqlite:///{self.folder / 'gpufleet.db'}"
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
@@ -98,9 +101,19 @@ def gpufleet(*arguments: str, env: dict[str, str] | None = None) -> str:
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[Server]:
+def opened(database: str) -> Iterator[Store]:
+    """The store at a URL, to look into."""
+    store = Store.open(database)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def server(folder: Path, postgresql: str | None = None) -> Iterator[Server]:
     """A server that runs while the block does."""
-    it = Server(folder)
+    it = Server(folder, postgresql=postgresql)
     it.start()
     try:
         yield it

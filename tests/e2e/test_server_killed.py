@@ -2,10 +2,7 @@
 
 import asyncio
 import signal
-import sqlite3
 import time
-from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 from gpufleet_agent.wire import Ack, decode
@@ -13,7 +10,8 @@ from gpufleet_server.simulate.agent import Sent
 from gpufleet_server.simulate.fleet import Fleet
 from gpufleet_server.simulate.plan import SimNode, fleet
 
-from tests.e2e.stack import Server, server
+from tests.e2e.stack import Server, opened
+from tests.server import stored
 
 AGENTS = 50
 Sample = tuple[str, str, int]
@@ -57,20 +55,14 @@ async def report_through_kills(it: Server, agents: Fleet, kills: int) -> None:
         await agents.flush()
 
 
-def stored(it: Server) -> list[Sample]:
-    """Every sample in the store's file."""
-    query = "SELECT n.uuid, g.uuid, s.ts FROM samples s JOIN gpus g USING (gpu_id) JOIN nodes n USING (node_id)"
-    with closing(sqlite3.connect(it.folder / "gpufleet.db")) as connection:
-        return connection.execute(query).fetchall()
-
-
-def test_every_sample_is_there_once(tmp_path: Path) -> None:
+def test_every_sample_is_there_once(any_server: Server) -> None:
     """Fifty agents report while the server is killed three times: the store holds exactly what they sampled."""
     truth = Truth()
-    with server(tmp_path) as it:
-        agents = Fleet(fifty_nodes(), it.url, it.token("join"), interval=100, every=400, committed=truth)
-        asyncio.run(report_through_kills(it, agents, kills=3))
-        found = stored(it)
+    join = any_server.token("join")
+    agents = Fleet(fifty_nodes(), any_server.url, join, interval=100, every=400, committed=truth)
+    asyncio.run(report_through_kills(any_server, agents, kills=3))
+    with opened(any_server.database) as store:
+        found = [(sample.node, sample.gpu, sample.ts) for sample in stored.every(store)]
     assert len(truth.samples) > 10_000
     assert len(set(truth.samples)) == len(truth.samples)
     assert sorted(found) == sorted(truth.samples)

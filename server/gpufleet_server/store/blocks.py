@@ -29,7 +29,7 @@ class Block:
     columns: dict[str, Ints]
 
 
-def from_recent(row: Mapping[str, Any], metrics: Iterable[str]) -> Block:
+def from_recent(row: Mapping[Any, Any], metrics: Iterable[str]) -> Block:
     """A row of `recent`, with these metrics."""
     slots = np.frombuffer(row["slots"], "<i2").astype(np.int64)
     times = np.frombuffer(row["times"], "<i8")
@@ -43,7 +43,7 @@ def from_recent(row: Mapping[str, Any], metrics: Iterable[str]) -> Block:
     return Block(slots, times, durations, columns)
 
 
-def from_planes(row: Mapping[str, Any], tier: Tier, names: Iterable[str]) -> Block:
+def from_planes(row: Mapping[Any, Any], tier: Tier, names: Iterable[str]) -> Block:
     """A row of a table of planes, with these metrics and USES."""
     slots, n = np.frombuffer(row["slots"], "<i2").astype(np.int64), row["points"]
     times = planes.decode(row["times"], n, 1, wide=True)[:, 0]

@@ -1,0 +1,110 @@
+"""What agents made, taken from the very requests that they sent, and what the store holds of it."""
+
+import collections
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, Reason
+from gpufleet_agent.wire import Report, WireError, decode
+from gpufleet_server.store.engine import Store
+from gpufleet_server.store.schema import events, gpus, nodes
+from gpufleet_server.store.tiers import SEALED, fleet_minutes
+from sqlalchemy import func, select
+
+from tests.server import stored
+
+# (node, GPU, ts) → a digest of duration and values.
+Samples = dict[tuple[str, str, int], bytes]
+Event = tuple[str, str | None, str, int | None, int]
+_MISSING = {metric.name: metric.absent(Reason.NOT_OBSERVED) for metric in EVERY_SAMPLE}
+
+
+class Truth:
+    """Every report that was ever on its way, by its name: sent again it is the same one."""
+
+    def __init__(self) -> None:
+        self.reports: dict[tuple[str, str, int], bytes] = {}
+        self.different = 0
+
+    def saw(self, body: bytes) -> None:
+        """Take down a request; what is no report is not meant."""
+        try:
+            report = decode(body)
+        except WireError:
+            return
+        name = (report.node, report.stream, report.seq)
+        self.different += self.reports.setdefault(name, body) != body
+
+    def samples(self) -> Samples:
+        """Each sample that is in them."""
+        return {key: digest for report in self._all() for key, digest in _samples(report)}
+
+    def events(self) -> collections.Counter[Event]:
+        """Each event that is in them, and how often."""
+        return collections.Counter(
+            (report.node, event.gpu, event.kind, event.code, event.at)
+            for report in self._all()
+            for event in report.events
+        )
+
+    def observed(self) -> int:
+        """GPU-ms of all samples together."""
+        return sum(
+            len(block.gpus) * int(np.frombuffer(block.durations, "<i4").sum())
+            for report in self._all()
+            for block in report.samples
+        )
+
+    def _all(self) -> Iterable[Report]:
+        return map(decode, self.reports.values())
+
+
+def samples_stored(store: Store) -> collections.Counter[tuple[str, str, int, bytes]]:
+    """Each sample in the store, and how often it is there."""
+    return collections.Counter(
+        (each.node, each.gpu, each.ts, _digest(each.duration, each.stored)) for each in stored.every(store)
+    )
+
+
+def events_stored(store: Store) -> collections.Counter[Event]:
+    """Each event in the store that an agent told, and how often it is there."""
+    query = (
+        select(nodes.c.uuid, gpus.c.uuid, events.c.kind, events.c.code, events.c.ts)
+        .join_from(events, nodes, events.c.node_id == nodes.c.node_id)
+        .outerjoin(gpus, events.c.gpu_id == gpus.c.gpu_id)
+        .where(events.c.source != "server")
+    )
+    with store.reading() as connection:
+        return collections.Counter(tuple(row) for row in connection.execute(query))
+
+
+def observed_stored(store: Store) -> int:
+    """GPU-ms that the fleet's minutes add up to."""
+    with store.reading() as connection:
+        return int(connection.execute(select(func.sum(fleet_minutes.c.observed))).scalar_one() or 0)
+
+
+def sealed_rows(store: Store) -> int:
+    """How many hours of nodes are sealed."""
+    with store.reading() as connection:
+        return connection.execute(select(func.count()).select_from(SEALED.table)).scalar_one()
+
+
+def _samples(report: Report) -> Iterable[tuple[tuple[str, str, int], bytes]]:
+    for block in report.samples:
+        times = np.frombuffer(block.times, "<i8").tolist()
+        durations = np.frombuffer(block.durations, "<i4").tolist()
+        columns = {
+            name: np.frombuffer(data, f"<i{BY_NAME[name].width}").reshape(len(times), len(block.gpus)).tolist()
+            for name, data in block.columns.items()
+            if name in _MISSING
+        }
+        for t, at in enumerate(times):
+            for g, gpu in enumerate(block.gpus):
+                values = _MISSING | {name: column[t][g] for name, column in columns.items()}
+                yield (report.node, gpu, at), _digest(durations[t], values)
+
+
+def _digest(duration: int, values: dict[str, int]) -> bytes:
+    return hashlib.blake2b(repr((duration, sorted(values.items()))).encode(), digest_size=8).digest()
