@@ -3,9 +3,9 @@
 import contextlib
 import dataclasses
 import itertools
+import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -17,8 +17,9 @@ from gpufleet_server.domain.tokens import TokenKind
 from gpufleet_server.ingest.statistics import Statistics
 from gpufleet_server.store import tokens
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.migrate import migrate
 from sqlalchemy import text
+
+from tests.server import stored
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
@@ -128,25 +129,28 @@ class Server:
         return statistics
 
     def rows(self, statement: str) -> list[Any]:
-        """What a select gives."""
+        """What a select gives; JSON as the engine's driver gives it."""
         with self.store.reading() as connection:
             return list(connection.execute(text(statement)))
 
     def counts(self) -> dict[str, int]:
-        """The number of rows of each table that a report can add to."""
-        tables = ("nodes", "streams", "gpus", "partitions", "samples", "states", "events")
-        return {table: self.rows(f"SELECT count(*) FROM {table}")[0][0] for table in tables}
+        """The number of rows of each table that a report can add to, and of samples."""
+        tables = ("nodes", "streams", "gpus", "partitions", "states", "events", "latest", "fleet_minutes")
+        rows = {table: self.rows(f"SELECT count(*) FROM {table}")[0][0] for table in tables}
+        return rows | {"samples": stored.count(self.store)}
 
+    @staticmethod
+    def json(value: Any) -> Any:
+        """What a column of JSON holds, which SQLite's driver gives as text."""
+        return json.loads(value) if isinstance(value, str) else value
 
-@contextlib.contextmanager
-def opened(folder: Path) -> Iterator[Store]:
-    """A migrated store in a folder."""
-    store = Store.open(f"sqlite:///{folder}/fleet.db")
-    try:
-        migrate(store)
-        yield store
-    finally:
-        store.close()
+    def column(self, metric: str) -> list[int | None]:
+        """A metric of every sample, by node, GPU and time."""
+        return stored.column(self.store, metric)
+
+    def times(self) -> list[int]:
+        """When samples ended, each time once."""
+        return sorted({sample.ts for sample in stored.every(self.store)})
 
 
 @contextlib.asynccontextmanager
@@ -161,13 +165,12 @@ async def serving(store: Store, time: Time, **options: Any) -> AsyncIterator[Ser
         yield Server(client, store, time, app)
 
 
-def run(folder: Path, story: Callable[[Server], Awaitable[None]], time: Time | None = None, **options: Any) -> None:
-    """Run a story on a server whose store lies in a folder."""
+def run(store: Store, story: Callable[[Server], Awaitable[None]], time: Time | None = None, **options: Any) -> None:
+    """Run a story on a server of this store."""
 
     async def main() -> None:
-        with opened(folder) as store:
-            async with serving(store, time or Time(), **options) as server:
-                await story(server)
+        async with serving(store, time or Time(), **options) as server:
+            await story(server)
 
     anyio.run(main)
 

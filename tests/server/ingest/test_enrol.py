@@ -1,7 +1,6 @@
 """A join token becomes a node's credential."""
 
 import time
-from pathlib import Path
 
 import anyio
 import httpx
@@ -10,6 +9,7 @@ import pytest
 from gpufleet_agent import wire
 from gpufleet_server.domain.tokens import TokenKind
 from gpufleet_server.store import tokens
+from gpufleet_server.store.engine import Store
 
 from tests.server.ingest.agents import SECOND, Server, fresh_id, run
 
@@ -32,7 +32,7 @@ async def _ask(server: Server, token: str, body: bytes) -> wire.Credential:
     return msgspec.json.decode(answer.content, type=wire.Credential)
 
 
-def test_a_credential_is_good_for_reports(tmp_path: Path) -> None:
+def test_a_credential_is_good_for_reports(store: Store) -> None:
     """Enrol, report: the node is known by the name it gave."""
 
     async def story(server: Server) -> None:
@@ -44,10 +44,10 @@ def test_a_credential_is_good_for_reports(tmp_path: Path) -> None:
         assert server.rows("SELECT hostname FROM nodes")[0][0] == "alpha"
         assert server.statistics.enrolments == 1
 
-    run(tmp_path, story)
+    run(store, story)
 
 
-def test_a_new_credential_ends_the_one_before(tmp_path: Path) -> None:
+def test_a_new_credential_ends_the_one_before(store: Store) -> None:
     """A node has one credential; that of another node stays."""
 
     async def story(server: Server) -> None:
@@ -60,7 +60,7 @@ def test_a_new_credential_ends_the_one_before(tmp_path: Path) -> None:
             await anyio.sleep(0.05)
         assert (await server.send(other, other.report())).status_code == 200
 
-    run(tmp_path, story)
+    run(store, story)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_new_credential_ends_the_one_before(tmp_path: Path) -> None:
     ],
     ids=["empty", "no-text", "deep", "large", "version", "node", "type", "long", "nul", "line", "surrogate", "nan"],
 )
-def test_a_wrong_enrolment_is_refused_by_name(tmp_path: Path, body: bytes, status: int, field: str) -> None:
+def test_a_wrong_enrolment_is_refused_by_name(store: Store, body: bytes, status: int, field: str) -> None:
     """A problem names what is wrong, and no credential is made."""
 
     async def story(server: Server) -> None:
@@ -89,10 +89,10 @@ def test_a_wrong_enrolment_is_refused_by_name(tmp_path: Path, body: bytes, statu
         assert (answer.status_code, answer.json()["field"]) == (status, field)
         assert server.rows("SELECT count(*) FROM tokens WHERE kind = 'node'")[0][0] == 0
 
-    run(tmp_path, story)
+    run(store, story)
 
 
-def test_only_a_good_join_token_enrols(tmp_path: Path) -> None:
+def test_only_a_good_join_token_enrols(store: Store) -> None:
     """Neither a reader's, nor a node's, nor an admin's, nor one that has expired."""
 
     async def story(server: Server) -> None:
@@ -109,4 +109,4 @@ def test_only_a_good_join_token_enrols(tmp_path: Path) -> None:
         expired = await _answer(server, join, _enrolment())
         assert (expired.status_code, expired.json()["field"]) == (401, "authorization")
 
-    run(tmp_path, story)
+    run(store, story)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import anyio
 from gpufleet_agent import wire
+from gpufleet_server.store.engine import Store
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,7 +53,7 @@ async def _steps(server: Server, agents: list[Agent], bodies: list[tuple[Agent, 
     return []
 
 
-def test_a_resend_while_the_first_is_being_written_is_a_duplicate(tmp_path: Path) -> None:
+def test_a_resend_while_the_first_is_being_written_is_a_duplicate(store: Store) -> None:
     """An impatient agent's second request is answered by the first one's commit."""
 
     async def story(server: Server) -> None:
@@ -68,10 +69,10 @@ def test_a_resend_while_the_first_is_being_written_is_a_duplicate(tmp_path: Path
         assert sorted(answers) == [False, True, True, True, True]
         assert server.counts()["samples"] == 2
 
-    run(tmp_path, story)
+    run(store, story)
 
 
-def test_a_new_stream_begins_anew(tmp_path: Path) -> None:
+def test_a_new_stream_begins_anew(store: Store) -> None:
     """An agent that lost its spool counts from 1 again and is not taken for a repeat."""
 
     async def story(server: Server) -> None:
@@ -82,10 +83,10 @@ def test_a_new_stream_begins_anew(tmp_path: Path) -> None:
             assert not answer.json()["duplicate"]
         assert server.counts() | {"samples": 4, "streams": 2} == server.counts()
 
-    run(tmp_path, story)
+    run(store, story)
 
 
-def test_what_is_refused_does_not_use_up_its_number(tmp_path: Path) -> None:
+def test_what_is_refused_does_not_use_up_its_number(store: Store) -> None:
     """A report that was refused can be mended and sent under the same number."""
 
     async def story(server: Server) -> None:
@@ -94,10 +95,10 @@ def test_what_is_refused_does_not_use_up_its_number(tmp_path: Path) -> None:
         assert (await server.send(agent, early)).status_code == 422
         assert (await server.send(agent, agent.report(seq=1))).status_code == 200
 
-    run(tmp_path, story)
+    run(store, story)
 
 
-def test_two_samples_of_one_moment_keep_the_first(tmp_path: Path) -> None:
+def test_two_samples_of_one_moment_keep_the_first(store: Store) -> None:
     """Should a corrected clock put two samples on the same µs, the second is counted, not stored."""
 
     async def story(server: Server) -> None:
@@ -110,4 +111,4 @@ def test_two_samples_of_one_moment_keep_the_first(tmp_path: Path) -> None:
         assert server.statistics.collisions == 2
         assert server.statistics.samples == 2
 
-    run(tmp_path, story)
+    run(store, story)

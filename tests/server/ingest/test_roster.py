@@ -1,10 +1,9 @@
 """Rosters become rows, and what they change becomes events."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 from gpufleet_agent import wire
+from gpufleet_server.store.engine import Store
 
 from tests.server.ingest.agents import NOW, SECOND, Agent, Server, fresh_id, run
 
@@ -22,10 +21,10 @@ def _events(server: Server) -> list[tuple[str, dict[str, Any]]]:
     rows = server.rows("SELECT event_id, kind, detail, source FROM events ORDER BY event_id")
     with server.store.writing() as connection:
         connection.exec_driver_sql("DELETE FROM events")
-    return [(row.kind, json.loads(row.detail)) for row in rows]
+    return [(row.kind, server.json(row.detail)) for row in rows]
 
 
-def test_a_roster_is_kept_as_it_came(tmp_path: Path) -> None:
+def test_a_roster_is_kept_as_it_came(store: Store) -> None:
     """Facts in columns and whole, for the node, its GPUs and their partitions."""
 
     async def story(server: Server) -> None:
@@ -36,20 +35,20 @@ def test_a_roster_is_kept_as_it_came(tmp_path: Path) -> None:
         assert not ack["roster_wanted"]
         node = server.rows("SELECT hostname, site, room, rack, simulated, agent_version, facts FROM nodes")[0]
         assert tuple(node)[:6] == ("alpha", "north", None, "r7", 1, "0.1.0")
-        assert json.loads(node.facts)["driver_version"] == "570.1"
+        assert server.json(node.facts)["driver_version"] == "570.1"
         gpu = server.rows("SELECT vendor, model, serial, position, memory_total, lost, removed_at, identity FROM gpus")[
             1
         ]
         assert tuple(gpu)[:7] == ("NVIDIA", "H100", "S-GPU-b", 1, 80 << 30, 0, None)
-        assert json.loads(gpu.identity)["uuid"] == "GPU-b"
+        assert server.json(gpu.identity)["uuid"] == "GPU-b"
         assert [tuple(row) for row in server.rows("SELECT uuid, profile, removed_at FROM partitions")] == [
             ("MIG-1", "1g.10gb", None)
         ]
 
-    run(tmp_path, story)
+    run(store, story)
 
 
-def test_a_new_node_is_one_event(tmp_path: Path) -> None:
+def test_a_new_node_is_one_event(store: Store) -> None:
     """However many GPUs and partitions its first roster has; those that come later are told one by one."""
 
     async def story(server: Server) -> None:
@@ -65,10 +64,10 @@ def test_a_new_node_is_one_event(tmp_path: Path) -> None:
         await _send(server, agent, grown)
         assert [kind for kind, _ in _events(server)] == ["partition_added", "gpu_added"]
 
-    run(tmp_path, story)
+    run(store, story)
 
 
-def test_a_node_without_gpus_is_told_too(tmp_path: Path) -> None:
+def test_a_node_without_gpus_is_told_too(store: Store) -> None:
     """An agent may be there before its driver is."""
 
     async def story(server: Server) -> None:
@@ -77,10 +76,10 @@ def test_a_node_without_gpus_is_told_too(tmp_path: Path) -> None:
         await _send(server, agent, roster, samples=[])
         assert _events(server) == [("node_added", {"gpus": 0, "models": {}})]
 
-    run(tmp_path, story)
+    run(store, story)
 
 
-def test_gpus_come_go_and_come_back(tmp_path: Path) -> None:
+def test_gpus_come_go_and_come_back(store: Store) -> None:
     """A GPU that a roster no longer holds is removed, not forgotten; back again it is the same row."""
 
     async def story(server: Server) -> None:
@@ -101,10 +100,10 @@ def test_gpus_come_go_and_come_back(tmp_path: Path) -> None:
         assert server.counts()["gpus"] == 3
         assert not server.rows("SELECT 1 FROM gpus WHERE removed_at IS NOT NULL")
 
-    run(tmp_path, story)
+    run(store, story)
 
 
-def test_what_changed_is_told_by_field(tmp_path: Path) -> None:
+def test_what_changed_is_told_by_field(store: Store) -> None:
     """Each changed field of a node or GPU is an event with its old and new value."""
 
     async def story(server: Server) -> None:
@@ -124,10 +123,10 @@ def test_what_changed_is_told_by_field(tmp_path: Path) -> None:
             ("gpu_changed", "vbios_version", "96.1", "96.2"),
         ]
 
-    run(tmp_path, story)
+    run(store, story)
 
 
-def test_the_same_roster_again_tells_nothing(tmp_path: Path) -> None:
+def test_the_same_roster_again_tells_nothing(store: Store) -> None:
     """An agent that restarts sends its roster again; nothing has happened."""
 
     async def story(server: Server) -> None:
@@ -137,10 +136,10 @@ def test_the_same_roster_again_tells_nothing(tmp_path: Path) -> None:
         await _send(server, agent, agent.roster())
         assert _events(server) == []
 
-    run(tmp_path, story)
+    run(store, story)
 
 
-def test_a_lost_gpu_keeps_its_identity(tmp_path: Path) -> None:
+def test_a_lost_gpu_keeps_its_identity(store: Store) -> None:
     """What a lost GPU can no longer tell stays known, and is no change; its partitions stay too."""
 
     async def story(server: Server) -> None:
@@ -153,14 +152,14 @@ def test_a_lost_gpu_keeps_its_identity(tmp_path: Path) -> None:
         await _send(server, agent, wire.Roster(host=roster.host, gpus=[lost]))
         row = server.rows("SELECT serial, model, lost, identity FROM gpus")[0]
         assert tuple(row)[:3] == ("S-GPU-a", "H100", 1)
-        assert json.loads(row.identity)["vbios_version"] == "96.1"
+        assert server.json(row.identity)["vbios_version"] == "96.1"
         assert server.rows("SELECT removed_at FROM partitions")[0][0] is None
         assert _events(server) == []
 
-    run(tmp_path, story)
+    run(store, story)
 
 
-def test_partitions_come_and_go(tmp_path: Path) -> None:
+def test_partitions_come_and_go(store: Store) -> None:
     """Each MIG instance that is made or destroyed is an event of its GPU."""
 
     async def story(server: Server) -> None:
@@ -177,10 +176,10 @@ def test_partitions_come_and_go(tmp_path: Path) -> None:
             ("partition_added", "MIG-1"),
         ]
 
-    run(tmp_path, story)
+    run(store, story)
 
 
-def test_an_unknown_gpu_loses_nothing(tmp_path: Path) -> None:
+def test_an_unknown_gpu_loses_nothing(store: Store) -> None:
     """Samples, states and events of a GPU the server has not heard of are kept, and the roster is asked for."""
 
     async def story(server: Server) -> None:
@@ -194,10 +193,10 @@ def test_an_unknown_gpu_loses_nothing(tmp_path: Path) -> None:
         assert not (await _send(server, agent, agent.roster()))["roster_wanted"]
         assert [kind for kind, _ in _events(server)] == ["xid", "node_added", "gpu_removed", "gpu_removed"]
 
-    run(tmp_path, story)
+    run(store, story)
 
 
-def test_the_roster_is_asked_for_when_it_is_another(tmp_path: Path) -> None:
+def test_the_roster_is_asked_for_when_it_is_another(store: Store) -> None:
     """A digest that the server does not have makes it ask, until the roster comes."""
 
     async def story(server: Server) -> None:
@@ -210,10 +209,10 @@ def test_the_roster_is_asked_for_when_it_is_another(tmp_path: Path) -> None:
         assert not (await _send(server, agent, roster, roster_digest="another"))["roster_wanted"]
         assert not (await _send(server, agent, roster_digest="another"))["roster_wanted"]
 
-    run(tmp_path, story)
+    run(store, story)
 
 
-def test_the_same_uuid_in_two_nodes_is_two_gpus(tmp_path: Path) -> None:
+def test_the_same_uuid_in_two_nodes_is_two_gpus(store: Store) -> None:
     """A node speaks only for its own: nobody can write into another's GPU."""
 
     async def story(server: Server) -> None:
@@ -222,19 +221,19 @@ def test_the_same_uuid_in_two_nodes_is_two_gpus(tmp_path: Path) -> None:
         await _send(server, other, other.roster())
         assert server.counts() | {"nodes": 2, "gpus": 4, "samples": 4} == server.counts()
 
-    run(tmp_path, story)
+    run(store, story)
 
 
-def test_the_newest_sample_and_the_last_report_are_known(tmp_path: Path) -> None:
-    """`last_sample` is the agent's time, `last_seen` the server's."""
+def test_the_newest_sample_and_the_last_report_are_known(store: Store) -> None:
+    """`latest` has the agent's time, `last_seen` is the server's."""
 
     async def story(server: Server) -> None:
         agent = server.agent()
         report = agent.report(backlog=wire.Backlog(reports=3, bytes=99, dropped=1))
         server.time.at += 500_000
         await server.send(agent, report)
-        assert {row[0] for row in server.rows("SELECT last_sample FROM gpus")} == {NOW}
+        assert wire.unpack(server.rows("SELECT ts FROM latest")[0][0], 8) == [NOW, NOW]
         columns = "last_seen, interval_ms, driver_state, backlog_reports, backlog_bytes, backlog_dropped"
         assert tuple(server.rows(f"SELECT {columns} FROM nodes")[0]) == (NOW + 500_000, 1000, "ok", 3, 99, 1)
 
-    run(tmp_path, story)
+    run(store, story)

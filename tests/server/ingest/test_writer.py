@@ -2,7 +2,6 @@
 
 import dataclasses
 import sqlite3
-from pathlib import Path
 from typing import cast
 
 import anyio
@@ -35,7 +34,7 @@ def _count(store: Store, table: str) -> int:
         return int(connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one())
 
 
-def test_reports_that_wait_are_committed_together(tmp_path: Path) -> None:
+def test_reports_that_wait_are_committed_together(store: Store) -> None:
     """A hundred reports that came meanwhile are one transaction."""
     statistics = Statistics()
     with opened(tmp_path) as store:
@@ -51,7 +50,7 @@ def test_reports_that_wait_are_committed_together(tmp_path: Path) -> None:
         assert statistics.queued_reports == statistics.queued_bytes == 0
 
 
-def test_a_bad_report_fails_alone(tmp_path: Path) -> None:
+def test_a_bad_report_fails_alone(store: Store) -> None:
     """Of three reports in one transaction the middle one is refused; it leaves nothing, its neighbours are stored."""
     with opened(tmp_path) as store:
         writer = _writer(store)
@@ -68,7 +67,7 @@ def test_a_bad_report_fails_alone(tmp_path: Path) -> None:
         assert set(nodes) == {good.node, other.node}
 
 
-def test_a_report_that_breaks_the_store_s_rules_is_refused_alone(tmp_path: Path) -> None:
+def test_a_report_that_breaks_the_store_s_rules_is_refused_alone(store: Store) -> None:
     """What the database will never take, here a node that a trigger forbids, is a 422: sent again it would not pass."""
     with opened(tmp_path) as store:
         good, bad = Agent(TIME, node=fresh_id()), Agent(TIME, node=fresh_id())
@@ -87,7 +86,7 @@ def test_a_report_that_breaks_the_store_s_rules_is_refused_alone(tmp_path: Path)
         assert _count(store, "samples") == 2
 
 
-def test_a_fault_of_ours_fails_one_report(tmp_path: Path) -> None:
+def test_a_fault_of_ours_fails_one_report(store: Store) -> None:
     """What is not the report's fault is a 500, so that its agent keeps it; its neighbours are stored."""
     with opened(tmp_path) as store:
         writer = _writer(store)
@@ -104,7 +103,7 @@ def test_a_fault_of_ours_fails_one_report(tmp_path: Path) -> None:
         assert _count(store, "nodes") == 1
 
 
-def test_what_another_process_wrote_is_no_error(tmp_path: Path) -> None:
+def test_what_another_process_wrote_is_no_error(store: Store) -> None:
     """A GPU that came into the store behind the writer's back is found there."""
     with opened(tmp_path) as store:
         writer = _writer(store)
@@ -121,7 +120,7 @@ def test_what_another_process_wrote_is_no_error(tmp_path: Path) -> None:
         assert (_count(store, "gpus"), _count(store, "samples")) == (3, 3)
 
 
-def test_what_waits_is_written_before_the_end(tmp_path: Path) -> None:
+def test_what_waits_is_written_before_the_end(store: Store) -> None:
     """A stop drains the queue; what comes after it is told to come again."""
     with opened(tmp_path) as store:
         writer = _writer(store)
@@ -135,7 +134,7 @@ def test_what_waits_is_written_before_the_end(tmp_path: Path) -> None:
             writer.submit(_prepared(agent, agent.report()))
 
 
-def test_a_full_queue_is_a_503(tmp_path: Path) -> None:
+def test_a_full_queue_is_a_503(store: Store) -> None:
     """When writing falls behind, agents are told when to come again, the server says it is not ready, and recovers."""
 
     async def story(server: Server) -> None:
@@ -161,10 +160,10 @@ def test_a_full_queue_is_a_503(tmp_path: Path) -> None:
         assert (await server.client.get("/readyz")).status_code == 200
         assert server.counts()["samples"] == 6
 
-    run(tmp_path, story, max_waiting=2)
+    run(store, story, max_waiting=2)
 
 
-def test_a_store_that_is_locked_is_a_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_locked_is_a_503(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another program that holds the database delays a report; nothing is acknowledged, and the next one is taken."""
     monkeypatch.setattr("gpufleet_server.store.engine._BUSY_MS", 100)
 
@@ -180,10 +179,10 @@ def test_a_store_that_is_locked_is_a_503(tmp_path: Path, monkeypatch: pytest.Mon
         assert not any(server.counts().values())
         assert not (await server.send(agent, report)).json()["duplicate"]
 
-    run(tmp_path, story)
+    run(store, story)
 
 
-def test_a_full_disk_is_a_503(tmp_path: Path) -> None:
+def test_a_full_disk_is_a_503(store: Store) -> None:
     """A database that can't grow takes nothing half; with room again the same report is stored."""
 
     async def story(server: Server) -> None:
@@ -203,10 +202,10 @@ def test_a_full_disk_is_a_503(tmp_path: Path) -> None:
         assert (await server.send(agent, report)).status_code == 200
         assert server.counts()["samples"] == before["samples"] + 6000
 
-    run(tmp_path, story)
+    run(store, story)
 
 
-def test_streams_that_ended_long_ago_are_forgotten(tmp_path: Path) -> None:
+def test_streams_that_ended_long_ago_are_forgotten(store: Store) -> None:
     """After 400 days without a report the last number of a stream is of no use."""
     with opened(tmp_path) as store:
         with store.writing() as connection:
