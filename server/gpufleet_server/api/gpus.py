@@ -1,6 +1,6 @@
 """GPUs."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from fastapi import Query as FromQuery
@@ -14,6 +14,7 @@ from gpufleet_server.api.answers import Answer, Instant, NodeName, Number, Reaso
 from gpufleet_server.api.context import Given
 from gpufleet_server.api.parameters import Cursor, GpuName, Limit, Nothing, Query, Simulated, Sort, Text, Texts
 from gpufleet_server.domain.state import GpuState
+from gpufleet_server.domain.use import Use
 from gpufleet_server.queries import gpus
 from gpufleet_server.queries.filters import GpuFilter
 from gpufleet_server.queries.gpus import Gpu, GpuDetail
@@ -99,6 +100,9 @@ class GpusQuery(Query):
     node: Texts = Field([], description="id or hostname")
     model: Texts = Field([])
     state: list[GpuState] = Field([], max_length=10, description="without it, all but removed ones")
+    use: list[Literal["active", "held", "free", "unknown"]] = Field(
+        [], max_length=10, description="what those that report are used for, by their newest sample"
+    )
     simulated: Simulated | None = None
     q: Text | None = Field(None, description="beginning of a UUID or serial, or part of a hostname")
     sort: Sort = Field("site", description="`-` in front for the highest first; without a value come last")
@@ -114,6 +118,7 @@ def gpus_listing(context: Given, query: Annotated[GpusQuery, FromQuery()]) -> Gp
         node=query.node,
         model=query.model,
         state=query.state,
+        use=[Use[word.upper()] for word in query.use],
         simulated=query.simulated,
         q=query.q,
     )

@@ -9,6 +9,7 @@ from gpufleet_agent.catalogue import BY_NAME
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from gpufleet_server.domain import times
+from gpufleet_server.domain.problem import Problem
 from gpufleet_server.queries.gpus import SORTS
 from gpufleet_server.queries.paging import MAX_CURSOR
 
@@ -20,7 +21,8 @@ def _time(value: Any) -> Any:
     return times.parse(value) if isinstance(value, str) else value
 
 
-def _known(kind: str, names: Sequence[str], name: str) -> str:
+def known(kind: str, names: Sequence[str], name: str) -> str:
+    """The name, if it is one of these. ValueError lists them, those like it first."""
     if name in names:
         return name
     near = difflib.get_close_matches(name, names, n=3)
@@ -28,19 +30,37 @@ def _known(kind: str, names: Sequence[str], name: str) -> str:
     raise ValueError(f"{name[:80]!r} is no {kind}{hint}; there are {', '.join(names)}")
 
 
+def _length(value: Any) -> Any:
+    return times.length(value) if isinstance(value, str) else value
+
+
+def whole_range(start: int | None, end: int | None, now: int, usual: int) -> tuple[int, int]:
+    """The range of two times (µs) of which either may be missing. Problem 422 where it ends before it begins."""
+    end = now if end is None else end
+    start = end - usual if start is None else start
+    if start >= end:
+        raise Problem(422, f"start {times.iso(start)} is not before end {times.iso(end)}", "start")
+    return start, end
+
+
 def _sort(value: str) -> str:
-    known = _known("order", SORTS, value.removeprefix("-"))
-    return f"-{known}" if value.startswith("-") else known
+    name = known("order", SORTS, value.removeprefix("-"))
+    return f"-{name}" if value.startswith("-") else name
 
 
 def _metric(value: str) -> str:
-    return _known("metric", list(BY_NAME), value)
+    return known("metric", list(BY_NAME), value)
 
 
 def _split(value: Any) -> Any:
     return [part for item in value for part in item.split(",")] if isinstance(value, list) else value
 
 
+Length = Annotated[
+    int,
+    BeforeValidator(_length),
+    WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 32}, {"type": "number", "exclusiveMinimum": 0}]}),
+]
 Text = Annotated[str, Field(min_length=1, max_length=256, pattern=_CLEAN)]
 Texts = Annotated[list[Text], Field(max_length=100)]
 Time = Annotated[

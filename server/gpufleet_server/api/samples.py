@@ -1,20 +1,19 @@
-"""A GPU's metrics over time."""
+"""A GPU's metrics over time, and those of all GPUs of a node."""
 
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from fastapi import Query as FromQuery
-from gpufleet_agent.catalogue import METRICS
+from gpufleet_agent.catalogue import METRICS, Metric
 from pydantic import AfterValidator, Field
 
 from gpufleet_server.api import errors
 from gpufleet_server.api.answers import Answer, Instant, Number, ReasonText
 from gpufleet_server.api.context import Given
-from gpufleet_server.api.parameters import GpuName, Metrics, Query, Time
+from gpufleet_server.api.parameters import GpuName, Length, Metrics, NodeName, Query, Time, whole_range
 from gpufleet_server.domain import times
 from gpufleet_server.domain.clock import SECOND
-from gpufleet_server.domain.problem import Problem
-from gpufleet_server.queries import buckets, gpus, series
+from gpufleet_server.queries import buckets, gpus, nodes, series
 from gpufleet_server.queries.reading import reading
 from gpufleet_server.queries.series import Column, Series
 
@@ -46,6 +45,27 @@ class SamplesAnswer(Answer):
     metrics: dict[str, MetricColumn]
 
 
+class GpuSamples(Answer):
+    """A GPU's columns, as long as `times`."""
+
+    gpu: str
+    index: int | None = Field(description="the driver's")
+    coverage: list[Number] = Field(description="share of the step that samples cover, 0 to 1")
+    observed_s: list[Number] = Field(description="time that samples cover, s; an increment over this is a rate")
+    metrics: dict[str, MetricColumn]
+
+
+class NodeSamplesAnswer(Answer):
+    """Every GPU that a node holds. `times` are the beginnings of steps."""
+
+    node: str
+    start: Instant
+    end: Instant
+    step_s: Number
+    times: list[Instant]
+    gpus: list[GpuSamples]
+
+
 def _step(value: str) -> str:
     if value != _RAW:
         times.length(value)
@@ -65,15 +85,23 @@ class SamplesQuery(Query):
     metrics: Metrics = Field([], description="names, with commas or repeated; all without it")
 
 
+class NodeSamplesQuery(Query):
+    """What of a node's GPUs, when and how fine."""
+
+    start: Time = Field(None, description="after this; an hour before `end` without it")
+    end: Time = Field(None, description="up to and with this; now without it")
+    step: Length | None = Field(
+        None, description="seconds, or with a unit such as 5m or 1h; without it, one with at most 300 points"
+    )
+    metrics: Metrics = Field([], description="names, with commas or repeated; all without it")
+
+
 @router.get("/gpus/{id}/samples", responses=errors.documented(404, 409), response_model_exclude_unset=True)
 def samples(context: Given, name: GpuName, query: Annotated[SamplesQuery, FromQuery()]) -> SamplesAnswer:
     """A GPU's metrics over a time at a step, with their coverage: at most 11,000 points, none later than now."""
     now = context.now()
-    end = now if query.end is None else query.end
-    start = end - _HOUR if query.start is None else query.start
-    if start >= end:
-        raise Problem(422, f"start {times.iso(start)} is not before end {times.iso(end)}", "start")
-    wanted = [metric for metric in METRICS if metric.name in query.metrics] if query.metrics else list(METRICS)
+    start, end = whole_range(query.start, query.end, now, _HOUR)
+    wanted = _wanted(query.metrics)
     with reading(context.store) as connection:
         gpu = gpus.locate(connection, name, now)
         if query.step == _RAW:
@@ -83,6 +111,34 @@ def samples(context: Given, name: GpuName, query: Annotated[SamplesQuery, FromQu
             grid = buckets.grid(start, end, step, gpu.interval_ms).until(now)
             found = series.stepped(connection, gpu.gpu_id, grid, wanted)
     return _answer(gpu.uuid, start, end, found)
+
+
+@router.get("/nodes/{id}/samples", responses=errors.documented(404, 409), response_model_exclude_unset=True)
+def node_samples(context: Given, name: NodeName, query: Annotated[NodeSamplesQuery, FromQuery()]) -> NodeSamplesAnswer:
+    """The metrics of all GPUs that a node holds, by index, over a time at a step, read at once."""
+    now = context.now()
+    start, end = whole_range(query.start, query.end, now, _HOUR)
+    with reading(context.store) as connection:
+        node = nodes.one(connection, name, now)
+        grid = buckets.grid(start, end, query.step, node.interval_ms).until(now)
+        found = series.of_node(connection, node.node_id, grid, _wanted(query.metrics))
+    parts = [
+        GpuSamples(
+            gpu=uuid,
+            index=index,
+            coverage=one.coverage,
+            observed_s=[ms / 1000 for ms in one.observed],
+            metrics={column.metric.name: _column(column) for column in one.columns},
+        )
+        for uuid, index, one in found
+    ]
+    return NodeSamplesAnswer(
+        node=node.uuid, start=start, end=end, step_s=grid.step / SECOND, times=grid.begins(), gpus=parts
+    )
+
+
+def _wanted(names: list[str]) -> list[Metric]:
+    return [metric for metric in METRICS if metric.name in names] if names else list(METRICS)
 
 
 def _answer(gpu: str, start: int, end: int, found: Series) -> SamplesAnswer:
