@@ -10,7 +10,9 @@ from gpufleet_server.cli.errors import Commands
 from gpufleet_server.cli.events import events
 from gpufleet_server.cli.fleet import gpus, nodes, summary
 from gpufleet_server.cli.gpu import gpu
+from gpufleet_server.cli.history import history, quantiles, use
 from gpufleet_server.cli.serve import serve
+from gpufleet_server.cli.simulate import simulate
 from gpufleet_server.cli.token import app as token
 from gpufleet_server.cli.top import top
 from gpufleet_server.cli.up import up
@@ -49,10 +51,14 @@ def gpufleet(
 app.command(rich_help_panel=_RUNNING)(up)
 app.command(rich_help_panel=_RUNNING)(demo)
 app.command(rich_help_panel=_RUNNING)(serve)
+app.command(rich_help_panel=_RUNNING)(simulate)
 app.add_typer(token, name="token", rich_help_panel=_RUNNING)
 app.command(rich_help_panel=_SEEING)(summary)
 app.command(rich_help_panel=_SEEING)(nodes)
 app.command(rich_help_panel=_SEEING)(gpus)
 app.command(rich_help_panel=_SEEING)(gpu)
 app.command(rich_help_panel=_SEEING)(events)
+app.command(rich_help_panel=_SEEING)(history)
+app.command(rich_help_panel=_SEEING)(use)
+app.command(rich_help_panel=_SEEING)(quantiles)
 app.command(rich_help_panel=_SEEING)(top)

@@ -171,6 +171,7 @@ class SimAgent:
         """Try again later."""
         log.debug("%s: %s", self.node.hostname, error)
         self.asking = False
+        self._terms.tally.trouble = str(error)
         self._back_off(None)
 
     def _enrolment(self) -> bytes:
@@ -183,6 +184,7 @@ class SimAgent:
 
     def _take_credential(self, answer: Answer) -> None:
         if answer.status != 201:
+            self._terms.tally.not_enrolled += answer.status in (401, 403)
             self._back_off(answer)
             return
         credential = msgspec.json.decode(answer.body, type=Credential).credential
@@ -199,7 +201,7 @@ class SimAgent:
         if ack.seq != sent.seq:
             self._back_off(answer)
             return
-        self._pause = 0.0
+        self._pause, tally.trouble = 0.0, ""
         self._bodies.popleft()
         self.outbox.pop()
         tally.latency.add(time.perf_counter() - self._submitted)
@@ -217,6 +219,8 @@ class SimAgent:
     def _back_off(self, answer: Answer | None) -> None:
         first, longest = self._terms.pauses
         self._terms.tally.retries += 1
+        if answer is not None:
+            self._terms.tally.trouble = f"HTTP {answer.status}: {answer.body[:200].decode(errors='replace')}"
         self._terms.tally.unavailable += answer is not None and answer.status == 503
         self._pause = min(max(2 * self._pause, first), longest)
         jittered = self._pause * random.uniform(0.5, 1.0)  # noqa: S311

@@ -69,9 +69,25 @@ class Fleet:
         self._expired = 0
         self._nodes = nodes
 
+    def begin(self) -> None:
+        """Plan who reports when, the first one at once. `run` and `flush` do it where it was not done before."""
+        if self._agents or not self._nodes:
+            return
+        begin, apart = now(), self._spread / len(self._nodes)
+        slots = max(1, min(len(self._nodes), round(self._spread / _APART)))
+        together: dict[tuple[int, int], list[SimNode]] = defaultdict(list)
+        for number, node in enumerate(self._nodes):
+            together[number * slots // len(self._nodes), node.count].append(node)
+        for (slot, _), nodes in together.items():
+            first = begin + int(slot * apart * len(self._nodes) / slots * SECOND)
+            agents = [self._agent(node, first) for node in nodes]
+            self._agents += agents
+            cohort = Cohort(agents, self._interval, self._every, self._terms.tally)
+            heapq.heappush(self._due, (first, next(self._order), cohort))
+
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Report until `stop` is set, or until cancelled: then connections are closed whatever is on its way."""
-        self._begin()
+        self.begin()
         try:
             while stop is None or not stop.is_set():
                 at = now()
@@ -87,7 +103,7 @@ class Fleet:
 
     async def flush(self, grace: float = 0.0) -> None:
         """After `run`: every agent closes its last report and sends what it has, once or for `grace` seconds."""
-        self._begin()
+        self.begin()
         until = now()
         for _, _, cohort in list(self._due):
             for _ in cohort.close(until):
@@ -110,22 +126,6 @@ class Fleet:
 
     def _waiting(self) -> int:
         return sum(agent.outbox.waiting for agent in self._agents)
-
-    def _begin(self) -> None:
-        """Plan who reports when; done once, as late as possible, for the first report is due at once."""
-        if self._agents or not self._nodes:
-            return
-        begin, apart = now(), self._spread / len(self._nodes)
-        slots = max(1, min(len(self._nodes), round(self._spread / _APART)))
-        together: dict[tuple[int, int], list[SimNode]] = defaultdict(list)
-        for number, node in enumerate(self._nodes):
-            together[number * slots // len(self._nodes), node.count].append(node)
-        for (slot, _), nodes in together.items():
-            first = begin + int(slot * apart * len(self._nodes) / slots * SECOND)
-            agents = [self._agent(node, first) for node in nodes]
-            self._agents += agents
-            cohort = Cohort(agents, self._interval, self._every, self._terms.tally)
-            heapq.heappush(self._due, (first, next(self._order), cohort))
 
     def _agent(self, node: SimNode, first: int) -> SimAgent:
         until = first - self._every

@@ -105,17 +105,14 @@ def fleet(seed: int, gpus: int, origin: int, *, faults: bool = True) -> list[Sim
     return _with_faults(nodes, origin, random.Random(seed)) if faults else nodes  # noqa: S311
 
 
-def fleet_of(
-    seed: int, agents: int, gpus_per_node: int, origin: int, *, faults: bool = True, first: int = 0
-) -> list[SimNode]:
-    """So many nodes of so many GPUs each, of the models that stand in such nodes; numbered from `first` on."""
+def fleet_of(seed: int, agents: int, gpus_per_node: int, origin: int, *, faults: bool = True) -> list[SimNode]:
+    """So many nodes of so many GPUs each, of the models that stand in such nodes."""
     fits = [kind for kind in _ROUND if 2 * kind[0].per_node >= gpus_per_node] or _ROUND
-    kinds = itertools.islice(itertools.cycle(fits), first % len(fits), None)
     nodes = [
         _placed(seed, number, model, use, gpus_per_node, min(partitioned, gpus_per_node))
-        for number, (model, use, partitioned) in zip(range(first, first + agents), kinds, strict=False)
+        for number, (model, use, partitioned) in zip(range(agents), itertools.cycle(fits), strict=False)
     ]
-    return _with_faults(nodes, origin, random.Random(seed + first)) if faults else nodes  # noqa: S311
+    return _with_faults(nodes, origin, random.Random(seed)) if faults else nodes  # noqa: S311
 
 
 def _placed(seed: int, number: int, model: GpuModel, use: Use, count: int, partitioned: int) -> SimNode:

@@ -46,8 +46,9 @@ class Tally:
     """What the agents made, what the server said is committed, and what waits to be.
 
     `reports`, `samples` (of a GPU each), `events` and `values` (absent ones left out) are committed; `unavailable`
-    counts answers 503, `retries` requests that were sent again; `making` is CPU seconds spent on sampling and
-    encoding, as against all that is spent on HTTP.
+    counts answers 503, `not_enrolled` those that refuse the join token, `retries` requests that were sent again;
+    `making` is CPU seconds spent on sampling and encoding, as against all that is spent on HTTP. `trouble` is what
+    went wrong last, empty since a report was taken.
     """
 
     made: int = 0
@@ -61,6 +62,8 @@ class Tally:
     retries: int = 0
     unavailable: int = 0
     enrolled: int = 0
+    not_enrolled: int = 0
     body_bytes: int = 0
     making: float = 0.0
+    trouble: str = ""
     latency: Latency = field(default_factory=Latency)
