@@ -63,6 +63,7 @@ def gpus(
     node: options.Nodes = None,
     model: options.Models = None,
     state: options.GpuStates = None,
+    use: options.Uses = None,
     search: options.Search = None,
     simulated: options.Simulated = None,
     sort: Annotated[
@@ -81,8 +82,8 @@ def gpus(
     json: options.Json = False,
 ) -> None:
     """The GPUs with their newest values: use, memory, power, temperature."""
-    given = {"site": site, "node": node, "model": model, "state": state, "q": search, "simulated": simulated}
-    _list("/gpus", given | {"sort": sort}, server, token, None if all_ else limit, json)
+    given = {"site": site, "node": node, "model": model, "state": state, "use": use, "q": search}
+    _list("/gpus", given | {"simulated": simulated, "sort": sort}, server, token, None if all_ else limit, json)
 
 
 def _list(

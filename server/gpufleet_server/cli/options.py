@@ -62,6 +62,15 @@ Search = Annotated[
     ),
 ]
 
+Uses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--use",
+        metavar="USE",
+        rich_help_panel=_FILTER,
+        help="Only those that report and are used so: active, held, free, unknown.",
+    ),
+]
 NodeStates = Annotated[
     list[str] | None,
     typer.Option(

@@ -21,6 +21,16 @@ def watts(value: float | None) -> str:
     return f"{value / 1e3:.1f} kW" if value >= 10_000 else f"{value:.0f} W"
 
 
+def energy(value: float | None) -> str:
+    """Joules as `0.35 kWh`, `12.3 kWh` or `4.10 MWh`."""
+    if value is None:
+        return ABSENT
+    hours = value / 3.6e6
+    if hours >= 1000:
+        return f"{hours / 1000:.2f} MWh"
+    return f"{hours:.1f} kWh" if hours >= 10 else f"{hours:.2f} kWh"
+
+
 def celsius(value: float | None) -> str:
     """Such as `64 °C`."""
     return ABSENT if value is None else f"{value:.0f} °C"

@@ -1,0 +1,226 @@
+"""`gpufleet history | use | quantiles`: the fleet over time, what it was used for, and how its values are spread."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gpufleet_server.cli import options
+from gpufleet_server.cli.errors import CliError
+
+if TYPE_CHECKING:
+    from gpufleet_server.cli.render import Column
+
+Item = dict[str, Any]
+_BY = ("site", "model")
+_BY_USE = (*_BY, "use")
+_WHOLE = "fleet"
+
+Metric = Annotated[str, typer.Option(metavar="METRIC", help="Such as gpu_utilization, power, energy or fb_used.")]
+By = Annotated[str | None, typer.Option(metavar="WHAT", help="A column for each site, model or use.")]
+ByPlace = Annotated[str | None, typer.Option(metavar="WHAT", help="A row for each site or model.")]
+Since = Annotated[
+    str, typer.Option(metavar="TIME", help="From when: a length ago such as 24h or 30d, ISO 8601, or epoch seconds.")
+]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Until when; now without it.")]
+
+
+def history(
+    metric: Metric = "gpu_utilization",
+    by: By = None,
+    since: Since = "24h",
+    until: Until = None,
+    step: Annotated[
+        str | None, typer.Option(metavar="LENGTH", help="A row for each such time: whole minutes, such as 5m or 1h.")
+    ] = None,
+    site: options.Sites = None,
+    model: options.Models = None,
+    server: options.Server = None,
+    token: options.Token = None,
+    json: options.Json = False,
+) -> None:
+    """A metric of the fleet over time: means weighted by time, energy and bytes as totals of each step."""
+    _check(by, _BY_USE)
+    given = _range(since, until) | {"metric": metric, "by": by, "step": _step(step)}
+    found = _get("/fleet/history", given, site, model, server, token, raw=json)
+    if json:
+        _show_json(found)
+        return
+    _show_history(found)
+
+
+def use(
+    by: ByPlace = None,
+    since: Since = "24h",
+    until: Until = None,
+    site: options.Sites = None,
+    model: options.Models = None,
+    server: options.Server = None,
+    token: options.Token = None,
+    json: options.Json = False,
+) -> None:
+    """For how many GPU-hours the fleet was active, held (nothing ran, but a process or memory was there) and free."""
+    _check(by, _BY)
+    found = _get("/fleet/use", _range(since, until) | {"by": by}, site, model, server, token, raw=json)
+    if json:
+        _show_json(found)
+        return
+    _show_table(found["parts"], _use_columns(by))
+
+
+def quantiles(
+    metric: Metric = "gpu_temperature",
+    q: Annotated[
+        list[float] | None, typer.Option("--q", metavar="SHARE", help="Such as 0.95; may be repeated.")
+    ] = None,
+    by: ByPlace = None,
+    site: options.Sites = None,
+    model: options.Models = None,
+    server: options.Server = None,
+    token: options.Token = None,
+    json: options.Json = False,
+) -> None:
+    """How a metric is spread over the GPUs that report now: each value is one that a GPU has."""
+    _check(by, _BY)
+    found = _get("/fleet/quantiles", {"metric": metric, "by": by, "q": q}, site, model, server, token, raw=json)
+    if json:
+        _show_json(found)
+        return
+    _show_table(found["parts"], _quantile_columns(found))
+
+
+def _get(
+    path: str,
+    given: Item,
+    site: list[str] | None,
+    model: list[str] | None,
+    server: str | None,
+    token: str | None,
+    *,
+    raw: bool,
+) -> Item:
+    from gpufleet_server.cli.client import Api
+    from gpufleet_server.cli.fleet import models_like
+    from gpufleet_server.cli.settings import access
+
+    with Api(access(server, token), raw=raw) as api:
+        return api.get(path, given | {"site": site, "model": models_like(api, model)})
+
+
+def _check(by: str | None, known: tuple[str, ...]) -> None:
+    if by is not None and by not in known:
+        raise CliError(f"--by {by!r} is none of {', '.join(known)}", 2)
+
+
+def _range(since: str, until: str | None) -> Item:
+    from gpufleet_server.cli.times import moment
+
+    return {"start": moment(since, "--since"), "end": moment(until, "--until") if until else None}
+
+
+def _step(step: str | None) -> float | None:
+    from gpufleet_server.cli.times import length
+
+    return length(step, "--step") / 1e6 if step else None
+
+
+def _show_json(found: Item) -> None:
+    from gpufleet_server.cli.plain import show_json
+
+    show_json(found)
+
+
+def _show_table(rows: list[Item], columns: "list[Column]") -> None:
+    from gpufleet_server.cli.render import console, show, table
+
+    if not rows:
+        typer.echo("no GPUs match", err=True)
+        return
+    out = console()
+    show(table(rows, columns, out.width), out)
+
+
+def _show_history(found: Item) -> None:
+    from gpufleet_server.cli import units
+    from gpufleet_server.cli.render import Column
+
+    rows = [
+        {
+            "time": units.local(time),
+            "coverage": found["coverage"][n],
+            "values": [part["values"][n] for part in found["parts"]],
+        }
+        for n, time in enumerate(found["times"])
+    ]
+    parts = [_part_column(found, place) for place in range(len(found["parts"]))]
+    time = Column(f"FROM ({units.zone()})", lambda row: row["time"])
+    _show_table(
+        rows if parts else [], [time, *parts, Column("COVERAGE", lambda row: _share(row["coverage"]), 0, "right")]
+    )
+
+
+def _part_column(found: Item, place: int) -> "Column":
+    from gpufleet_server.cli.render import Column
+
+    name, unit = _name(found["parts"][place]["name"], found["by"]), found["unit"]
+    return Column(name.upper(), lambda row: _value(row["values"][place], unit), place + 1, "right")
+
+
+def _use_columns(by: str | None) -> "list[Column]":
+    from gpufleet_server.cli.render import Column
+
+    def hours(use: str) -> "Column":
+        return Column(f"{use.upper()} GPU-H", lambda part: _hours(part["gpu_hours"][use]), 1, "right")
+
+    return [
+        Column((by or _WHOLE).upper(), lambda part: _name(part["name"], by)),
+        *(hours(use) for use in ("active", "held", "free", "unknown")),
+        Column("OWNED GPU-H", lambda part: _hours(part["owned_gpu_hours"]), 2, "right"),
+        Column("COVERAGE", lambda part: _share(part["coverage"]), 0, "right"),
+    ]
+
+
+def _quantile_columns(found: Item) -> "list[Column]":
+    from gpufleet_server.cli import units
+    from gpufleet_server.cli.render import Column
+
+    def quantile(place: int) -> "Column":
+        header = f"Q{100 * found['q'][place]:g}"
+        return Column(header, lambda part: _value(part["values"][place], found["unit"]), 0, "right")
+
+    return [
+        Column((found["by"] or _WHOLE).upper(), lambda part: _name(part["name"], found["by"])),
+        *(quantile(place) for place in range(len(found["q"]))),
+        Column("GPUS", lambda part: units.number(part["gpus"]), 1, "right"),
+        Column("OF", lambda part: units.number(part["owned"]), 2, "right"),
+        Column("COVERAGE", lambda part: _share(part["coverage"]), 1, "right"),
+    ]
+
+
+def _name(name: str | None, by: str | None) -> str:
+    from gpufleet_server.cli import units
+
+    if by is None:
+        return "all"
+    return units.model(name) if by == "model" else units.text(name)
+
+
+def _share(coverage: float | None) -> str:
+    from gpufleet_server.cli import units
+
+    return units.percent(None if coverage is None else 100 * coverage)
+
+
+def _hours(value: float) -> str:
+    return f"{value:,.1f}".replace(",", " ")
+
+
+def _value(value: float | None, unit: str) -> str:
+    """A value as people read it; energy in kWh, which is what is paid for."""
+    from gpufleet_server.cli import units
+
+    told = {"%": units.percent, "W": units.watts, "B": units.size, "°C": units.celsius, "J": units.energy}.get(unit)
+    if told is not None:
+        return told(value)
+    if value is None:
+        return units.ABSENT
+    return f"{int(value):#x}" if unit == "flags" else f"{value:g} {unit}".rstrip()
