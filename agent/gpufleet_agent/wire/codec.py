@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 import zlib
 from array import array
@@ -10,7 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from gpufleet_agent.catalogue import BY_NAME, Metric
+from gpufleet_agent.catalogue import METRICS
 from gpufleet_agent.wire.enrolment import Enrolment
 from gpufleet_agent.wire.inventory import Roster
 from gpufleet_agent.wire.report import MAX_TIMES, PROTOCOL, Clock, Report, Samples
@@ -23,6 +24,8 @@ MAX_BODY = 4 << 20
 MAX_DECODED = 32 << 20
 
 _TYPECODE = {2: "h", 4: "i", 8: "q"}
+_WIDTHS = {metric.name: metric.width for metric in METRICS}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _encoder = msgspec.msgpack.Encoder()
 _report = msgspec.msgpack.Decoder(Report)
 _enrolment = msgspec.json.Decoder(Enrolment)
@@ -74,16 +77,10 @@ def decode(body: bytes, max_decoded: int = MAX_DECODED) -> Report:
     """The report in a body, its shape checked. WireError says what is wrong with it."""
     data = inflate(body, max_decoded)
     try:
-        version = _envelope.decode(data).version
-    except msgspec.MsgspecError as error:
-        raise WireError("body", f"not a report: {error}", 400) from None
-    _check_version(version)
-    try:
         report = _report.decode(data)
-    except msgspec.ValidationError as error:
-        raise _named(error) from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise WireError("body", f"not a report: {error}", 400) from None
+        raise _not_a_report(data, error) from None
+    _check_version(report.version)
     for number, samples in enumerate(report.samples):
         check_samples(samples, f"samples[{number}]")
     return report
@@ -126,14 +123,35 @@ def check_samples(samples: Samples, field: str) -> None:
         raise WireError(f"{field}.durations", f"{len(samples.durations)} bytes are not {times} int32")
     if len(set(samples.gpus)) != len(samples.gpus):
         raise WireError(f"{field}.gpus", "a GPU is named twice")
+    if not "".join(samples.gpus).isprintable():
+        for number, gpu in enumerate(samples.gpus):
+            _check_name(gpu, f"{field}.gpus[{number}]")
+    count = times * len(samples.gpus)
     for name, column in samples.columns.items():
-        _check_column(BY_NAME.get(name), column, times * len(samples.gpus), f"{field}.columns.{name}")
+        width = _WIDTHS.get(name)
+        if width is None:
+            # A metric that this side does not know comes from a newer agent: its width is not ours to judge.
+            _check_name(name, f"{field}.columns")
+        elif len(column) != width * count:
+            problem = f"{len(column)} bytes are not {count} integers of {width} bytes"
+            raise WireError(f"{field}.columns.{name}", problem)
 
 
-def _check_column(metric: Metric | None, column: bytes, count: int, field: str) -> None:
-    # A metric that this side does not know comes from a newer agent: its width is not ours to judge.
-    if metric is not None and len(column) != metric.width * count:
-        raise WireError(field, f"{len(column)} bytes are not {count} integers of {metric.width} bytes")
+def _check_name(name: str, field: str) -> None:
+    if _CONTROL.search(name):
+        raise WireError(field, f"{name!r} holds a control character")
+
+
+def _not_a_report(data: bytes, error: Exception) -> WireError:
+    """What is wrong with content that does not decode; a version that is not spoken here explains everything else."""
+    try:
+        version = _envelope.decode(data).version
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as worse:
+        return WireError("body", f"not a report: {worse}", 400)
+    _check_version(version)
+    if isinstance(error, msgspec.ValidationError):
+        return _named(error)
+    return WireError("body", f"not a report: {error}", 400)
 
 
 def _check_version(version: int) -> None:

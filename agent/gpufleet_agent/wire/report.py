@@ -21,6 +21,11 @@ MAX_STATES = 200_000
 MAX_EVENTS = 10_000
 
 
+# An Identifier whose characters `decode` looks at: dozens of them come in each report, and a pattern each costs more
+# than all the rest of it.
+Name = Annotated[str, Meta(min_length=1, max_length=128)]
+
+
 class Clock(Struct, kw_only=True, frozen=True):
     """One moment on an agent's clocks, µs: wall clock since the epoch, and time since boot of that boot id."""
 
@@ -53,10 +58,10 @@ class Samples(Struct, kw_only=True):
     integers of the catalogue's width, all GPUs of the first time first.
     """
 
-    gpus: Annotated[list[Identifier], Meta(min_length=1, max_length=MAX_GPUS)]
+    gpus: Annotated[list[Name], Meta(min_length=1, max_length=MAX_GPUS)]
     times: bytes
     durations: bytes
-    columns: Annotated[dict[Identifier, bytes], Meta(max_length=512)]
+    columns: Annotated[dict[Name, bytes], Meta(max_length=512)]
 
 
 class State(Struct, array_like=True, frozen=True):

@@ -10,7 +10,7 @@ from gpufleet_server.ingest.columns import Block, Matrix
 from gpufleet_server.ingest.memory import GpuTable, Layout, Node
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Placed:
     """A block whose GPUs are known, and the offset (µs) that corrects its times."""
 
@@ -20,7 +20,7 @@ class Placed:
     offset: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Cells:
     """N cells: `rows` of the GpuTable, `ts` (corrected, µs), `ms`, and `values` (M × N)."""
 

@@ -25,7 +25,7 @@ _LEAST = np.array([[m.lowest + RESERVED if m.unit is Unit.CELSIUS else 0] for m 
 _DTYPES = [f"<i{metric.width}" for metric in EVERY_SAMPLE]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Block:
     """T samples of G GPUs as they came, `times` (µs of the agent's clock) and `durations` (ms) as numbers beside them.
 

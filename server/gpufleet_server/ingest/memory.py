@@ -70,7 +70,7 @@ class Gpu:
     model: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Layout:
     """The GPUs of a block: their names, packed slots, rows of the GpuTable; `whole`: all of the node's, in order."""
 

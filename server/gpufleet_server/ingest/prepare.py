@@ -14,7 +14,7 @@ from gpufleet_server.ingest.request import understood
 _STATE, _EVENT = 200, 600
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Prepared:
     """A checked report. `measured` is the clock offset in µs, None where the request did not tell its clock.
 

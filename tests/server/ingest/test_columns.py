@@ -1,11 +1,10 @@
-"""Columns become rows without losing, moving or inventing a value."""
+"""Columns of many reports become one array a metric without losing, moving or inventing a value."""
 
-import numpy as np
 import pytest
 from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, RESERVED, Metric, Reason, Unit
 from gpufleet_agent.wire import Samples, pack, unpack
 from gpufleet_server.domain.problem import Problem
-from gpufleet_server.ingest.columns import PRESENT, block, check_stored
+from gpufleet_server.ingest.columns import PRESENT, Block, check_stored, matrix, problems
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,8 +14,12 @@ def _integers(metric: Metric) -> st.SearchStrategy[int]:
     return st.integers(least, metric.highest) | st.sampled_from([metric.absent(reason) for reason in Reason])
 
 
+def _block(samples: Samples, field: str = "samples[0]") -> Block:
+    return Block(samples, unpack(samples.times, 8), unpack(samples.durations, 4), field)
+
+
 @st.composite
-def _samples(draw: st.DrawFn) -> Samples:
+def _blocks(draw: st.DrawFn) -> Block:
     times = sorted(draw(st.sets(st.integers(0, 1 << 60), min_size=1, max_size=4)))
     gpus = [f"GPU-{number}" for number in range(draw(st.integers(1, 3)))]
     columns = {
@@ -24,47 +27,54 @@ def _samples(draw: st.DrawFn) -> Samples:
         for metric in draw(st.lists(st.sampled_from(EVERY_SAMPLE), unique=True, max_size=5))
     }
     packed = {name: pack(values, BY_NAME[name].width) for name, values in columns.items()}
-    return Samples(gpus=gpus, times=pack(times, 8), durations=pack([1000] * len(times), 4), columns=packed)
+    return _block(Samples(gpus=gpus, times=pack(times, 8), durations=pack([1000] * len(times), 4), columns=packed))
 
 
-@given(samples=_samples(), offset=st.integers(-(10**15), 10**15))
-def test_rows_are_what_a_plain_loop_gives(samples: Samples, offset: int) -> None:
-    """Every value lands in the row of its GPU and time, absent ones as None, with the reason beside it."""
-    made = block(samples, "samples[0]")
-    rows = list(made.rows([10 + n for n in range(len(samples.gpus))], offset))
-    reasons = made.reasons()
-    for t, time in enumerate(unpack(samples.times, 8)):
-        for g in range(len(samples.gpus)):
-            row = rows[t * len(samples.gpus) + g]
-            assert row[:3] == (10 + g, time + offset, 1000)
-            for m, metric in enumerate(EVERY_SAMPLE):
-                column = samples.columns.get(metric.name)
-                at = t * len(samples.gpus) + g
-                stored = unpack(column, metric.width)[at] if column else metric.absent(Reason.NOT_OBSERVED)
-                reason = metric.reason(stored)
-                assert row[3 + m] == (stored if reason is None else None)
-                assert reasons[m, t, g] == (PRESENT if reason is None else reason)
+@given(blocks=st.lists(_blocks(), max_size=4), data=st.data())
+def test_cells_are_what_a_plain_loop_gives(blocks: list[Block], data: st.DataObject) -> None:
+    """Every value of every block lands in its cell, with its reason; so does each of some blocks that are taken out."""
+    whole = matrix(blocks)
+    assert not problems(blocks, whole)
+    chosen = sorted(data.draw(st.sets(st.sampled_from(range(len(blocks)))))) if blocks else []
+    for values, of in ((whole, blocks), (whole.take(chosen), [blocks[number] for number in chosen])):
+        assert values.stored.T.tolist() == [cell for block in of for cell in _cells(block)]
+        for number, metric in enumerate(EVERY_SAMPLE):
+            told = [metric.reason(stored) for stored in values.stored[number].tolist()]
+            assert values.reasons()[number].tolist() == [PRESENT if each is None else each for each in told]
 
 
-def _one(name: str, stored: int) -> Samples:
+def _cells(block: Block) -> list[list[int]]:
+    columns = [
+        unpack(block.samples.columns[metric.name], metric.width)
+        if metric.name in block.samples.columns
+        else [metric.absent(Reason.NOT_OBSERVED)] * block.cells
+        for metric in EVERY_SAMPLE
+    ]
+    return [list(cell) for cell in zip(*columns, strict=True)]
+
+
+def _one(name: str, stored: int, field: str = "samples[0]") -> Block:
     columns = {name: pack([0, stored], BY_NAME[name].width)}
-    return Samples(gpus=["GPU-a", "GPU-b"], times=pack([1], 8), durations=pack([1], 4), columns=columns)
+    samples = Samples(gpus=["GPU-a", "GPU-b"], times=pack([1], 8), durations=pack([1], 4), columns=columns)
+    return _block(samples, field)
 
 
 @pytest.mark.parametrize("metric", EVERY_SAMPLE, ids=lambda metric: metric.name)
 def test_codes_without_a_reason_are_refused(metric: Metric) -> None:
-    """Room for reasons to come is neither a value nor a reason today; the problem names metric and GPU."""
-    with pytest.raises(Problem) as caught:
-        block(_one(metric.name, metric.lowest + len(Reason)), "samples[3]")
-    assert caught.value.field == f"samples[3].columns.{metric.name}[1]"
-    assert "GPU-b" in caught.value.detail
+    """Room for reasons to come is neither a value nor a reason today; the problem names metric and GPU of the block."""
+    blocks = [_one("power", 1), _one(metric.name, metric.lowest + len(Reason), "samples[3]"), _one("power", 2)]
+    found = problems(blocks, matrix(blocks))
+    assert list(found) == [1]
+    assert found[1].field == f"samples[3].columns.{metric.name}[1]"
+    assert "GPU-b" in found[1].detail
 
 
 def test_only_temperatures_may_be_negative() -> None:
     """A negative size is refused, a GPU below zero degrees is not."""
-    assert block(_one("temperature_margin", -4), "samples[0]").stored.min() < 0
-    with pytest.raises(Problem, match="negative"):
-        block(_one("fb_used", -4), "samples[0]")
+    blocks = [_one("temperature_margin", -4), _one("fb_used", -4)]
+    found = problems(blocks, matrix(blocks))
+    assert list(found) == [1]
+    assert "negative" in found[1].detail
 
 
 @pytest.mark.parametrize("stored", [-1, 1 << 15, BY_NAME["remap_failed"].lowest + RESERVED - 1, -(1 << 40)])
@@ -74,9 +84,9 @@ def test_a_state_must_fit_its_metric(stored: int) -> None:
         check_stored(BY_NAME["remap_failed"], stored, "states[0].stored")
 
 
-def test_the_widest_counters_do_not_wrap() -> None:
-    """Values near the ends of int64 stay what they are."""
-    metric = BY_NAME["nvlink_tx_bytes"]
-    made = block(_one(metric.name, metric.highest), "samples[0]")
-    assert not made.absent[EVERY_SAMPLE.index(metric)].any()
-    assert np.int64(metric.highest) in made.stored
+@pytest.mark.parametrize("metric", EVERY_SAMPLE, ids=lambda metric: metric.name)
+def test_the_largest_value_is_a_value(metric: Metric) -> None:
+    """Nothing is lost at the upper end of a metric's width."""
+    values = matrix([_one(metric.name, metric.highest)])
+    assert not values.absent[EVERY_SAMPLE.index(metric)].any()
+    assert values.stored[EVERY_SAMPLE.index(metric), 1] == metric.highest
