@@ -1,9 +1,11 @@
 """Many rows at once: COPY in its binary form on PostgreSQL, prepared inserts on SQLite."""
 
+import functools
 import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from psycopg.types.string import BytesBinaryDumper
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Float, Integer, LargeBinary, MetaData, Table
 from sqlalchemy.types import JSON, SmallInteger, String
 
@@ -40,20 +42,22 @@ def stage(connection: Connection, table: Table, columns: Sequence[str], rows: It
 
     One staging a table and set of columns in a transaction: what was there before is gone.
     """
-    staged = Table(
-        f"staged_{table.name}_{len(columns)}",
-        MetaData(),
-        *(Column(name, table.c[name].type) for name in columns),
-        prefixes=["TEMPORARY"],
-    )
+    staged = _staged(table, tuple(columns))
     names = ", ".join(f'"{name}"' for name in columns)
     connection.exec_driver_sql(
         f"CREATE TEMPORARY TABLE IF NOT EXISTS {staged.name} ON COMMIT DELETE ROWS AS "
         f"SELECT {names} FROM {table.name} LIMIT 0"
     )
-    connection.exec_driver_sql(f"TRUNCATE {staged.name}")
+    # Not TRUNCATE, which makes a new file; the end of the last transaction has emptied it.
+    connection.exec_driver_sql(f"DELETE FROM {staged.name}")
     _copy(connection, table, staged.name, columns, rows)
     return staged
+
+
+@functools.cache
+def _staged(table: Table, columns: tuple[str, ...]) -> Table:
+    name = f"staged_{table.name}_{len(columns)}"
+    return Table(name, MetaData(), *(Column(each, table.c[each].type) for each in columns), prefixes=["TEMPORARY"])
 
 
 def _copy(
@@ -62,13 +66,20 @@ def _copy(
     driver = cast("psycopg.Connection", connection.connection.driver_connection)
     names = ", ".join(f'"{name}"' for name in columns)
     with driver.cursor() as cursor, cursor.copy(f"COPY {into} ({names}) FROM STDIN BINARY".encode()) as copy:
-        copy.set_types([_type(table.c[name]) for name in columns])
+        # For bytes psycopg would take the one in plain Python that the DB-API's Binary has.
+        cursor.adapters.register_dumper(bytes, BytesBinaryDumper)
+        copy.set_types(_types(table, tuple(columns)))
         for row in rows:
             copy.write_row(row)
 
 
 def _plain(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, dict) else value
+
+
+@functools.cache
+def _types(table: Table, columns: tuple[str, ...]) -> list[str]:
+    return [_type(table.c[name]) for name in columns]
 
 
 def _type(column: Column[Any]) -> str:
