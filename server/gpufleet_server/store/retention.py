@@ -16,7 +16,6 @@ from gpufleet_server.store.tiers import (
     HOURLY,
     SEALED,
     Tier,
-    begin_of,
     fleet_hours,
     fleet_minutes,
     fleet_states,
@@ -66,7 +65,7 @@ def drop_emptied(store: Store, now: int, sealed_until: int) -> list[str]:
     """
     if store.dialect != "postgresql":
         return []
-    before = min(sealed_until, begin_of(now, HOUR) - HOUR)
+    before = min(sealed_until, now // HOUR * HOUR - HOUR)
     with store.reading() as connection:
         there = partitions.listing(connection, recent)
     for each in there:

@@ -69,7 +69,7 @@ def owe_day(connection: Connection, nodes: Iterable[int], at: int) -> None:
         connection.execute(make(due).values(rows).on_conflict_do_nothing())
 
 
-def roll_days(store: Store, now: int, go_on: Callable[[], bool]) -> int:
+def roll_days(store: Store, now: int, go_on: Callable[[], bool] = lambda: True) -> int:
     """Roll up each day that is due and over, some nodes in a transaction while `go_on` says so; how many."""
     done = 0
     while go_on():

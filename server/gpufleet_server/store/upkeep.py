@@ -55,19 +55,31 @@ class Statistics:
 
 @dataclasses.dataclass(slots=True)
 class _Step:
-    """Work to be done every so many seconds. It is given the time (µs) and asks after each transaction to go on."""
+    """Work to be done every so many seconds. It is given the time (µs) and asks before each transaction to go on.
+
+    One that made way for others has something `left` and goes on after them.
+    """
 
     name: str
     every: float
     work: Callable[[int, GoOn], None]
     at: float = 0.0
+    left: bool = False
 
 
 class Upkeep:
     """Does it in a thread of its own while this server is elected. No step that fails keeps another from its turn."""
 
-    def __init__(self, store: Store, keep: Keep | None = None, now: Callable[[], int] = clock.now) -> None:
-        self.statistics = Statistics()
+    def __init__(
+        self,
+        store: Store,
+        keep: Keep | None = None,
+        now: Callable[[], int] = clock.now,
+        *,
+        ask_every: float = _ELECTION_S,
+    ) -> None:
+        """While another server is elected it asks every `ask_every` seconds."""
+        self.statistics, self._ask_every = Statistics(), ask_every
         self._store, self._keep, self._now = store, keep or Keep(), now
         self._steps = [
             _Step("partitions", 600.0, self._make_partitions),
@@ -112,23 +124,28 @@ class Upkeep:
                 self.statistics.elected = election.won()
                 if self.statistics.elected:
                     self._do_due()
-                self._stopping.wait(min(_ELECTION_S, max(0.0, self._next() - time.monotonic())))
+                self._stopping.wait(min(self._ask_every, self._idle()))
         finally:
             self.statistics.elected = False
             election.close()
 
-    def _next(self) -> float:
-        return min(step.at for step in self._steps) if self.statistics.elected else time.monotonic() + _ELECTION_S
+    def _idle(self) -> float:
+        """Seconds until a step is due."""
+        if not self.statistics.elected:
+            return self._ask_every
+        if any(step.left for step in self._steps):
+            return 0.0
+        return max(0.0, min(step.at for step in self._steps) - time.monotonic())
 
     def _do_due(self) -> None:
         for step in self._steps:
-            if step.at <= time.monotonic() and not self._stopping.is_set():
+            if (step.left or step.at <= time.monotonic()) and not self._stopping.is_set():
                 self._do(step)
 
     def _do(self, step: _Step) -> None:
         done = self.statistics.steps.setdefault(step.name, Done())
         began = self._since = time.monotonic()
-        step.at, self._interrupted = began + step.every, False
+        step.at, step.left, self._interrupted = began + step.every, False, False
         try:
             step.work(self._now(), self._go_on)
         except self._errors as error:
@@ -136,8 +153,7 @@ class Upkeep:
             _LOG.warning("upkeep: %s failed and will be tried again: %s", step.name, _cause(error))
         else:
             done.last = self._now()
-            # What made way for others is not at its end.
-            step.at = time.monotonic() if self._interrupted else step.at
+            step.left = self._interrupted
         done.runs += 1
         done.seconds += time.monotonic() - began
 

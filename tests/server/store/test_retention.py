@@ -1,94 +1,131 @@
-"""Old samples go, a batch at a time; all else stays."""
-
-import threading
-import time
-from collections.abc import Callable
+"""What is too old goes, tier by tier, a little at a time; all else stays."""
 
 import pytest
+from gpufleet_server.store import partitions
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.retention import DAY, Retention
-from sqlalchemy import text
+from gpufleet_server.store.fleet_rollups import MINUTE
+from gpufleet_server.store.retention import Keep, drop_emptied, retain
+from gpufleet_server.store.rollups import roll_days
+from gpufleet_server.store.seal import seal_until
+from gpufleet_server.store.tiers import (
+    DAILY,
+    DAY,
+    HOUR,
+    HOURLY,
+    SEALED,
+    fleet_hours,
+    fleet_minutes,
+    fleet_states,
+    recent,
+)
+from sqlalchemy import Table, insert, select, text
 
-from tests.server.fleet import NOW, SECOND, Fleet
+from tests.server.fleet import Fleet
+from tests.server.store.sampled import MIDNIGHT, add, gpu, held, hours, waiting
 
-
-def _ages(store: Store) -> list[tuple[int, float]]:
-    """GPU and age in days of each sample, oldest first."""
-    with store.reading() as connection:
-        rows = connection.execute(text("SELECT gpu_id, ts FROM samples ORDER BY gpu_id, ts"))
-        return [(gpu_id, (NOW - ts) / DAY) for gpu_id, ts in rows]
-
-
-def _wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+_EVER = Keep(0, 0, 0, 0, 0)
 
 
 @pytest.fixture
 def filled(store: Store, fleet: Fleet) -> Store:
-    """Two GPUs with samples of nine days, and one that fell silent three days ago."""
-    node = fleet.node("alpha")
-    for uuid, newest in (("GPU-1", 0), ("GPU-2", 0), ("GPU-3", 3)):
-        gpu = fleet.gpu(node, uuid)
-        for age in range(newest, 9):
-            fleet.sample(gpu, NOW - age * DAY)
+    """Two nodes with a sample at noon of every tenth day of a hundred, sealed and rolled up."""
+    for name in ("alpha", "beta"):
+        add(store, *gpu(fleet.node(name), 0, [(MIDNIGHT - day * DAY + hours(12), day) for day in range(0, 100, 10)]))
+    seal_until(store, MIDNIGHT + DAY)
+    roll_days(store, MIDNIGHT + 2 * DAY)
     return store
 
 
-@pytest.mark.parametrize("rows", [1, 2, 7, 1000])
-def test_what_is_too_old_goes(filled: Store, rows: int) -> None:
-    """However small the batches; a sample of exactly that age stays, and so does each GPU's newest."""
-    assert Retention(filled, 2 * DAY, lambda: NOW, rows=rows).sweep() == 6 + 6 + 5
-    assert _ages(filled) == [(1, 2), (1, 1), (1, 0), (2, 2), (2, 1), (2, 0), (3, 3)]
-    assert Retention(filled, 2 * DAY, lambda: NOW, rows=rows).sweep() == 0
+def test_each_tier_has_its_own_age(filled: Store) -> None:
+    """Nothing younger than asked for goes; on PostgreSQL partitions go when all they hold is too old."""
+    now = MIDNIGHT + DAY
+    before = {tier.name: held(filled, tier) for tier in (SEALED, HOURLY, DAILY)}
+    removed = retain(filled, Keep(samples=11 * DAY, hourly=35 * DAY, daily=0), now)
+    samples = held(filled, SEALED)
+    assert {key for key in before["sealed"] if key[1] > now - 11 * DAY} == samples.keys()
+    points = held(filled, HOURLY)
+    assert {key for key in before["hourly"] if key[1] > now - 35 * DAY} <= points.keys() < before["hourly"].keys()
+    assert held(filled, DAILY) == before["daily"]
+    assert removed.keys() == {"sealed", "hourly"}
+    assert retain(filled, Keep(samples=11 * DAY, hourly=35 * DAY, daily=0), now) == {}
 
 
-def test_only_samples_go(store: Store, fleet: Fleet) -> None:
-    """Events and states are history that is kept."""
-    gpu = fleet.gpu(fleet.node("alpha"), "GPU-1")
-    fleet.state(gpu, "ecc_sram_corrected", NOW - 400 * DAY, 7)
-    fleet.event(1, "xid", NOW - 400 * DAY, gpu_id=gpu, code=79)
-    fleet.sample(gpu, NOW - 400 * DAY)
-    fleet.sample(gpu, NOW)
-    assert Retention(store, 30 * DAY, lambda: NOW).sweep() == 1
+def test_for_ever_is_for_ever(filled: Store) -> None:
+    """0 removes nothing, however old."""
+    assert retain(filled, _EVER, MIDNIGHT + 100_000 * DAY) == {}
+    assert len(held(filled, SEALED)) == 20
+
+
+def test_it_ends_between_two_transactions(filled: Store) -> None:
+    """When told to: the rest goes next time."""
+    if filled.dialect == "sqlite":
+        assert retain(filled, Keep(samples=DAY), MIDNIGHT, lambda: False) == {}
+
+
+def _times(store: Store, table: Table) -> list[int]:
     with store.reading() as connection:
-        for table in ("nodes", "gpus", "states", "events", "samples"):
-            assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() == 1
+        return sorted(set(connection.execute(select(table.c.ts)).scalars()))
 
 
-def test_others_write_between_batches(filled: Store) -> None:
-    """A report waits for one batch at most, not for all that is to go."""
-    retention, seen = Retention(filled, SECOND, lambda: NOW, rows=1), set[int]()
-    sweep = threading.Thread(target=retention.sweep)
-    sweep.start()
-    while sweep.is_alive():
-        with filled.writing():
-            seen.add(len(_ages(filled)))
-    assert len(seen) > 3
+def test_rows_of_the_fleet(store: Store) -> None:
+    """Old minutes and hours go; of old counts of states one an hour stays."""
+    ends = [MIDNIGHT - DAY + n * 20 * MINUTE for n in range(150)]
+    with store.writing() as connection:
+        for table in (fleet_minutes, fleet_hours):
+            connection.execute(insert(table), [{"group_id": 1, "ts": ts, "observed": 1} for ts in ends])
+        connection.execute(insert(fleet_states), [{"group_id": 1, "ts": ts, "gpus": 1} for ts in ends])
+    removed = retain(store, Keep(fleet_minutes=DAY, fleet_hours=2 * DAY), MIDNIGHT + DAY)
+    assert _times(store, fleet_minutes) == [ts for ts in ends if ts >= MIDNIGHT]
+    assert _times(store, fleet_hours) == ends
+    assert _times(store, fleet_states) == [ts for ts in ends if ts >= MIDNIGHT or ts % HOUR == 0]
+    assert removed == {"fleet_minutes": 72, "fleet_states": 48}
+    assert retain(store, Keep(fleet_hours=DAY), MIDNIGHT + DAY) == {"fleet_hours": 72}
 
 
-def test_it_goes_on_in_the_background(filled: Store, caplog: pytest.LogCaptureFixture) -> None:
-    """It looks again and again, and outlives a store that does not answer for a while."""
-    with filled.writing() as connection:
-        connection.execute(text("ALTER TABLE samples RENAME TO hidden"))
-    retention = Retention(filled, 2 * DAY, lambda: NOW, every=0.01)
-    retention.start()
-    try:
-        _wait_for(lambda: "tried again" in caplog.text)
-        with filled.writing() as connection:
-            connection.execute(text("ALTER TABLE hidden RENAME TO samples"))
-        _wait_for(lambda: len(_ages(filled)) == 7)
-    finally:
-        retention.stop()
-    assert not [thread for thread in threading.enumerate() if thread.name == "gpufleet-retention"]
+def test_emptied_partitions_go(postgresql: Store) -> None:
+    """Of sealed hours; what came in the meantime is put back, and nothing of the last two hours is touched."""
+    node_id = Fleet(postgresql).node("alpha")
+    now = MIDNIGHT + hours(5)
+    with postgresql.writing() as connection:
+        partitions.make_ahead(connection, now - hours(3))
+        partitions.make_ahead(connection, now)
+    ends = [MIDNIGHT + hours(n) + 7 for n in range(6)]
+    add(postgresql, *gpu(node_id, 0, [(ts, 1) for ts in ends]))
+    seal_until(postgresql, now)
+    add(postgresql, *gpu(node_id, 0, [(ends[2] + 1, 2)]))
+    late = waiting(postgresql)
+    dropped = drop_emptied(postgresql, now, now)
+    assert [name[-3:] for name in dropped] == ["_01", "_02", "_03"]
+    assert waiting(postgresql) == late
+    with postgresql.reading() as connection:
+        left = [each.begin for each in partitions.listing(connection, recent) if each.begin is not None]
+    assert min(left) == now - HOUR
+    assert drop_emptied(postgresql, now, now) == []
+    seal_until(postgresql, now)
+    assert len(held(postgresql, SEALED)) == 6
 
 
-def test_for_ever(filled: Store) -> None:
-    """With 0 nothing is removed, and nothing runs."""
-    retention = Retention(filled, 0, lambda: NOW)
-    retention.start()
-    assert not [thread for thread in threading.enumerate() if thread.name == "gpufleet-retention"]
-    retention.stop()
-    assert len(_ages(filled)) == 24
+def test_a_partition_in_use_is_left_for_later(postgresql: Store) -> None:
+    """Whoever reads is not waited for long, and nothing is lost."""
+    now = MIDNIGHT + hours(5)
+    with postgresql.writing() as connection:
+        partitions.make_ahead(connection, now - hours(2))
+    with postgresql.reading() as connection:
+        connection.execute(text("SELECT count(*) FROM recent"))
+        assert drop_emptied(postgresql, now, now) == []
+    assert len(drop_emptied(postgresql, now, now)) == 2
+
+
+def test_a_partition_that_was_cut_off_before_a_crash(postgresql: Store) -> None:
+    """What it holds is put back and the rest of the work done."""
+    node_id = Fleet(postgresql).node("alpha")
+    now = MIDNIGHT + hours(5)
+    with postgresql.writing() as connection:
+        partitions.make_ahead(connection, now - hours(2))
+    add(postgresql, *gpu(node_id, 0, [(MIDNIGHT + hours(3), 1)]))
+    before = waiting(postgresql)
+    with postgresql.writing() as connection:
+        (name,) = [p.name for p in partitions.listing(connection, recent) if p.begin == MIDNIGHT + hours(3)]
+        connection.execute(text(f"ALTER TABLE recent DETACH PARTITION {name}"))
+    assert name in drop_emptied(postgresql, now, now)
+    assert waiting(postgresql) == before

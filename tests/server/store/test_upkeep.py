@@ -1,0 +1,138 @@
+"""Upkeep does what is due, whoever runs it and whatever fails."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from gpufleet_server.domain import clock
+from gpufleet_server.store.engine import Store
+from gpufleet_server.store.retention import Keep
+from gpufleet_server.store.seal import Sealed, horizon
+from gpufleet_server.store.tiers import DAILY, DAY, HOUR, HOURLY, SEALED, begin_of, fleet_hours, fleet_states
+from gpufleet_server.store.upkeep import Statistics, Upkeep, run_once, seal_everything
+from sqlalchemy import Table, func, select, text
+
+from tests.server.fleet import Fleet
+from tests.server.store.sampled import MIDNIGHT, add, gpu, held, hours, waiting
+
+Start = Callable[[Upkeep], Upkeep]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts upkeep, which is stopped at the end."""
+    started: list[Upkeep] = []
+
+    def run(upkeep: Upkeep) -> Upkeep:
+        started.append(upkeep)
+        upkeep.start()
+        return upkeep
+
+    yield run
+    for upkeep in started:
+        upkeep.stop()
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _count(store: Store, table: Table) -> int:
+    with store.reading() as connection:
+        return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def _fill(store: Store, fleet: Fleet, ends: list[int]) -> None:
+    node_id = fleet.node("alpha")
+    fleet.gpu(node_id, "GPU-1")
+    add(store, *gpu(node_id, 0, [(ts, 5) for ts in ends]))
+
+
+def test_all_that_is_due_is_done_at_once(store: Store, fleet: Fleet) -> None:
+    """Hours are sealed, days rolled up, states counted and what is too old removed."""
+    now = MIDNIGHT + DAY + hours(1)
+    _fill(store, fleet, [MIDNIGHT - 50 * DAY + 1, MIDNIGHT + 1, MIDNIGHT + hours(2), now])
+    done = run_once(store, now, Keep(samples=30 * DAY))
+    assert done.sealed == Sealed(hours=3, rows=3, samples=3, too_late=1)
+    assert done.sealed_until == horizon(now) == MIDNIGHT + DAY
+    assert done.overdue(now) == 0
+    assert done.overdue(now + hours(3)) == hours(3)
+    assert len(held(store, SEALED)) == 2
+    assert len(held(store, HOURLY)) == 3
+    assert len(held(store, DAILY)) == 2
+    assert len(waiting(store)) == 1
+    assert _count(store, fleet_states) == 1
+    assert run_once(store, now).sealed == Sealed()
+
+
+def test_everything_can_be_sealed_at_once(store: Store, fleet: Fleet) -> None:
+    """Also the hour that is not over, for benchmarks."""
+    _fill(store, fleet, [MIDNIGHT + 1, MIDNIGHT + hours(2.5)])
+    assert seal_everything(store, MIDNIGHT + hours(3)).hours == 2
+    assert not waiting(store)
+
+
+def test_it_goes_on_in_the_background(store: Store, fleet: Fleet, start: Start) -> None:
+    """The thread does every step at once, and tells what became of it."""
+    hour = begin_of(clock.now(), HOUR)
+    _fill(store, fleet, [hour - hours(3) + 1, hour - hours(2) + 1])
+    upkeep = start(Upkeep(store))
+    steps = upkeep.statistics.steps
+    _wait_for(lambda: len(steps) == 6 and all(step.last for step in steps.values()))
+    _wait_for(lambda: upkeep.statistics.overdue(clock.now()) == 0)
+    assert upkeep.statistics.elected
+    assert upkeep.statistics.sealed.samples == 2
+    assert steps.keys() == {"partitions", "fleet_states", "fleet_hours", "seal", "days", "retention"}
+    assert not any(step.failures for step in steps.values())
+    assert _count(store, fleet_hours) == 0
+
+
+def test_a_step_that_fails_stops_no_other(
+    store: Store, fleet: Fleet, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told, counted and tried again; the others have their turn."""
+    hour = begin_of(clock.now(), HOUR)
+    _fill(store, fleet, [hour - hours(2) + 1])
+    with store.writing() as connection:
+        connection.execute(text("ALTER TABLE fleet_states RENAME TO hidden"))
+    upkeep = start(Upkeep(store))
+    steps = upkeep.statistics.steps
+    _wait_for(lambda: upkeep.statistics.overdue(clock.now()) == 0 and "retention" in steps)
+    assert steps["fleet_states"].failures == 1
+    assert steps["fleet_states"].last is None
+    assert "fleet_states failed and will be tried again" in caplog.text
+    assert len(held(store, SEALED)) == 1
+
+
+def test_one_of_several_servers_does_it(postgresql: Store, start: Start) -> None:
+    """The others wait, and one of them goes on when it ends."""
+    first = start(Upkeep(postgresql))
+    _wait_for(lambda: first.statistics.elected)
+    second = start(Upkeep(postgresql, ask_every=0.05))
+    time.sleep(0.2)
+    assert not second.statistics.elected
+    first.stop()
+    assert first.statistics.elected is False
+    _wait_for(lambda: second.statistics.elected)
+
+
+def test_it_ends_soon_however_much_there_is_to_do(store: Store, fleet: Fleet, start: Start) -> None:
+    """After the transaction that is going on; the rest is done later, by whoever."""
+    hour = begin_of(clock.now(), HOUR)
+    _fill(store, fleet, [hour - hours(n) + 1 for n in range(2, 60)])
+    upkeep = start(Upkeep(store))
+    _wait_for(lambda: "seal" in upkeep.statistics.steps)
+    began = time.monotonic()
+    upkeep.stop()
+    assert time.monotonic() - began < 5
+    assert not [thread for thread in threading.enumerate() if thread.name == "gpufleet-upkeep"]
+    assert len(held(store, SEALED)) + len(waiting(store)) == 58
+
+
+def test_statistics_begin_with_nothing() -> None:
+    """Before the first pass it is not known whether anything is overdue."""
+    assert Statistics().overdue(MIDNIGHT) is None
