@@ -62,7 +62,6 @@ class Gpufleet:
             assert self._upkeep.won()
             self._process = ends.enter_context(running(self._command(), dict(os.environ), folder / "server.log"))
             wait_for("the server", self._ready, 60)
-            self._sender = ends.enter_context(closing(Sender(self.port, wire.REPORT_PATH)))
             self._ends = ends.pop_all()
 
     def version(self) -> str:
@@ -72,23 +71,26 @@ class Gpufleet:
 
     def prepare(self, load: FleetLoad) -> None:
         """Enrol the nodes and make what is there in live operation: partitions of the hours that will be reported."""
+        hours = np.unique((load.times - 1) // HOUR * HOUR)
+        self._hours_end = set((hours + HOUR).tolist())
         with self._store.writing() as connection:
             for cut in partitions.CUTS:
-                for at in np.unique(load.times // HOUR * HOUR).tolist():
+                for at in hours.tolist():
                     partitions.make(connection, cut, at)
         self._credentials = dict(self._enrolled(load))
         self._spent = {"server": self._server_cpu(), "postgres": self._postgres.cpu_seconds()}
         self._wal = self._scalar("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')")
 
-    def send(self, load: FleetLoad) -> Told:
+    def send(self, load: FleetLoad, in_flight: int = 64) -> Told:
         """Send every report of the load; all of them are committed once this returns."""
-        return self._sender.send(self._requests(load))
+        with closing(Sender(self.port, wire.REPORT_PATH, in_flight)) as sender:
+            return sender.send(self._requests(load))
 
     def settle(self) -> dict[str, object]:
         """Have the server seal every hour and make the rollups, and PostgreSQL write all to its files."""
         fed = self.cpu_by_part()
         self._upkeep.close()
-        wait_for("sealed hours", lambda: seal.oldest_unsealed(self._store) is None, 900)
+        wait_for("sealed hours and rollups", self._at_rest, 900)
         with self._store.writing() as connection:
             connection.execute(text("CHECKPOINT"))
         written = self._scalar("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')") - self._wal
@@ -148,6 +150,13 @@ class Gpufleet:
     def _command(self) -> list[str]:
         listen = ["--listen", f"127.0.0.1:{self.port}", "--log-level", "warning"]
         return [str(BIN / "gpufleet"), "serve", "--database", self.database, *listen]
+
+    def _at_rest(self) -> bool:
+        # Days are rolled up when they are over.
+        hours_due = self._scalar("SELECT count(*) FROM due WHERE kind = 'hour'")
+        with self._store.reading() as connection:
+            emptied = [each for each in partitions.listing(connection, recent) if each.end in self._hours_end]
+        return not hours_due and not emptied and seal.oldest_unsealed(self._store) is None
 
     def _ready(self) -> bool:
         if self._process.poll() is not None:

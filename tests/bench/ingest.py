@@ -9,6 +9,7 @@ sender to encode is not in it and is shown beside it. Values are those that are 
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -35,7 +36,7 @@ PEERS = {cls.name: cls for cls in (VictoriaMetrics, Prometheus)}
 class System(Protocol):
     """What is fed and measured."""
 
-    def send(self, load: FleetLoad) -> Told:
+    def send(self, load: FleetLoad, in_flight: int) -> Told:
         """Feed it all of the load."""
 
     def settle(self) -> dict[str, object]:
@@ -61,9 +62,9 @@ class Fed:
     peer: Peer
     relayed: int = 1
 
-    def send(self, load: FleetLoad) -> Told:
+    def send(self, load: FleetLoad, in_flight: int) -> Told:
         """Feed it all of the load."""
-        sender = Sender(self.peer.port, remote_write.PATH)
+        sender = Sender(self.peer.port, remote_write.PATH, in_flight)
         try:
             return sender.send(_requests(load, self.relayed))
         finally:
@@ -110,11 +111,11 @@ class LostError(Exception):
     """A system does not hold what it was sent."""
 
 
-def measure(system: System, load: FleetLoad, counts: Mapping[str, int]) -> Result:
+def measure(system: System, load: FleetLoad, counts: Mapping[str, int], in_flight: int) -> Result:
     """Feed a system and measure it. LostError where it does not hold every value."""
     values, before = sum(counts.values()), system.cpu_seconds()
     with Peak(system.rss_mb) as peak:
-        sent = system.send(load)
+        sent = system.send(load, in_flight)
         fed = system.cpu_seconds() - before
         _say(f"fed: {told(sent)}, CPU {fed:.2f} s")
         begin = time.monotonic()
@@ -138,27 +139,26 @@ def measure(system: System, load: FleetLoad, counts: Mapping[str, int]) -> Resul
     )
 
 
-def run_gpufleet(folder: Path, load: FleetLoad, counts: Mapping[str, int], profile: Path | None) -> Result:
+def run_gpufleet(args: argparse.Namespace, folder: Path, load: FleetLoad, counts: Mapping[str, int]) -> Result:
     """gpufleet's result."""
     system = Gpufleet(folder)
     try:
         _say(system.version())
         system.prepare(load)
-        if profile is not None:
-            system.profile(profile)
-        result = measure(system, load, counts)
+        if args.profile is not None:
+            system.profile(args.profile)
+        result = measure(system, load, counts, args.in_flight)
         _say(f"CPU s of PostgreSQL's processes: {json.dumps(system.postgres_processes())}")
         return result
     finally:
         system.stop()
 
 
-def run_peer(make: type[Peer], folder: Path, load: FleetLoad, counts: Mapping[str, int], relayed: int) -> Result:
+def run_peer(peer: Peer, relayed: int, load: FleetLoad, counts: Mapping[str, int], in_flight: int) -> Result:
     """A peer's result, with the samples of `relayed` nodes in each request."""
-    peer = make(folder)
     try:
         _say(peer.version())
-        return measure(Fed(peer, relayed), load, counts)
+        return measure(Fed(peer, relayed), load, counts, in_flight)
     finally:
         peer.stop()
 
@@ -189,13 +189,14 @@ def show(results: Mapping[str, Result], load: FleetLoad, values: int) -> None:
 
 def run(args: argparse.Namespace, folder: Path, load: FleetLoad, counts: Mapping[str, int]) -> dict[str, Result]:
     """The results of all systems that are there, one after the other."""
-    results = {"gpufleet": run_gpufleet(folder / "gpufleet", load, counts, args.profile)}
+    results = {"gpufleet": run_gpufleet(args, folder / "gpufleet", load, counts)}
     values_at_once = sum(counts.values()) // (len(load.nodes) * len(load.times))
     ways = {"": 1} if args.no_relay else {"": 1, "_relay": max(1, RELAYED // values_at_once)}
     for name in args.peers:
         for way, relayed in ways.items():
             try:
-                results[name + way] = run_peer(PEERS[name], folder / (name + way), load, counts, relayed)
+                peer = PEERS[name](folder / (name + way))
+                results[name + way] = run_peer(peer, relayed, load, counts, args.in_flight)
             except FileNotFoundError as error:
                 _say(f"LEFT OUT: {name}{way}: {error}")
     return results
@@ -211,7 +212,10 @@ def main() -> None:
     parser.add_argument("--no-relay", action="store_true", help="leave out the peers fed by a relay")
     parser.add_argument("--profile", type=Path, help="where py-spy writes the stacks of gpufleet's server")
     parser.add_argument("--folder", type=Path, help="on which disk the data lie while it runs")
+    parser.add_argument("--in-flight", type=int, default=64, help="requests that wait for their answers at once")
     args = parser.parse_args()
+    # What was started ends with us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     begin = time.monotonic()
     load = fleet_load(args.gpus, args.hours, args.interval, time.time())
     counts = load.counts()
