@@ -19,7 +19,9 @@ _COLUMNS = ("node_id", "version", *_SET)
 _MARKS = ", ".join(f"{name} = :{name}" for name in _SET)
 _ONE = f"UPDATE nodes SET version = version + 1, {_MARKS} WHERE node_id = :node_id"  # noqa: S608
 _STAGED = ", ".join(f"{name} = given.{name}" for name in _SET)
-_BY_INDEX = "SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
+_BY_INDEX = "SELECT " + ", ".join(
+    f"set_config('enable_{way}', 'off', true)" for way in ("hashjoin", "mergejoin", "seqscan", "bitmapscan")
+)
 _STREAMS = Upsert(streams, {"last_seq": replace, "last_seen": replace})
 
 
