@@ -1,17 +1,20 @@
 """What a listing is narrowed to. An empty filter lets everything through; several values of one mean any of them."""
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, func, or_, select
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, Subquery, exists, func, literal, or_, select
 
 from gpufleet_server.domain.state import GpuState, NodeState
 from gpufleet_server.domain.use import Use
-from gpufleet_server.domain.use import metrics as use_metrics
 from gpufleet_server.queries import condition
-from gpufleet_server.store.newest import newest
 from gpufleet_server.store.schema import gpus, nodes
+
+Ints = NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,7 +89,7 @@ def of_nodes(wanted: NodeFilter, now: int) -> Conditions:
 
 
 def of_gpus(wanted: GpuFilter, now: int) -> Conditions:
-    """Conditions on `gpus` joined with `nodes`."""
+    """Conditions on `gpus` joined with `nodes`, but for what they are used for."""
     conditions = [
         *of_fleet(FleetFilter(site=wanted.site, model=wanted.model)),
         *named(wanted.node),
@@ -96,8 +99,6 @@ def of_gpus(wanted: GpuFilter, now: int) -> Conditions:
         conditions += _any_of(condition.gpu_state(now), [state.value for state in wanted.state])
     else:
         conditions.append(gpus.c.removed_at.is_(None))
-    if wanted.use:
-        conditions.append(gpus.c.gpu_id.in_(_used(wanted.use, now)))
     if wanted.q:
         conditions.append(
             or_(
@@ -110,13 +111,14 @@ def of_gpus(wanted: GpuFilter, now: int) -> Conditions:
     return conditions
 
 
-def _used(wanted: Sequence[Use], now: int) -> Select[Any]:
-    """The ids of the GPUs that report, and by their newest sample are used so."""
-    sampled = newest(use_metrics())
-    fresh = condition.observed(now, sampled.c.ts)
-    of_use = condition.use(dict(sampled.c.items())).in_([use.word for use in wanted])
-    joined = sampled.join(nodes, sampled.c.node_id == nodes.c.node_id).join(gpus, gpus.c.gpu_id == sampled.c.gpu_id)
-    return select(sampled.c.gpu_id).select_from(joined).where(fresh, of_use).correlate(None)
+def given(connection: Connection, ids: Ints, values: Ints) -> Subquery:
+    """A table of these rows: gpu_id, value. There may be as many as the fleet has GPUs."""
+    if connection.dialect.name == "postgresql":
+        arrays = (literal(each.tolist(), ARRAY(BigInteger)) for each in (ids, values))
+        return select(func.unnest(*arrays).table_valued("gpu_id", "value").render_derived()).subquery("given")
+    each = func.json_each(json.dumps(np.column_stack((ids, values)).tolist())).table_valued("value")
+    cells = (func.json_extract(each.c.value, f"$[{place}]", type_=BigInteger) for place in (0, 1))
+    return select(*(cell.label(name) for cell, name in zip(cells, ("gpu_id", "value"), strict=True))).subquery("given")
 
 
 def of_node() -> ColumnElement[bool]:

@@ -3,16 +3,18 @@
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TypeVar
 
+import numpy as np
 from gpufleet_agent.catalogue import BY_NAME
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, and_, case, cast, func, select
+from numpy.typing import NDArray
+from sqlalchemy import Connection, func, select
 
 from gpufleet_server.domain.state import GpuState, NodeState
 from gpufleet_server.queries import condition, filters
 from gpufleet_server.queries.filters import FleetFilter
-from gpufleet_server.store.newest import newest
-from gpufleet_server.store.schema import gpus, nodes
+from gpufleet_server.queries.present import STATES, Present, present
+from gpufleet_server.store.schema import nodes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,21 +75,16 @@ _Key = TypeVar("_Key")
 
 def groups(connection: Connection, wanted: FleetFilter, now: int) -> list[Group]:
     """The fleet by site, model, simulated or not, and state: few rows, whatever its size."""
-    each = _each(wanted, now).subquery()
-    by = [each.c[name] for name in ("site", "model", "simulated", "state")]
-    sums = (each.c[name] for name in ("utilization", "power", "used", "total"))
-    query = select(
-        *by,
-        func.count().label("gpus"),
-        func.sum(each.c.memory_total).label("installed"),
-        *(
-            part
-            for column in sums
-            for part in (func.sum(column).label(column.name), func.count(column).label(f"{column.name}_gpus"))
-        ),
-    ).group_by(*by)
-    # Ordered here: databases differ in where NULL sorts.
-    found = [_group(row) for row in connection.execute(query)]
+    fleet = present(connection, now, _SUMMED)
+    those = fleet.among(wanted.site, wanted.model)
+    key = np.stack((fleet.site, fleet.gpus.model, fleet.simulated, fleet.state))[:, those]
+    order = np.lexsort(key)
+    firsts = np.flatnonzero(np.r_[True, (np.diff(key[:, order]) != 0).any(axis=0)]) if len(order) else order
+    sums = {name: np.add.reduceat(cells[those][order], firsts).tolist() for name, cells in _cells(fleet).items()}
+    found = [
+        _group(fleet, key[:, order[first]].tolist(), {name: each[number] for name, each in sums.items()})
+        for number, first in enumerate(firsts.tolist())
+    ]
     return sorted(found, key=lambda g: (g.site is None, g.site or "", g.model is None, g.model or "", g.state))
 
 
@@ -126,49 +123,35 @@ def nodes_by_state(connection: Connection, wanted: FleetFilter, now: int) -> dic
     return {(NodeState(state), simulated): count for state, simulated, count in connection.execute(query)}
 
 
-def _each(wanted: FleetFilter, now: int) -> Select[Any]:
-    """Each GPU with what it adds to the sums: NULL where it does not report, or gives no value."""
-    sampled = newest(_SUMMED).c
-    counts = condition.observed(now, sampled.ts)
-    both = and_(counts, sampled.fb_used.is_not(None), gpus.c.memory_total.is_not(None))
-    return (
-        select(
-            nodes.c.site,
-            gpus.c.model,
-            nodes.c.simulated,
-            condition.gpu_state(now).label("state"),
-            gpus.c.memory_total,
-            _if(counts, sampled.gpu_utilization).label("utilization"),
-            _if(counts, sampled.power).label("power"),
-            _if(both, sampled.fb_used).label("used"),
-            _if(both, gpus.c.memory_total).label("total"),
-        )
-        .join_from(gpus, nodes, gpus.c.node_id == nodes.c.node_id)
-        .outerjoin(sampled.gpu_id.table, sampled.gpu_id == gpus.c.gpu_id)
-        .where(*filters.of_fleet(wanted))
-    )
+def _cells(fleet: Present) -> dict[str, NDArray[np.int64]]:
+    """What each GPU adds to the sums and to the numbers of GPUs that they are over."""
+    cells = {"gpus": np.ones_like(fleet.state), "installed": np.maximum(fleet.gpus.memory, 0)}
+    for name in _SUMMED:
+        counts = fleet.fresh & fleet.here(name)
+        if name == "fb_used":
+            counts &= fleet.gpus.memory >= 0
+            cells["total"] = np.where(counts, fleet.gpus.memory, 0)
+        cells |= {name: np.where(counts, fleet.stored[name], 0), f"{name}_gpus": counts.astype(np.int64)}
+    return cells
 
 
-def _if(counts: ColumnElement[bool], column: ColumnElement[Any]) -> ColumnElement[int | None]:
-    return case((counts, cast(column, BigInteger)))
-
-
-def _group(row: Any) -> Group:
+def _group(fleet: Present, key: list[int], sums: dict[str, int]) -> Group:
+    site, model, simulated, state = key
     return Group(
-        site=row.site,
-        model=row.model,
-        simulated=row.simulated,
-        state=GpuState(row.state),
-        gpus=row.gpus,
-        gpu_utilization=_in_unit("gpu_utilization", row.utilization, row.utilization_gpus),
-        power=_in_unit("power", row.power, row.power_gpus),
-        memory_used=_in_unit("fb_used", row.used, row.used_gpus),
-        memory_total=Sum(int(row.total or 0), row.total_gpus),
-        memory_installed=int(row.installed or 0),
+        site=fleet.sites[site],
+        model=fleet.gpus.models[model],
+        simulated=bool(simulated),
+        state=STATES[state],
+        gpus=sums["gpus"],
+        gpu_utilization=_in_unit("gpu_utilization", sums),
+        power=_in_unit("power", sums),
+        memory_used=_in_unit("fb_used", sums),
+        memory_total=Sum(sums["total"], sums["fb_used_gpus"]),
+        memory_installed=sums["installed"],
     )
 
 
-def _in_unit(metric: str, stored: int | None, over: int) -> Sum:
+def _in_unit(metric: str, sums: dict[str, int]) -> Sum:
     # A sum of many stored integers is outside the metric's width, not its scale.
     step = BY_NAME[metric].step
-    return Sum(int(stored or 0) * step.numerator / step.denominator, over)
+    return Sum(sums[metric] * step.numerator / step.denominator, sums[f"{metric}_gpus"])

@@ -20,7 +20,9 @@ _KEYS = ("slots", "times", "durations")
 def samples(connection: Connection, node_id: int, names: Sequence[str], start: int, end: int) -> Block:
     """Every sample of a node's GPUs that ended in (start, end], with these metrics."""
     new = _recent(connection, node_id, names, start, end)
-    return _joined([blocks.cut(one, start, end) for one in (*_sealed(connection, node_id, names, start, end), *new)])
+    return _joined(
+        [blocks.cut(one, start, end) for one in (*_rows(connection, SEALED, node_id, names, start, end), *new)]
+    )
 
 
 def points(connection: Connection, node_id: int, names: Sequence[str], start: int, end: int, step: int) -> Block:
@@ -34,57 +36,54 @@ def points(connection: Connection, node_id: int, names: Sequence[str], start: in
         reader.take(tier, whole=True)
     reader.take_samples()
     for tier in (HOURLY, DAILY):
-        if tier not in preferred and reader.missing:
+        if tier not in preferred and not reader.complete:
             reader.take(tier, whole=False)
     return _joined(reader.found)
 
 
 class _Reader:
-    """Collects blocks until every hour of a range was looked for; `missing` are the beginnings of those not found."""
+    """Collects blocks of a range, each hour from the first tier that is asked for it and has it."""
 
     def __init__(self, connection: Connection, node_id: int, names: Sequence[str], start: int, end: int) -> None:
         self._connection, self._node_id, self._names, self._start, self._end = connection, node_id, names, start, end
-        self.missing: _Hours = set(range(begin_of(start + 1, HOUR), end, HOUR)) if end > start else set()
         self.found: list[Block] = []
+        self._covered: _Hours = set()
         self._new = _recent(connection, node_id, names, start, end)
-        touched = {hour for block in self._new for hour in _begins(block.times, HOUR)}
+        self._sealed = set(connection.execute(_within(SEALED, node_id, start, end, "span")).scalars())
         # Late samples of hours that were rolled up already: until they are rolled up again the points lack them.
-        self._stale = touched & self._spans() if touched else set()
+        self._stale = {hour for block in self._new for hour in _begins(block.times, HOUR)} & self._sealed
+
+    @property
+    def complete(self) -> bool:
+        """Whether every hour of the range was found."""
+        return len(self._covered) >= -(-self._end // HOUR) - self._start // HOUR
 
     def take(self, tier: Tier, *, whole: bool) -> None:
-        """Points of a tier for hours that are missing; `whole`: only those that are right and wholly in the range."""
-        step, rows = (
-            tier.step or HOUR,
-            _rows(self._connection, tier, self._node_id, self._names, self._start, self._end),
-        )
+        """Points of a tier for hours not found yet; `whole`: only those that are right and wholly in the range."""
+        step = tier.step or HOUR
         stale = self._stale | (self._due() if tier is DAILY and whole else set())
-        for block in (blocks.cut(block, self._start, self._end) for block in rows):
-            begins = block.times - step
-            hours = [set(range(int(begin), int(begin) + step, HOUR)) for begin in begins]
+        for row in _rows(self._connection, tier, self._node_id, self._names, self._start, self._end):
+            block = blocks.cut(row, self._start, self._end)
+            hours = [set(range(begin, begin + step, HOUR)) for begin in (block.times - step).tolist()]
+            good = [not own & self._covered for own in hours]
             if whole:
-                good = [begin >= self._start and not own & stale for begin, own in zip(begins, hours, strict=True)]
-            else:
-                good = [not (own & self._range()) - self.missing for own in hours]
+                good = [g and not own & stale and min(own) >= self._start for g, own in zip(good, hours, strict=True)]
             self._keep(block, good)
-            self.missing -= {hour for own, kept in zip(hours, good, strict=True) if kept for hour in own}
+            self._covered |= {hour for own, kept in zip(hours, good, strict=True) if kept for hour in own}
 
     def take_samples(self) -> None:
-        """Samples for the hours that are missing."""
-        old = _sealed(self._connection, self._node_id, self._names, self._start, self._end, self.missing)
+        """Samples of the hours not found yet."""
+        old = _of_spans(self._connection, self._node_id, self._names, sorted(self._sealed - self._covered))
+        taken: _Hours = set()
         for block in (blocks.cut(block, self._start, self._end) for block in (*old, *self._new)):
             begins = _begins(block.times, HOUR)
-            self._keep(block, [begin in self.missing for begin in begins])
-        self.missing -= {hour for block in self.found for hour in _begins(block.times, HOUR)}
+            self._keep(block, [begin not in self._covered for begin in begins])
+            taken.update(begins)
+        self._covered |= taken
 
     def _keep(self, block: Block, good: Sequence[bool]) -> None:
         if any(good):
             self.found.append(block if all(good) else _only(block, np.array(good)))
-
-    def _range(self) -> _Hours:
-        return set(range(begin_of(self._start + 1, HOUR), self._end, HOUR))
-
-    def _spans(self) -> _Hours:
-        return set(self._connection.execute(_within(SEALED, self._node_id, self._start, self._end, "span")).scalars())
 
     def _due(self) -> _Hours:
         query = select(due.c.at).where(due.c.kind == "day", due.c.node_id == self._node_id)
@@ -98,16 +97,11 @@ def _rows(
     return [blocks.from_planes(row._asdict(), tier, names) for row in connection.execute(query)]
 
 
-def _sealed(
-    connection: Connection, node_id: int, names: Sequence[str], start: int, end: int, only: _Hours | None = None
-) -> Iterable[Block]:
-    if only is not None and not only:
-        return []
-    query = _within(SEALED, node_id, start, end, "span", "points", *_KEYS, *names)
-    if only is not None:
-        query = query.where(SEALED.table.c.span >= min(only), SEALED.table.c.span <= max(only))
-    rows = connection.execute(query.order_by(SEALED.table.c.span))
-    return [blocks.from_planes(row._asdict(), SEALED, names) for row in rows if only is None or row.span in only]
+def _of_spans(connection: Connection, node_id: int, names: Sequence[str], spans: Sequence[int]) -> list[Block]:
+    table = SEALED.table
+    columns = [table.c[name] for name in ("points", *_KEYS, *names)]
+    query = select(*columns).where(table.c.node_id == node_id, table.c.span.in_(spans)).order_by(table.c.span)
+    return [blocks.from_planes(row._asdict(), SEALED, names) for row in connection.execute(query)] if spans else []
 
 
 def _within(tier: Tier, node_id: int, start: int, end: int, *names: str) -> Any:

@@ -1,19 +1,16 @@
 """Quantiles of a metric over the GPUs that report now, by site or model."""
 
-import bisect
 import dataclasses
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 from gpufleet_agent.catalogue import Metric
-from sqlalchemy import Connection, case, func, literal, select
+from sqlalchemy import Connection
 
-from gpufleet_server.queries import condition, filters
 from gpufleet_server.queries.filters import FleetFilter
-from gpufleet_server.store.newest import newest
-from gpufleet_server.store.schema import gpus, nodes
+from gpufleet_server.queries.present import present
 
 By = Literal["site", "model"]
 
@@ -36,30 +33,20 @@ def quantiles(
     connection: Connection, metric: Metric, wanted: FleetFilter, now: int, *, of: Sequence[float], by: By | None = None
 ) -> list[Quantiles]:
     """The nearest-rank quantiles (0 to 1) of a metric of every sample: the parts by name, those without a name last."""
-    sampled = newest([metric.name])
-    name = {"site": nodes.c.site, "model": gpus.c.model, None: literal(None)}[by].label("name")
-    value = case((condition.observed(now, sampled.c.ts), sampled.c[metric.name])).label("value")
-    query = (
-        select(name, value, func.count())
-        .join_from(gpus, nodes, gpus.c.node_id == nodes.c.node_id)
-        .outerjoin(sampled, sampled.c.gpu_id == gpus.c.gpu_id)
-        .where(gpus.c.removed_at.is_(None), *filters.of_fleet(wanted))
-        .group_by(*([name, value] if by else [value]))
-    )
-    # How often each value occurs is enough, is few rows, and is counted in the same way by every database.
-    parts: dict[str | None, dict[int | None, int]] = {}
-    for part, stored, count in connection.execute(query):
-        parts.setdefault(part, {})[stored] = count
-    names = sorted(parts, key=lambda part: (part is None, part or ""))
-    return [_quantiles(metric, part, parts[part], of) for part in names]
+    fleet = present(connection, now, [metric.name])
+    those = fleet.owned & fleet.among(wanted.site, wanted.model)
+    known = fleet.fresh & fleet.here(metric.name)
+    none: list[str | None] = [None]
+    part = {"site": fleet.site, "model": fleet.gpus.model, None: np.zeros_like(fleet.site)}[by]
+    names = {"site": fleet.sites, "model": fleet.gpus.models, None: none}[by]
+    found = []
+    for place in np.unique(part[those]).tolist():
+        inside = those & (part == place)
+        stored = np.sort(fleet.stored[metric.name][inside & known])
+        values = [metric.value(int(stored[_rank(share, len(stored))])) if len(stored) else None for share in of]
+        found.append(Quantiles(names[place], values, len(stored), int(inside.sum())))
+    return sorted(found, key=lambda one: (one.name is None, one.name or ""))
 
 
-def _quantiles(metric: Metric, name: str | None, counts: dict[int | None, int], of: Sequence[float]) -> Quantiles:
-    present = sorted((stored, count) for stored, count in counts.items() if stored is not None)
-    up_to = list(itertools.accumulate(count for _, count in present))
-    owned = sum(counts.values())
-    if not present:
-        return Quantiles(name, [None] * len(of), 0, owned)
-    ranks = (min(max(math.ceil(share * up_to[-1]), 1), up_to[-1]) for share in of)
-    found = [present[bisect.bisect_left(up_to, rank)][0] for rank in ranks]
-    return Quantiles(name, [metric.value(stored) for stored in found], up_to[-1], owned)
+def _rank(share: float, count: int) -> int:
+    return min(max(math.ceil(share * count), 1), count) - 1
