@@ -1,0 +1,199 @@
+"""`gpufleet db`: looks after the database itself; a server may run on it meanwhile."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gpufleet_server.cli import keep, options
+from gpufleet_server.cli.errors import Commands
+from gpufleet_server.cli.token import Database, opened
+
+if TYPE_CHECKING:
+    from gpufleet_server.store.size import StoreSize, TableSize
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, help="Migrate, measure, seal and trim the database.")
+
+_DAY = 86_400_000_000
+# What people call them.
+_NAMES = {"recent": "samples, not sealed", "sealed": "samples, sealed"}
+
+Until = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="What ended by then: a time, or a length ago. Else what is due now."),
+]
+
+
+@app.command()
+def migrate(database: Database = None) -> None:
+    """Make the database, or bring it to this version's schema; with PostgreSQL also partitions for the next hours."""
+    with opened(database, make=True) as store:
+        typer.echo(f"the {store.dialect} database has this version's schema", err=True)
+
+
+@app.command()
+def stats(
+    database: Database = None,
+    keep_samples: keep.KeepSamples = keep.SAMPLES,
+    keep_hourly: keep.KeepHourly = keep.HOURLY,
+    keep_daily: keep.KeepDaily = keep.DAILY,
+    keep_fleet_minutes: keep.KeepFleetMinutes = keep.FLEET_MINUTES,
+    keep_fleet_hours: keep.KeepFleetHours = keep.FLEET_HOURS,
+    json: options.Json = False,
+) -> None:
+    """Show how large each tier is, from when to when it reaches, and what keeping it costs.
+
+    The costs are those of the present fleet and of the --keep settings given here, which should be the server's.
+    """
+    from gpufleet_server.cli.plain import show_json
+    from gpufleet_server.domain import clock
+    from gpufleet_server.store.size import measure
+
+    kept = keep.keep(keep_samples, keep_hourly, keep_daily, keep_fleet_minutes, keep_fleet_hours)
+    with opened(database) as store:
+        found = measure(store, kept, clock.now())
+    if json:
+        show_json(_told(found))
+    else:
+        _show(found)
+
+
+@app.command()
+def seal(database: Database = None, until: Until = None, json: options.Json = False) -> None:
+    """Seal hours that are over, as a server does by itself, with their rollups."""
+    from gpufleet_server.cli.plain import show_json
+    from gpufleet_server.domain import clock
+    from gpufleet_server.store.seal import horizon
+    from gpufleet_server.store.upkeep import seal_everything
+
+    now = clock.now()
+    moment = horizon(now) if until is None else min(_moment(until, "--until"), now)
+    with opened(database) as store:
+        done = seal_everything(store, moment)
+    if json:
+        show_json({"hours": done.hours, "rows": done.rows, "samples": done.samples, "until": _iso(moment)})
+    else:
+        typer.echo(f"sealed {done.samples} samples in {done.hours} hours of nodes, until {_seconds(moment)}", err=True)
+
+
+@app.command()
+def retention(
+    database: Database = None,
+    keep_samples: keep.KeepSamples = keep.SAMPLES,
+    keep_hourly: keep.KeepHourly = keep.HOURLY,
+    keep_daily: keep.KeepDaily = keep.DAILY,
+    keep_fleet_minutes: keep.KeepFleetMinutes = keep.FLEET_MINUTES,
+    keep_fleet_hours: keep.KeepFleetHours = keep.FLEET_HOURS,
+    json: options.Json = False,
+) -> None:
+    """Remove now what is older than it is to be kept, as a server does by itself every ten minutes."""
+    from gpufleet_server.cli.plain import show_json
+    from gpufleet_server.domain import clock
+    from gpufleet_server.store.retention import retain
+
+    kept = keep.keep(keep_samples, keep_hourly, keep_daily, keep_fleet_minutes, keep_fleet_hours)
+    with opened(database) as store:
+        unit = "partitions" if store.dialect == "postgresql" else "rows"
+        removed = retain(store, kept, clock.now())
+    if json:
+        show_json({"removed": removed})
+        return
+    for name, count in removed.items():
+        typer.echo(f"removed {count} {'rows' if name.startswith('fleet_') else unit} of {name}", err=True)
+    if not removed:
+        typer.echo("nothing is too old", err=True)
+
+
+def _moment(text: str, option: str) -> int:
+    from gpufleet_server.cli.times import moment
+    from gpufleet_server.domain.times import parse
+
+    return parse(moment(text, option))
+
+
+def _told(found: "StoreSize") -> dict[str, Any]:
+    import dataclasses
+
+    told = dataclasses.asdict(found)
+    for table in told["tables"]:
+        table["oldest"], table["newest"] = _iso(table["oldest"]), _iso(table["newest"])
+        table["keep_seconds"] = None if (kept := table.pop("keep")) is None else kept / 1e6
+        for name in ("per_gpu_day", "per_day", "steady"):
+            table[f"bytes_{name}"] = _rounded(table.pop(name))
+    for name in ("database", "wal", "free"):
+        told[f"{name}_bytes"] = told.pop(name)
+    return told
+
+
+def _rounded(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
+def _show(found: "StoreSize") -> None:
+    from gpufleet_server.cli import units
+    from gpufleet_server.cli.render import console, show, table
+
+    out = console()
+    rows = [{"table": each} for each in found.tables]
+    show(table(rows, _columns(), out.width), out)
+    parts = [f"{units.number(found.gpus)} GPUs in {units.number(found.nodes)} nodes"]
+    parts.append(f"{found.engine} database {units.size(found.database)}")
+    parts += [
+        f"{what} {units.size(size)}"
+        for what, size in (("WAL", found.wal), ("free disk", found.free))
+        if size is not None
+    ]
+    typer.echo(f"\n{'; '.join(parts)}. Sizes by {found.method}; times are UTC.")
+    total = sum(each.steady or 0 for each in found.tables)
+    growing = sum(each.per_day or 0 for each in found.tables if each.keep == 0)
+    typer.echo(f"As set, this fleet comes to {units.size(total)}, and to {units.size(growing * 365)} more each year.")
+
+
+def _columns() -> list[Any]:
+    from gpufleet_server.cli import units
+    from gpufleet_server.cli.render import Column
+
+    def of(item: dict[str, Any]) -> "TableSize":
+        found: TableSize = item["table"]
+        return found
+
+    return [
+        Column("TIER", lambda item: _NAMES.get(of(item).name, of(item).name.replace("_", " "))),
+        Column("ROWS", lambda item: ("~" if of(item).rows_estimated else "") + units.number(of(item).rows), 3, "right"),
+        Column("SIZE", lambda item: units.size(of(item).bytes), 0, "right"),
+        Column("A GPU-DAY", lambda item: units.size(of(item).per_gpu_day), 0, "right"),
+        Column("OLDEST", lambda item: _seconds(of(item).oldest), 1),
+        Column("NEWEST", lambda item: _seconds(of(item).newest), 2),
+        Column("KEPT", lambda item: _kept(of(item).keep), 0, "right"),
+        Column("COMES TO", lambda item: _comes_to(of(item)), 0, "right"),
+    ]
+
+
+def _kept(keep: int | None) -> str:
+    from gpufleet_server.cli import units
+
+    if keep is None:
+        return "until sealed"
+    return units.duration(keep / 1e6) if keep else "for ever"
+
+
+def _comes_to(table: "TableSize") -> str:
+    from gpufleet_server.cli import units
+
+    if table.steady is not None:
+        return units.size(table.steady)
+    if table.keep == 0 and table.per_day is not None:
+        return f"{units.size(table.per_day * 365)} a year"
+    return units.ABSENT
+
+
+def _iso(micros: int | None) -> str | None:
+    from gpufleet_server.domain.times import iso
+
+    return None if micros is None else iso(micros)
+
+
+def _seconds(micros: int | None) -> str:
+    from gpufleet_server.cli import units
+
+    text = _iso(micros)
+    return units.ABSENT if text is None else f"{text[:19]}Z"

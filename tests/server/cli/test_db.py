@@ -1,0 +1,120 @@
+"""`gpufleet db` on a real database."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gpufleet_server.cli import app
+from gpufleet_server.domain import clock
+from gpufleet_server.store.engine import Store
+from gpufleet_server.store.tiers import DAY, HOUR, SEALED, begin_of
+from sqlalchemy import text
+from typer.testing import CliRunner, Result
+
+from tests.server.fixtures import database, new_postgresql, new_sqlite
+from tests.server.fleet import Fleet
+from tests.server.store.sampled import add, gpu, held, waiting
+
+__all__ = ["database", "new_postgresql", "new_sqlite"]
+
+
+def db(*arguments: str, status: int = 0) -> Result:
+    """Run the command, which ends with this status."""
+    result = CliRunner().invoke(app, ["db", *arguments])
+    assert result.exit_code == status, result.output
+    return result
+
+
+def told(*arguments: str) -> dict[str, Any]:
+    """Its answer to a program."""
+    found: dict[str, Any] = json.loads(db(*arguments, "--json").stdout)
+    return found
+
+
+@pytest.fixture
+def filled(database: str) -> str:
+    """A database with a GPU's samples of two hours ago and of forty days ago, and of now."""
+    store = Store.open(database)
+    fleet, now = Fleet(store), clock.now()
+    node_id = fleet.node("alpha")
+    fleet.gpu(node_id, "GPU-1")
+    add(store, *gpu(node_id, 0, [(now - 40 * DAY, 1), (begin_of(now, HOUR) - 2 * HOUR + 1, 2), (now, 3)]))
+    store.close()
+    return database
+
+
+def test_seal(filled: str) -> None:
+    """What is due is sealed, once; until a given time also what would wait."""
+    assert told("seal", "--database", filled)["samples"] == 2
+    assert told("seal", "--database", filled)["samples"] == 0
+    assert "sealed 1 samples in 1 hours" in db("seal", "--database", filled, "--until", "0s").stderr
+    store = Store.open(filled)
+    assert len(held(store, SEALED)) == 3
+    assert not waiting(store)
+    store.close()
+
+
+def test_stats(filled: str) -> None:
+    """For people a table with units, for programs bytes, seconds and ISO times."""
+    db("seal", "--database", filled)
+    found = told("stats", "--database", filled, "--keep-samples", "2d")
+    tables = {table["name"]: table for table in found["tables"]}
+    assert (found["gpus"], found["nodes"]) == (1, 1)
+    assert found["engine"] == filled.split(":", maxsplit=1)[0]
+    assert (tables["sealed"]["rows"], tables["sealed"]["keep_seconds"]) == (2, 2 * 86_400)
+    assert tables["sealed"]["bytes_steady"] == pytest.approx(2 * tables["sealed"]["bytes_per_day"], abs=2)
+    assert tables["sealed"]["oldest"].endswith(":00:00.000000Z")
+    assert (tables["daily"]["oldest"], tables["daily"]["keep_seconds"], tables["recent"]["keep_seconds"]) == (
+        None,
+        0,
+        None,
+    )
+    shown = db("stats", "--database", filled).stdout
+    header = shown.splitlines()[0]
+    assert re.split(" {2,}", header) == ["TIER", "ROWS", "SIZE", "A GPU-DAY", "OLDEST", "NEWEST", "KEPT", "COMES TO"]
+    assert "samples, sealed" in shown
+    assert "1 GPUs in 1 nodes" in shown
+
+
+def test_retention(filled: str) -> None:
+    """What is older than it is to be kept goes, at once."""
+    db("seal", "--database", filled)
+    assert told("retention", "--database", filled, "--keep-samples", "30d")["removed"] == {"sealed": 1}
+    assert "nothing is too old" in db("retention", "--database", filled, "--keep-samples", "30d").stderr
+    store = Store.open(filled)
+    assert len(held(store, SEALED)) == 1
+    store.close()
+
+
+def test_migrate(tmp_path: Path) -> None:
+    """The database is made; a second time changes nothing."""
+    file = tmp_path / "fleet.db"
+    for _ in range(2):
+        assert "has this version's schema" in db("migrate", "--database", str(file)).stderr
+    store = Store.open(f"sqlite:///{file}")
+    with store.reading() as connection:
+        assert connection.execute(text("SELECT count(*) FROM sealed")).scalar_one() == 0
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["retention", "--keep-samples", "30m"], "--keep-samples '30m' is less than 1h"),
+        (["stats", "--keep-daily", "5d"], "--keep-daily '5d' is less than 32d"),
+        (["seal", "--until", "soon"], "--until"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], complaint: str, tmp_path: Path) -> None:
+    """Status 2 and one line that names the option; no database is made."""
+    result = db(*arguments, "--database", str(tmp_path / "none.db"), status=2)
+    assert complaint in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_no_database(tmp_path: Path) -> None:
+    """A look at one that is not there makes none."""
+    assert "there is no database" in db("stats", "--database", str(tmp_path / "none.db"), status=1).stderr
