@@ -114,8 +114,8 @@ class FleetLoad:
 
 
 def fleet_load(gpus: int, hours: float, interval: int, now: float) -> FleetLoad:
-    """The load of a fleet over `hours` that end with the last whole hour before `now` (s since the epoch)."""
-    end = int(now // HOUR * HOUR) * 1_000_000
+    """The load of a fleet over `hours` that end with a whole hour, two to three before `now` (s since the epoch)."""
+    end = int(now // HOUR - 2) * HOUR * 1_000_000
     count = int(hours * HOUR) // interval
     times = end - np.arange(count - 1, -1, -1, dtype=np.int64) * interval * 1_000_000
     nodes = [NodeLoad(node, times, dict(_stored(node, times, interval))) for node in fleet(7, gpus, int(times[0]))]
