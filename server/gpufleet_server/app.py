@@ -61,12 +61,13 @@ def create_app(
             await asyncio.to_thread(upkeep.stop)
             await asyncio.to_thread(writer.stop)
 
+    metrics = exposition.endpoint(store, tokens, statistics, now=now, public=public_metrics, upkeep=upkeep.statistics)
     routes = [
         Route("/", _about),
         Route("/healthz", _alive),
         Route("/readyz", _ready(store, writer)),
         *_ingest(store, tokens, writer, statistics, now),
-        Route("/metrics", exposition.endpoint(store, tokens, statistics, now=now, public=public_metrics)),
+        Route("/metrics", metrics),
         Mount("/api/v1", api.build(store, tokens, now=now)),
     ]
     handlers = {Problem: _problem, HTTPException: _http_problem, Exception: _failure}

@@ -1,7 +1,7 @@
 """The server's own metrics and the fleet's totals, for Prometheus. Single GPUs are the API's matter."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
@@ -20,12 +20,19 @@ from gpufleet_server.queries.access import READERS, check
 from gpufleet_server.queries.filters import FleetFilter
 from gpufleet_server.queries.fleet import Group, Sum, Totals
 from gpufleet_server.queries.reading import reading
+from gpufleet_server.store import upkeep
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.tokens import TokenCache
 
 
 def endpoint(
-    store: Store, tokens: TokenCache, statistics: Statistics, *, now: Callable[[], int], public: bool = False
+    store: Store,
+    tokens: TokenCache,
+    statistics: Statistics,
+    *,
+    now: Callable[[], int],
+    public: bool = False,
+    upkeep: upkeep.Statistics | None = None,
 ) -> Callable[[Request], Response]:
     """What answers a scrape, in a thread. It needs a reader's token unless `public`; Problem 401 or 403 otherwise."""
     registry = CollectorRegistry()
@@ -33,6 +40,8 @@ def endpoint(
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
     registry.register(_Ingest(statistics))
+    if upkeep is not None:
+        registry.register(_Upkeep(upkeep, now))
     registry.register(_Fleet(store, now))
 
     def scrape(request: Request) -> Response:
@@ -74,6 +83,38 @@ class _Ingest(Collector):
         yield GaugeMetricFamily("gpufleet_ingest_queued_bytes", "Their size in memory.", value=done.queued_bytes)
 
 
+class _Upkeep(Collector):
+    """What this server has done for the store beside writing; where another one is elected, nothing."""
+
+    def __init__(self, statistics: upkeep.Statistics, now: Callable[[], int]) -> None:
+        self._statistics, self._now = statistics, now
+
+    def collect(self) -> Iterator[Metric]:
+        """The families."""
+        done, name = self._statistics, "gpufleet_upkeep"
+        yield GaugeMetricFamily(f"{name}_elected", "Whether this server does the upkeep.", value=float(done.elected))
+        if (overdue := done.overdue(self._now())) is not None:
+            help = "By how much sealing is behind; 0 is as it should be."
+            yield GaugeMetricFamily(f"{name}_overdue_seconds", help, value=overdue / 1e6)
+        steps = dict(done.steps)
+        yield _by(f"{name}_runs", "Runs of each step.", "step", {step: each.runs for step, each in steps.items()})
+        failures = {step: each.failures for step, each in steps.items()}
+        yield _by(f"{name}_failures", "Runs that failed, and are tried again.", "step", failures)
+        seconds = {step: each.seconds for step, each in steps.items()}
+        yield _by(f"{name}_seconds", "Time spent in each step, its pauses included.", "step", seconds)
+        last = GaugeMetricFamily(f"{name}_last_success_timestamp_seconds", "When it last succeeded.", labels=["step"])
+        for step, each in steps.items():
+            if each.last is not None:
+                last.add_metric([step], each.last / 1e6)
+        yield last
+        sealed = done.sealed
+        yield CounterMetricFamily(f"{name}_sealed_hours", "Hours of nodes sealed.", value=sealed.hours)
+        yield CounterMetricFamily(f"{name}_sealed_samples", "Samples in them.", value=sealed.samples)
+        too_late = "Samples that came after their time to be kept; only their rollup is."
+        yield CounterMetricFamily(f"{name}_too_late_samples", too_late, value=sealed.too_late)
+        yield _by(f"{name}_removed", "Partitions or rows removed as too old.", "tier", done.removed)
+
+
 class _Fleet(Collector):
     """The store and the fleet in it, read anew for every scrape."""
 
@@ -102,7 +143,7 @@ class _Fleet(Collector):
         return [store, _nodes(nodes), *_gpus(groups)]
 
 
-def _by(name: str, help: str, label: str, counts: dict[str, int]) -> Metric:
+def _by(name: str, help: str, label: str, counts: Mapping[str, float]) -> Metric:
     family = CounterMetricFamily(name, help, labels=[label])
     for value, count in dict(counts).items():
         family.add_metric([value], count)

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from gpufleet_server.domain.tokens import TokenKind
 from gpufleet_server.ingest.statistics import Statistics
 from gpufleet_server.store import tokens
 from gpufleet_server.store.engine import Store
+from gpufleet_server.store.upkeep import Upkeep
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -155,3 +157,24 @@ def test_promtool_finds_nothing(client: TestClient, fleet: Fleet, statistics: St
     text = client.get("/metrics").text
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_upkeep_tells_what_it_did(store: Store, fleet: Fleet) -> None:
+    """Runs, failures and lag of the work beside reports; before the first pass no lag is claimed."""
+    upkeep = Upkeep(store, now=lambda: NOW)
+    cache = tokens.TokenCache(store, lambda: NOW)
+    scrape = exposition.endpoint(store, cache, Statistics(), now=lambda: NOW, public=True, upkeep=upkeep.statistics)
+    with serving(scrape) as client:
+        before = page(client)
+        assert before["gpufleet_upkeep_elected", ()] == 0
+        assert ("gpufleet_upkeep_overdue_seconds", ()) not in before
+        fleet.sample(fleet.gpu(fleet.node("alpha"), "GPU-1"), NOW - 7200 * SECOND, power=1)
+        upkeep.start()
+        deadline = time.monotonic() + 20
+        while (now := page(client)).get(("gpufleet_upkeep_overdue_seconds", ())) != 0:
+            assert time.monotonic() < deadline
+        upkeep.stop()
+    assert now["gpufleet_upkeep_sealed_samples_total", ()] == 1
+    assert now["gpufleet_upkeep_runs_total", ("seal",)] >= 1
+    assert now["gpufleet_upkeep_failures_total", ("seal",)] == 0
+    assert now["gpufleet_upkeep_last_success_timestamp_seconds", ("seal",)] == NOW / 1e6

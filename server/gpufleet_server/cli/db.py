@@ -143,6 +143,8 @@ def _show(found: "StoreSize") -> None:
         if size is not None
     ]
     typer.echo(f"\n{'; '.join(parts)}. Sizes by {found.method}; times are UTC.")
+    if all(each.per_day is None for each in found.tables):
+        return
     total = sum(each.steady or 0 for each in found.tables)
     growing = sum(each.per_day or 0 for each in found.tables if each.keep == 0)
     typer.echo(f"As set, this fleet comes to {units.size(total)}, and to {units.size(growing * 365)} more each year.")
