@@ -1,5 +1,6 @@
 """Reads into the memory what the store knows of nodes, many at once; makes those that it does not know."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ from sqlalchemy import Connection, Select, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gpufleet_server.domain.clock import Correction
+from gpufleet_server.domain.problem import Problem
+from gpufleet_server.ingest.check import check_created
 from gpufleet_server.ingest.columns import NAMES, NUMBERS, PRESENT
 from gpufleet_server.ingest.memory import STATES, Gpu, Memory, Newest, Node
 from gpufleet_server.ingest.prepare import Prepared
@@ -19,16 +22,38 @@ _AT_ONCE = 200
 
 
 def load(connection: Connection, memory: Memory, reports: Sequence[Prepared]) -> None:
-    """Have the nodes of these reports in the memory, and in the store. Where it fails they must be forgotten."""
-    lacking = {each.report.node: each for each in reports if each.report.node not in memory.nodes}
+    """Have the nodes of these reports in the memory, and in the store. Where it fails they must be forgotten.
+
+    A node of which nothing may be stored yet is not made.
+    """
+    lacking: dict[str, list[Prepared]] = {}
+    for each in reports:
+        if each.report.node not in memory.nodes:
+            lacking.setdefault(each.report.node, []).append(each)
     uuids = list(lacking)
     for begin in range(0, len(uuids), _AT_ONCE):
         part = uuids[begin : begin + _AT_ONCE]
         _nodes(connection, memory, part)
-        unknown = [uuid for uuid in part if uuid not in memory.nodes]
+        first = {uuid: _first(lacking[uuid]) for uuid in part if uuid not in memory.nodes}
+        unknown = {uuid: each for uuid, each in first.items() if each is not None}
         if unknown:
-            _make(connection, [lacking[uuid] for uuid in unknown])
-            _nodes(connection, memory, unknown)
+            _make(connection, list(unknown.values()))
+            _nodes(connection, memory, list(unknown))
+
+
+def _first(reports: Sequence[Prepared]) -> Prepared | None:
+    """The first report that may be stored of a node whose clock has not been corrected yet."""
+    for each in reports:
+        with contextlib.suppress(Problem):
+            check_unmeasured(each, 0)
+            return each
+    return None
+
+
+def check_unmeasured(prepared: Prepared, offset: int) -> None:
+    """Problem where a report whose request did not tell the clock has a time that can't be, corrected by `offset`."""
+    if prepared.measured is None:
+        check_created(prepared.report.created, offset, prepared.received_at)
 
 
 def _nodes(connection: Connection, memory: Memory, uuids: Sequence[str]) -> None:

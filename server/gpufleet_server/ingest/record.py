@@ -12,9 +12,8 @@ from gpufleet_server.domain.clock import SECOND, turned_large
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.ingest import changes, newest, recent, standing
 from gpufleet_server.ingest.cells import Placed, cells
-from gpufleet_server.ingest.check import check_created
 from gpufleet_server.ingest.columns import Matrix
-from gpufleet_server.ingest.load import load
+from gpufleet_server.ingest.load import check_unmeasured, load
 from gpufleet_server.ingest.memory import Memory, Node
 from gpufleet_server.ingest.minutes import add_to_minutes
 from gpufleet_server.ingest.prepare import Prepared
@@ -93,11 +92,11 @@ def _take(
     later: set[str] = set()
     for number in waiting:
         prepared = reports[number]
-        report, node = prepared.report, memory.nodes[prepared.report.node]
+        report, node = prepared.report, memory.nodes.get(prepared.report.node)
         # A roster is compared with the one before it, which has to be stored for that.
         if report.node in later or (report.roster is not None and report.node in told):
             later.add(report.node)
-        elif report.seq <= node.streams.get(report.stream, 0):
+        elif node is not None and report.seq <= node.streams.get(report.stream, 0):
             answered[number] = _ack(prepared, node, roster_wanted=_lacks_roster(prepared, node), duplicate=True)
         else:
             try:
@@ -110,12 +109,12 @@ def _take(
     return taken, answered
 
 
-def _taken(number: int, prepared: Prepared, node: Node) -> _Taken:
-    report, before = prepared.report, node.clock_offset
+def _taken(number: int, prepared: Prepared, node: Node | None) -> _Taken:
+    report, before = prepared.report, node.clock_offset if node is not None else 0
+    check_unmeasured(prepared, before)
+    assert node is not None, "a node of which something may be stored was made"
     if prepared.measured is not None:
         node.correction, node.measured = node.correction.after(prepared.measured), prepared.measured
-    else:
-        check_created(report.created, before, prepared.received_at)
     node.streams[report.stream] = report.seq
     if report.roster is not None:
         node.roster_digest = report.roster_digest or wire.digest(report.roster)

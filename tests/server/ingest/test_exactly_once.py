@@ -1,7 +1,6 @@
 """Whatever is sent twice, lost on its way or cut off by a restart: each sample is there once."""
 
-import tempfile
-from pathlib import Path
+import contextlib
 
 import anyio
 from gpufleet_agent import wire
@@ -9,25 +8,25 @@ from gpufleet_server.store.engine import Store
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.server.ingest.agents import SECOND, Agent, Server, Time, fresh_id, opened, run, serving
+from tests.server.fixtures import NewDatabase
+from tests.server.ingest.agents import SECOND, Agent, Server, Time, fresh_id, run, serving
 
 _STEPS = st.lists(st.sampled_from(["next", "again", "restart", "next from the other"]), min_size=1, max_size=12)
 
 
 @settings(deadline=None, max_examples=20)
 @given(steps=_STEPS)
-def test_each_sample_is_stored_once(steps: list[str]) -> None:
+def test_each_sample_is_stored_once(new_sqlite: NewDatabase, steps: list[str]) -> None:
     """Any order of sends, resends and restarts of the server, from two nodes with a GPU of the same UUID."""
-    with tempfile.TemporaryDirectory() as folder:
-        anyio.run(_replay, Path(folder), steps)
+    anyio.run(_replay, new_sqlite(), steps)
 
 
-async def _replay(folder: Path, steps: list[str]) -> None:
+async def _replay(url: str, steps: list[str]) -> None:
     time = Time()
     agents = [Agent(time), Agent(time, node=fresh_id())]
     bodies: list[tuple[Agent, bytes]] = []
     while steps:
-        with opened(folder) as store:
+        with contextlib.closing(Store.open(url)) as store:
             async with serving(store, time) as server:
                 for agent in agents:
                     agent.credential = server.agent(node=agent.node).credential
@@ -94,21 +93,5 @@ def test_what_is_refused_does_not_use_up_its_number(store: Store) -> None:
         early = agent.report(seq=1, driver=wire.Driver(state="ok", since=1 << 60))
         assert (await server.send(agent, early)).status_code == 422
         assert (await server.send(agent, agent.report(seq=1))).status_code == 200
-
-    run(store, story)
-
-
-def test_two_samples_of_one_moment_keep_the_first(store: Store) -> None:
-    """Should a corrected clock put two samples on the same µs, the second is counted, not stored."""
-
-    async def story(server: Server) -> None:
-        agent = server.agent()
-        block = agent.samples([agent.clock().wall])
-        other = agent.samples([agent.clock().wall], power=[77, 78])
-        for samples in (block, other):
-            assert (await server.send(agent, agent.report(samples=[samples]))).status_code == 200
-        assert [row[0] for row in server.rows("SELECT power FROM samples ORDER BY gpu_id")] == [1, 2]
-        assert server.statistics.collisions == 2
-        assert server.statistics.samples == 2
 
     run(store, story)

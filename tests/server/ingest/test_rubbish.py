@@ -1,5 +1,6 @@
 """Whatever is sent: a clear 4xx names what is wrong, nothing is stored, the server lives."""
 
+import contextlib
 import resource
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,21 +13,24 @@ from anyio.from_thread import start_blocking_portal
 from gpufleet_agent import wire
 from gpufleet_agent.catalogue import BY_NAME
 from gpufleet_server.domain.tokens import TokenKind
+from gpufleet_server.store.engine import Store
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.server.ingest.agents import DAY, SECOND, Agent, Server, Time, fresh_id, opened, serving
+from tests.server.fixtures import ENGINES, NewDatabase
+from tests.server.ingest.agents import DAY, SECOND, Agent, Server, Time, fresh_id, serving
 
 Change = Callable[[dict[str, Any]], None]
 Refused = Callable[[Callable[[Server], Awaitable[None]]], None]
 
 
-@pytest.fixture(scope="module")
-def survives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Refused]:
+@pytest.fixture(scope="module", params=ENGINES)
+def survives(request: pytest.FixtureRequest) -> Iterator[Refused]:
     """Runs a story on one server for all these tests, which takes a report after each."""
+    new: NewDatabase = request.getfixturevalue(f"new_{request.param}")
     with (
         start_blocking_portal() as portal,
-        opened(tmp_path_factory.mktemp("store")) as store,
+        contextlib.closing(Store.open(new())) as store,
         portal.wrap_async_context_manager(serving(store, Time())) as server,
     ):
 

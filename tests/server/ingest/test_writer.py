@@ -1,8 +1,12 @@
-"""The writing thread: groups, bad reports, a store that is busy, a queue that is full, an end."""
+"""The writing thread: groups, bad reports, a store that is busy or gone, a queue that is full, an end."""
 
+import asyncio
+import contextlib
 import dataclasses
 import sqlite3
-from typing import cast
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, cast
 
 import anyio
 import httpx
@@ -11,11 +15,18 @@ from gpufleet_agent import wire
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.ingest.prepare import Prepared, prepare
 from gpufleet_server.ingest.statistics import Statistics
+from gpufleet_server.ingest.waiting import Bounds
 from gpufleet_server.ingest.writer import Writer
 from gpufleet_server.store.engine import Store
+from gpufleet_server.store.migrate import migrate
 from gpufleet_server.store.tokens import TokenCache
+from sqlalchemy import text
 
-from tests.server.ingest.agents import DAY, SECOND, Agent, Server, Time, fresh_id, opened, run, until
+from tests import postgres
+from tests.postgres import Postgres
+from tests.server import stored
+from tests.server.fixtures import NewDatabase
+from tests.server.ingest.agents import DAY, SECOND, Agent, Server, Time, fresh_id, run, until
 
 TIME = Time()
 
@@ -25,116 +36,132 @@ def _prepared(agent: Agent, report: wire.Report, *, header: bool = True) -> Prep
     return prepare(wire.encode(report), sent, agent.node, "alpha", agent.time())
 
 
-def _writer(store: Store) -> Writer:
-    return Writer(store, TokenCache(store, TIME), Statistics(), now=TIME)
+@contextlib.asynccontextmanager
+async def _writer(store: Store, **bounds: Any) -> AsyncIterator[Writer]:
+    """A writer that runs; leaving drains it."""
+    writer = Writer(store, TokenCache(store, TIME), Statistics(), now=TIME, bounds=Bounds(**bounds))
+    writer.start()
+    try:
+        yield writer
+    finally:
+        await asyncio.to_thread(writer.stop)
+
+
+def _told(story: Callable[[], Awaitable[None]]) -> None:
+    anyio.run(story)
 
 
 def _count(store: Store, table: str) -> int:
     with store.reading() as connection:
-        return int(connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one())
+        return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
+
+
+async def _outcomes(answers: list[asyncio.Future[wire.Ack]]) -> list[wire.Ack | BaseException]:
+    async with asyncio.timeout(20):
+        return await asyncio.gather(*answers, return_exceptions=True)
 
 
 def test_reports_that_wait_are_committed_together(store: Store) -> None:
-    """A hundred reports that came meanwhile are one transaction."""
-    statistics = Statistics()
-    with opened(tmp_path) as store:
+    """A hundred reports that came together are a commit or two, and every sample is there."""
+
+    async def story() -> None:
+        statistics = Statistics()
         writer = Writer(store, TokenCache(store, TIME), statistics, now=TIME)
+        agents = [Agent(TIME, node=fresh_id()) for _ in range(100)]
+        reports = [_prepared(agent, agent.report()) for agent in agents]
         writer.start()
-        with store.writing():
-            agents = [Agent(TIME, node=fresh_id()) for _ in range(100)]
-            answers = [writer.submit(_prepared(agent, agent.report())) for agent in agents]
-        assert [answer.result(10).duplicate for answer in answers] == [False] * 100
-        writer.stop()
-        assert statistics.commits <= 2
-        assert statistics.samples == _count(store, "samples") == 200
+        outcomes = await _outcomes([writer.submit(each) for each in reports])
+        assert [cast(wire.Ack, each).duplicate for each in outcomes] == [False] * 100
+        await asyncio.to_thread(writer.stop)
+        assert statistics.commits <= 3
+        assert statistics.committed_reports == 100
+        assert statistics.samples == stored.count(store) == 200
         assert statistics.queued_reports == statistics.queued_bytes == 0
+
+    _told(story)
 
 
 def test_a_bad_report_fails_alone(store: Store) -> None:
-    """Of three reports in one transaction the middle one is refused; it leaves nothing, its neighbours are stored."""
-    with opened(tmp_path) as store:
-        writer = _writer(store)
-        writer.start()
-        with store.writing():
-            good, bad, other = (Agent(TIME, node=fresh_id(), fast=fast) for fast in (0, DAY, 0))
-            answers = [writer.submit(_prepared(agent, agent.report(), header=False)) for agent in (good, bad, other)]
-        assert answers[0].result(10).seq == answers[2].result(10).seq == 1
-        with pytest.raises(Problem, match="future"):
-            answers[1].result(10)
-        writer.stop()
+    """Of reports in one transaction two are refused; they leave nothing, their neighbours are stored."""
+
+    async def story() -> None:
+        agents = [Agent(TIME, node=fresh_id(), fast=fast) for fast in (0, DAY, 0, 0)]
+        reports = [_prepared(agent, agent.report(), header=False) for agent in agents]
+        wrong = agents[3].samples([TIME()], fb_used=[1, -1])
+        reports[3] = _prepared(agents[3], agents[3].report(samples=[wrong]))
+        async with _writer(store) as writer:
+            first, early, third, negative = await _outcomes([writer.submit(each) for each in reports])
+        assert cast(wire.Ack, first).seq == cast(wire.Ack, third).seq == 1
+        assert "future" in cast(Problem, early).detail
+        assert cast(Problem, negative).field == "samples[0].columns.fb_used[1]"
         with store.reading() as connection:
-            nodes = connection.exec_driver_sql("SELECT uuid FROM nodes").scalars().all()
-        assert set(nodes) == {good.node, other.node}
+            nodes = connection.execute(text("SELECT uuid FROM nodes WHERE last_seen > 0 AND version > 0")).scalars()
+            assert set(nodes) == {agents[0].node, agents[2].node}
+
+    _told(story)
 
 
 def test_a_report_that_breaks_the_store_s_rules_is_refused_alone(store: Store) -> None:
-    """What the database will never take, here a node that a trigger forbids, is a 422: sent again it would not pass."""
-    with opened(tmp_path) as store:
-        good, bad = Agent(TIME, node=fresh_id()), Agent(TIME, node=fresh_id())
-        with store.writing() as connection:
-            forbid = f"WHEN NEW.uuid = '{bad.node}' BEGIN SELECT RAISE(ABORT, 'forbidden'); END"
-            connection.exec_driver_sql(f"CREATE TRIGGER forbid BEFORE INSERT ON nodes {forbid}")
-        writer = _writer(store)
-        writer.start()
-        with store.writing():
-            answers = [writer.submit(_prepared(agent, agent.report())) for agent in (good, bad)]
-        assert answers[0].result(10).seq == 1
-        with pytest.raises(Problem, match="can't be stored: forbidden") as caught:
-            answers[1].result(10)
-        assert (caught.value.status, caught.value.field) == (422, "body")
-        writer.stop()
-        assert _count(store, "samples") == 2
+    """What the database will never take is a 422: sent again it would not pass."""
+
+    async def story() -> None:
+        agents = [Agent(TIME, node=fresh_id()) for _ in range(7)]
+        bad = agents[4]
+        _forbid(store, bad.node)
+        async with _writer(store) as writer:
+            outcomes = await _outcomes([writer.submit(_prepared(agent, agent.report())) for agent in agents])
+        problem = cast(Problem, outcomes.pop(4))
+        assert (problem.status, problem.field) == (422, "body")
+        assert "forbidden" in problem.detail
+        assert all(cast(wire.Ack, each).seq == 1 for each in outcomes)
+        assert stored.count(store) == 12
+
+    _told(story)
+
+
+def _forbid(store: Store, node: str) -> None:
+    """Have the database refuse a node."""
+    with store.writing() as connection:
+        if store.dialect == "sqlite":
+            rule = f"WHEN NEW.uuid = '{node}' BEGIN SELECT RAISE(ABORT, 'forbidden'); END"
+            connection.exec_driver_sql(f"CREATE TRIGGER forbid BEFORE INSERT ON nodes {rule}")
+        else:
+            connection.exec_driver_sql(f"ALTER TABLE nodes ADD CONSTRAINT forbidden CHECK (uuid <> '{node}')")
 
 
 def test_a_fault_of_ours_fails_one_report(store: Store) -> None:
     """What is not the report's fault is a 500, so that its agent keeps it; its neighbours are stored."""
-    with opened(tmp_path) as store:
-        writer = _writer(store)
-        writer.start()
+
+    async def story() -> None:
         good, bad = Agent(TIME, node=fresh_id()), Agent(TIME, node=fresh_id())
         broken = dataclasses.replace(_prepared(bad, bad.report()), received_at=cast(int, object()))
-        with store.writing():
-            answers = [writer.submit(each) for each in (_prepared(good, good.report()), broken)]
-        assert answers[0].result(10).seq == 1
-        with pytest.raises(Problem, match="log says why") as caught:
-            answers[1].result(10)
-        assert caught.value.status == 500
-        writer.stop()
+        async with _writer(store) as writer:
+            outcomes = await _outcomes([writer.submit(each) for each in (_prepared(good, good.report()), broken)])
+        assert cast(wire.Ack, outcomes[0]).seq == 1
+        assert cast(Problem, outcomes[1]).status == 500
+        assert "log says why" in cast(Problem, outcomes[1]).detail
         assert _count(store, "nodes") == 1
 
-
-def test_what_another_process_wrote_is_no_error(store: Store) -> None:
-    """A GPU that came into the store behind the writer's back is found there."""
-    with opened(tmp_path) as store:
-        writer = _writer(store)
-        writer.start()
-        agent = Agent(TIME)
-        writer.submit(_prepared(agent, agent.report())).result(10)
-        with store.writing() as connection:
-            columns = "node_id, uuid, lost, identity, first_seen"
-            connection.exec_driver_sql(f"INSERT INTO gpus ({columns}) SELECT node_id, 'GPU-c', 0, '{{}}', 1 FROM nodes")
-        agent.gpus = ("GPU-c",)
-        agent.time.at += SECOND
-        assert writer.submit(_prepared(agent, agent.report())).result(10).seq == 2
-        writer.stop()
-        assert (_count(store, "gpus"), _count(store, "samples")) == (3, 3)
+    _told(story)
 
 
 def test_what_waits_is_written_before_the_end(store: Store) -> None:
     """A stop drains the queue; what comes after it is told to come again."""
-    with opened(tmp_path) as store:
-        writer = _writer(store)
+
+    async def story() -> None:
         agent = Agent(TIME)
-        writer.start()
-        answers = [writer.submit(_prepared(agent, agent.report())) for _ in range(300)]
-        writer.stop()
-        assert all(answer.done() for answer in answers)
+        reports = [_prepared(agent, agent.report()) for _ in range(300)]
+        async with _writer(store, batch=100) as writer:
+            answers = [writer.submit(each) for each in reports]
+        assert len(await _outcomes(answers)) == 300
         assert not writer.ready
         with pytest.raises(Problem, match="stopping"):
-            writer.submit(_prepared(agent, agent.report()))
+            writer.submit(reports[0])
+
+    _told(story)
 
 
-def test_a_full_queue_is_a_503(store: Store) -> None:
+def test_a_full_queue_is_a_503(embedded: Store) -> None:
     """When writing falls behind, agents are told when to come again, the server says it is not ready, and recovers."""
 
     async def story(server: Server) -> None:
@@ -152,37 +179,39 @@ def test_a_full_queue_is_a_503(store: Store) -> None:
                 for agent in agents[1:]:
                     group.start_soon(send, agent)
                 await until(lambda: len(answers) == 3)
-                assert (await server.client.get("/readyz")).status_code == 503
+                ready = await server.client.get("/readyz")
+                assert (ready.status_code, ready.json()["detail"]) == (503, "too many reports wait to be written")
         assert sorted(answer.status_code for answer in answers) == [200] * 3 + [503] * 3
         full = next(answer for answer in answers if answer.status_code == 503)
-        assert full.headers["retry-after"] == "5"
+        assert 5 <= int(full.headers["retry-after"]) <= 15
         assert "wait to be written" in full.json()["detail"]
         assert (await server.client.get("/readyz")).status_code == 200
         assert server.counts()["samples"] == 6
 
-    run(store, story, max_waiting=2)
+    run(embedded, story, max_waiting=2)
 
 
-def test_a_store_that_is_locked_is_a_503(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_locked_is_a_503(new_sqlite: NewDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another program that holds the database delays a report; nothing is acknowledged, and the next one is taken."""
-    monkeypatch.setattr("gpufleet_server.store.engine._BUSY_MS", 100)
+    monkeypatch.setattr("gpufleet_server.store.sqlite._BUSY_MS", 100)
+    url = new_sqlite()
 
     async def story(server: Server) -> None:
         agent = server.agent()
         report = agent.report()
-        other = sqlite3.connect(tmp_path / "fleet.db", isolation_level=None)
-        other.execute("BEGIN IMMEDIATE")
-        answer = await server.send(agent, report)
-        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-        other.execute("ROLLBACK")
-        other.close()
+        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            answer = await server.send(agent, report)
+            assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+            other.execute("ROLLBACK")
         assert not any(server.counts().values())
         assert not (await server.send(agent, report)).json()["duplicate"]
 
-    run(store, story)
+    with contextlib.closing(Store.open(url)) as store:
+        run(store, story)
 
 
-def test_a_full_disk_is_a_503(store: Store) -> None:
+def test_a_full_disk_is_a_503(embedded: Store) -> None:
     """A database that can't grow takes nothing half; with room again the same report is stored."""
 
     async def story(server: Server) -> None:
@@ -202,18 +231,64 @@ def test_a_full_disk_is_a_503(store: Store) -> None:
         assert (await server.send(agent, report)).status_code == 200
         assert server.counts()["samples"] == before["samples"] + 6000
 
-    run(store, story)
+    run(embedded, story)
+
+
+@pytest.fixture
+def embedded(new_sqlite: NewDatabase) -> Any:
+    """A store on SQLite, for what is SQLite's own."""
+    with contextlib.closing(Store.open(new_sqlite())) as store:
+        yield store
+
+
+def test_a_database_that_goes_and_comes_back(tmp_path: Path) -> None:
+    """While it is gone every report gets a quick 503, /readyz says why, little memory is taken; then it goes on."""
+
+    async def story(server: Server) -> None:
+        agent = server.agent()
+        assert (await server.send(agent, agent.report())).status_code == 200
+        late = agent.report()
+        server.time.at += SECOND
+        await asyncio.to_thread(database.kill)
+        assert (await server.send(agent, late)).status_code == 503
+        answer = await server.client.get("/readyz")
+        assert answer.status_code == 503
+        assert "does not answer" in answer.json()["detail"]
+        for _ in range(20):
+            answer = await server.send(agent, late)
+            assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+        assert server.statistics.queued_reports == server.statistics.queued_bytes == 0
+        await asyncio.to_thread(database.start)
+        with anyio.fail_after(20):
+            while (await server.client.get("/readyz")).status_code != 200:  # noqa: ASYNC110
+                await anyio.sleep(0.05)
+        assert not (await server.send(agent, late)).json()["duplicate"]
+        assert server.counts()["samples"] == 4
+
+    with (
+        postgres.postgres(tmp_path, {"max_connections": 50}) as database,
+        contextlib.closing(_migrated(database)) as store,
+    ):
+        run(store, story)
+
+
+def _migrated(database: Postgres) -> Store:
+    store = Store.open(database.create_database("fleet"))
+    migrate(store)
+    return store
 
 
 def test_streams_that_ended_long_ago_are_forgotten(store: Store) -> None:
     """After 400 days without a report the last number of a stream is of no use."""
-    with opened(tmp_path) as store:
+
+    async def story() -> None:
         with store.writing() as connection:
             for days in (399, 401):
                 seen = TIME() - days * DAY
-                connection.exec_driver_sql(f"INSERT INTO streams VALUES (1, 'seen {days}', 1, {seen})")
-        writer = _writer(store)
-        writer.start()
-        writer.stop()
+                connection.execute(text(f"INSERT INTO streams VALUES (1, 'seen {days}', 1, {seen})"))
+        async with _writer(store):
+            pass
         with store.reading() as connection:
-            assert connection.exec_driver_sql("SELECT stream FROM streams").scalars().all() == ["seen 399"]
+            assert connection.execute(text("SELECT stream FROM streams")).scalars().all() == ["seen 399"]
+
+    _told(story)
