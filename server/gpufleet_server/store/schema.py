@@ -13,6 +13,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.types import TypeEngine
 
@@ -73,6 +74,9 @@ streams = Table(
     postgresql_with={"fillfactor": 70},
 )
 
+_NARROW = ("gpu_id", "slot", "model", "memory_total", "lost", "removed_at", "position")
+_UNWELL = text("lost OR removed_at IS NOT NULL")
+
 # A row is a GPU in a node: a node can speak only for its own, and a GPU that moves begins a new row.
 gpus = Table(
     "gpus",
@@ -93,6 +97,9 @@ gpus = Table(
     Column("removed_at", BigInteger, comment="when a roster no longer held it"),
     UniqueConstraint("node_id", "uuid"),
     UniqueConstraint("node_id", "slot"),
+    # What the whole fleet is counted and sorted by, without its identities; and the few that are not as they should be.
+    Index("ix_gpus_narrow", "node_id", postgresql_include=_NARROW),
+    Index("ix_gpus_unwell", "gpu_id", postgresql_where=_UNWELL),
 )
 
 partitions = Table(

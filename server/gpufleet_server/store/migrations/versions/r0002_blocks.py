@@ -59,6 +59,10 @@ def upgrade() -> None:
     op.drop_table("samples")
     with op.batch_alter_table("gpus") as gpus:
         gpus.drop_column("last_sample")
+    narrow = ["gpu_id", "slot", "model", "memory_total", "lost", "removed_at", "position"]
+    op.create_index("ix_gpus_narrow", "gpus", ["node_id"], postgresql_include=narrow)
+    unwell = sa.text("lost OR removed_at IS NOT NULL")
+    op.create_index("ix_gpus_unwell", "gpus", ["gpu_id"], postgresql_where=unwell)
 
 
 def _recent() -> None:
