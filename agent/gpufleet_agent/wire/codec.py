@@ -68,9 +68,9 @@ def digest(roster: Roster) -> str:
     return hashlib.sha256(_encoder.encode(roster)).hexdigest()[:32]
 
 
-def encode(report: Report, level: int = 3) -> bytes:
-    """The body of a request; `level`, 1 to 9, trades time for size."""
-    return zlib.compress(_encoder.encode(report), level)
+def encode(report: Report) -> bytes:
+    """The body of a request."""
+    return zlib.compress(_encoder.encode(report), 3)
 
 
 def decode(body: bytes, max_decoded: int = MAX_DECODED) -> Report:

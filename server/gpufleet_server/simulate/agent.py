@@ -23,10 +23,10 @@ from gpufleet_agent.wire import (
     Enrolment,
     State,
     clock_header,
-    encode,
 )
 
 from gpufleet_server.simulate.boards import Boards
+from gpufleet_server.simulate.encoding import encode
 from gpufleet_server.simulate.faults import SECOND, FaultKind
 from gpufleet_server.simulate.identity import lost_indices
 from gpufleet_server.simulate.link import Answer, Link, LinkError
@@ -41,7 +41,6 @@ _KEPT = 100_000
 _AHEAD_BYTES, _AHEAD = 16 << 10, 32
 # Client errors that say nothing about the report itself: it is tried again.
 _TRY_AGAIN = frozenset({401, 403, 404, 405, 407, 408, 409, 421, 425, 426, 429})
-_LEVEL = 1
 
 _ack = msgspec.json.Decoder(Ack)
 
@@ -102,14 +101,14 @@ class SimAgent:
 
     def silent(self, at: int) -> bool:
         """Whether the node is dead to the world."""
-        return any(fault.active(at) for fault in self._silences)
+        return bool(self._silences) and any(fault.active(at) for fault in self._silences)
 
     def close(self, until: int, changed: list[State], sampled: tuple[Sampled, int] | None) -> None:
         """Close a report as of `until`, and write it where it is next and its samples are at hand.
 
         `changed` are the states to be told; `sampled` is a batch and the node's place in it.
         """
-        lost = lost_indices(self.node, until) if self.node.faults else self._lost
+        lost = lost_indices(self.node, until)
         roster_wanted = self._roster_wanted or lost != self._lost
         self._lost, self._roster_wanted = lost, False
         self.outbox.close(until, changed, with_roster=roster_wanted)
@@ -146,9 +145,7 @@ class SimAgent:
             self._write_ahead()
         body = self._bodies[0].body
         clock = clock_header(self.reporter.clock(now()))
-        return b"%s%s: %s\r\ncontent-length: %d\r\n\r\n%s" % (
-            self._head, CLOCK_HEADER.encode(), clock.encode(), len(body), body,
-        )  # fmt: skip
+        return b"%s%s\r\ncontent-length: %d\r\n\r\n%s" % (self._head, clock.encode(), len(body), body)
 
     def answered(self, answer: Answer) -> None:
         """Take what the server said."""
@@ -189,11 +186,14 @@ class SimAgent:
             return
         credential = msgspec.json.decode(answer.body, type=Credential).credential
         self._terms.tally.enrolled += 1
-        self._head = self._terms.link.head(
-            REPORT_PATH,
-            authorization=f"Bearer {credential}",
-            content_type=CONTENT_TYPE,
-            content_encoding=ENCODING,
+        self._head = (
+            self._terms.link.head(
+                REPORT_PATH,
+                authorization=f"Bearer {credential}",
+                content_type=CONTENT_TYPE,
+                content_encoding=ENCODING,
+            )
+            + f"{CLOCK_HEADER}: ".encode()
         )
 
     def _take_ack(self, answer: Answer) -> None:
@@ -247,7 +247,7 @@ class SimAgent:
     def _write(self, closed: Closed, sampled: Sampled, number: int) -> None:
         blocks = sampled.samples(number, self.reporter, closed.since, closed.until)
         report = self.reporter.report(closed, blocks)
-        body = encode(report, _LEVEL)
+        body = encode(report)
         self.outbox.size = len(body)
         self._bodies.append(
             Sent(

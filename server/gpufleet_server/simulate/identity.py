@@ -15,6 +15,7 @@ from gpufleet_server.simulate.noise import key
 from gpufleet_server.simulate.plan import SimNode
 
 _MIB = 1 << 20
+_NONE: frozenset[int | None] = frozenset()
 # As in the fleets that run: most nodes are on one driver, some lag behind.
 _DRIVERS = (("580.95.05", "13.0"), ("580.95.05", "13.0"), ("580.82.07", "13.0"), ("570.172.08", "12.8"))
 _BUSES = (0x1B, 0x43, 0x52, 0x61, 0x9D, 0xC3, 0xD1, 0xDF)
@@ -33,6 +34,8 @@ def roster(node: SimNode, at: int) -> Roster:
 
 def lost_indices(node: SimNode, at: int) -> frozenset[int | None]:
     """The GPUs that are off the bus as of `at` (µs): all that ever changes in a roster."""
+    if not node.faults:
+        return _NONE
     return frozenset(fault.gpu for fault in node.having(FaultKind.LOST) if fault.active(at))
 
 

@@ -27,6 +27,7 @@ _BORN = 1_735_689_600 * _SECOND
 
 Stored = dict[str, Integers]
 _DTYPE = {2: "<i2", 4: "<i4", 8: "<i8"}
+_SCALE = {metric.name: float(1 / metric.step) for metric in (*EVERY_SAMPLE, *ON_CHANGE)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,8 @@ def states_of(boards: Boards, at: int) -> Integers:
 def _stored(
     boards: Boards, metric: Metric, values: Floats, lost: NDArray[np.bool_] | None
 ) -> NDArray[np.signedinteger]:
-    stored = np.rint(values if metric.step == 1 else values * float(1 / metric.step)).astype(_DTYPE[metric.width])
+    scale = _SCALE[metric.name]
+    stored = np.rint(values if scale == 1.0 else values * scale).astype(_DTYPE[metric.width])
     unsupported = boards.unsupported.get(metric.name)
     if unsupported is not None:
         stored[:, unsupported] = metric.absent(Reason.UNSUPPORTED)

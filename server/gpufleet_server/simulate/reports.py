@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -38,52 +39,55 @@ class Sampled:
 
     def __init__(self, boards: Boards, times: Integers, interval: int) -> None:
         """`times` in µs of true time, `interval` in ms."""
-        self.times = times
-        durations = np.full(len(times), interval, dtype=np.int64)
-        self._durations = durations.astype("<i4").tobytes()
-        nodes, gpus = len(boards.nodes), len(boards) // len(boards.nodes)
+        count, nodes = len(times), len(boards.nodes)
+        gpus = len(boards) // nodes
+        durations = np.full(count, interval, dtype=np.int64)
+        self.times: list[int] = times.tolist()
+        self._times, self._durations = times.astype("<i8").tobytes(), durations.astype("<i4").tobytes()
         self._columns = [
             # Node by node: what one node sends then lies together.
-            (name, stored.itemsize * gpus, stored.reshape(len(times), nodes, gpus).swapaxes(0, 1).tobytes())
-            for name, stored in (physics.columns(boards, times, durations).items() if len(times) else ())
+            (name, stored.itemsize * gpus, stored.reshape(count, nodes, gpus).swapaxes(0, 1).tobytes())
+            for name, stored in (physics.columns(boards, times, durations).items() if count else ())
         ]
         lost = physics.lost_gpus(boards, times)
-        present = np.broadcast_to(boards.present, (len(times), len(boards))) if lost is None else boards.present * ~lost
-        self._values: Integers = present.reshape(len(times), nodes, gpus).sum(axis=2)
+        present = np.broadcast_to(boards.present, (count, len(boards))) if lost is None else boards.present * ~lost
+        each = present.reshape(count, nodes, gpus).sum(axis=2)
+        # Values of each node before each of the times, and after them all.
+        self._values: list[list[int]] = np.concatenate([np.zeros((1, nodes), np.int64), each.cumsum(axis=0)]).tolist()
 
     def samples(self, number: int, reporter: Reporter, since: int, until: int) -> list[Samples]:
         """The samples of one of the nodes within (since, until], while its driver answered."""
         rows = self._rows(reporter, since, until)
         if not rows:
             return []
-        times = np.concatenate([self.times[first:last] for first, last in rows])
+        begin = number * len(self.times)
+        if len(rows) == 1:
+            first, last = begin + rows[0][0], begin + rows[0][1]
+            columns = {name: data[first * width : last * width] for name, width, data in self._columns}
+        else:
+            columns = {
+                name: b"".join(data[(begin + first) * width : (begin + last) * width] for first, last in rows)
+                for name, width, data in self._columns
+            }
+        times = b"".join([self._times[8 * first : 8 * last] for first, last in rows])
+        if reporter.node.skew:
+            times = (np.frombuffer(times, "<i8") + reporter.node.skew).astype("<i8").tobytes()
         return [
-            Samples(
-                gpus=reporter.uuids,
-                times=(times + reporter.node.skew).astype("<i8").tobytes(),
-                durations=self._durations[: 4 * len(times)],
-                columns={name: self._cut(data, width, number, rows) for name, width, data in self._columns},
-            )
+            Samples(gpus=reporter.uuids, times=times, durations=self._durations[: len(times) // 2], columns=columns)
         ]
 
     def values(self, number: int, reporter: Reporter, since: int, until: int) -> int:
         """How many values, absent ones left out, those samples hold."""
-        return sum(int(self._values[first:last, number].sum()) for first, last in self._rows(reporter, since, until))
+        rows = self._rows(reporter, since, until)
+        return sum(self._values[last][number] - self._values[first][number] for first, last in rows)
 
     def _rows(self, reporter: Reporter, since: int, until: int) -> list[tuple[int, int]]:
-        first, last = np.searchsorted(self.times, (since, until), side="right").tolist()
-        whole = [(first, last)] if last > first else []
+        first, last = bisect_right(self.times, since), bisect_right(self.times, until)
         for fault in reporter.hangs:
-            seen = [row for row in range(first, last) if not fault.active(int(self.times[row]))]
+            seen = [row for row in range(first, last) if not fault.active(self.times[row])]
             if len(seen) < last - first:
                 return [(row, row + 1) for row in seen]
-        return whole
-
-    def _cut(self, data: bytes, width: int, number: int, rows: list[tuple[int, int]]) -> bytes:
-        begin = number * len(self.times) * width
-        if len(rows) == 1:
-            return data[begin + rows[0][0] * width : begin + rows[0][1] * width]
-        return b"".join(data[begin + first * width : begin + last * width] for first, last in rows)
+        return [(first, last)] if last > first else []
 
 
 def grid(since: int, until: int, interval: int) -> Integers:
@@ -96,7 +100,7 @@ def grid(since: int, until: int, interval: int) -> Integers:
 class Reporter:
     """What one node tells. `interval` is in ms; times are true time in µs: the node's own clock may be wrong."""
 
-    __slots__ = ("_boot", "_digests", "hangs", "interval", "node", "started", "stream", "uuids")
+    __slots__ = ("_boot", "_digests", "_well", "hangs", "interval", "node", "started", "stream", "uuids")
 
     def __init__(self, node: SimNode, interval: int, started: int) -> None:
         self.node, self.interval, self.started = node, interval, started
@@ -104,6 +108,7 @@ class Reporter:
         self.uuids = [gpu_uuid(node, index) for index in range(node.count)]
         self.hangs = node.having(FaultKind.DRIVER)
         self._boot = str(uuid.UUID(int=hash((node.seed, node.number)) & ((1 << 128) - 1)))
+        self._well = Driver(state="ok", since=started + node.skew)
         self._digests: dict[frozenset[int | None], str] = {}
 
     def clock(self, at: int) -> Clock:
@@ -160,6 +165,8 @@ class Reporter:
         return self._digests[lost]
 
     def _driver(self, at: int) -> Driver:
+        if not self.hangs:
+            return self._well
         for fault in self.hangs:
             if fault.active(at):
                 return Driver(state="unresponsive", since=fault.start + self.node.skew, detail=_HUNG)

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 from gpufleet_agent.catalogue import BY_NAME, ON_CHANGE
 from gpufleet_agent.wire import Report, decode, digest, encode, unpack
-from gpufleet_server.simulate import physics
+from gpufleet_server.simulate import encoding, physics
 from gpufleet_server.simulate.agent import SimAgent, Terms
 from gpufleet_server.simulate.boards import Boards
 from gpufleet_server.simulate.cohort import Cohort
@@ -174,3 +174,10 @@ def test_values_are_those_that_are_there() -> None:
             for stored in unpack(column, BY_NAME[name].width)
         )
         assert sampled.values(0, reporter, ORIGIN, until) == there
+
+
+@given(nodes, cuts)
+def test_the_quickest_coding_is_the_wires(node: SimNode, lengths: list[int]) -> None:
+    """What simulated agents send is decoded as any agent's report is."""
+    reports = reported(node, lengths)
+    assert [decode(encoding.encode(report)) for report in reports] == reports
