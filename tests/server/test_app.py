@@ -20,6 +20,7 @@ from gpufleet_server.domain.tokens import TokenKind
 from gpufleet_server.ingest import request
 from gpufleet_server.store import tokens
 from gpufleet_server.store.engine import Store
+from gpufleet_server.store.retention import Keep
 
 from tests.server.ingest.agents import DAY, Server, Time, opened, run, until
 
@@ -92,7 +93,7 @@ def test_old_samples_are_removed(tmp_path: Path) -> None:
         await until(lambda: server.counts()["samples"] == 2)
 
     run(tmp_path, fill)
-    run(tmp_path, story, keep_samples=2 * DAY)
+    run(tmp_path, story, keep=Keep(samples=2 * DAY))
 
 
 def test_a_failure_tells_nothing_of_its_inside(tmp_path: Path) -> None:
