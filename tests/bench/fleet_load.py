@@ -61,25 +61,25 @@ class NodeLoad:
         identity = roster(self.node, int(self.times[0]))
         return identity, wire.digest(identity)
 
-    def report(self, number: int, interval: int) -> wire.Report:
-        """The report with the sample of one time, as an agent makes it; the first has the node's roster."""
-        at = int(self.times[number])
+    def report(self, number: int, some: slice, interval: int) -> wire.Report:
+        """A report with the samples of some times, as an agent makes it; the first has the node's roster."""
+        times = self.times[some]
+        begin, at = int(self.times[0]), int(times[-1])
         identity, named = self._identity
-        columns = {name: stored[number].tobytes() for name, stored in self.stored.items()}
         block = wire.Samples(
             gpus=self.uuids,
-            times=self.times[number : number + 1].astype("<i8").tobytes(),
-            durations=np.array([interval * 1000], "<i4").tobytes(),
-            columns=columns,
+            times=times.astype("<i8").tobytes(),
+            durations=np.full(len(times), interval * 1000, "<i4").tobytes(),
+            columns={name: stored[some].tobytes() for name, stored in self.stored.items()},
         )
         return wire.Report(
             version=wire.PROTOCOL,
             node=self.node.id,
-            stream=str(uuid.uuid5(uuid.UUID(self.node.id), str(self.times[0]))),
+            stream=str(uuid.uuid5(uuid.UUID(self.node.id), str(begin))),
             seq=number + 1,
-            created=wire.Clock(wall=at, uptime=HOUR * 1_000_000 + at - int(self.times[0]), boot=self.node.id),
+            created=wire.Clock(wall=at, uptime=HOUR * 1_000_000 + at - begin, boot=self.node.id),
             interval=interval * 1000,
-            driver=wire.Driver(state="ok", since=int(self.times[0]) - interval * 1_000_000),
+            driver=wire.Driver(state="ok", since=begin - interval * 1_000_000),
             backlog=wire.Backlog(),
             roster_digest=named,
             roster=identity if number == 0 else None,
@@ -101,6 +101,12 @@ class FleetLoad:
     def gpus(self) -> int:
         """How many GPUs."""
         return sum(load.node.count for load in self.nodes)
+
+    @property
+    def rounds(self) -> list[slice]:
+        """Which samples each report has: those of 10 s, and one at least."""
+        together = max(1, 10 // self.interval)
+        return [slice(first, first + together) for first in range(0, len(self.times), together)]
 
     @property
     def end(self) -> float:

@@ -178,9 +178,9 @@ class Gpufleet:
     def _requests(self, load: FleetLoad) -> Iterator[tuple[int, dict[str, str], bytes]]:
         common = {"content-type": wire.CONTENT_TYPE, "content-encoding": wire.ENCODING}
         headers = {n: common | {"authorization": f"Bearer {held}"} for n, held in self._credentials.items()}
-        for number in range(len(load.times)):
+        for number, some in enumerate(load.rounds):
             # A round of all nodes is encoded before the first of it is sent.
-            bodies = [wire.encode(each.report(number, load.interval)) for each in load.nodes]
+            bodies = [wire.encode(each.report(number, some, load.interval)) for each in load.nodes]
             yield from ((node, headers[node], body) for node, body in enumerate(bodies))
 
     def _server_cpu(self) -> float:

@@ -1,10 +1,11 @@
 """One fleet into gpufleet, VictoriaMetrics and Prometheus: CPU for each value, memory, disk once sealed or merged.
 
-Every node of the fleet sends its own samples, a request each interval, over a kept-alive connection; `relay` is what a
-relay between nodes and database makes of that: many nodes in one request. All time stamps are of hours that are over,
-sent as fast as they are taken. CPU is that of all processes of the system under test, from the first report until all
-is committed and sealed (gpufleet), merged (VictoriaMetrics), or written as a block (Prometheus). What it takes the
-sender to encode is not in it and is shown beside it. Values are those that are there: absent ones count for nothing.
+Every node sends its own samples over a kept-alive connection, a request each interval, or each 10 s where that is
+longer; `relay` is what a relay between nodes and database makes of that: many nodes in one request. All time stamps
+are of hours that are over, sent as fast as they are taken. CPU is that of all processes of the system under test, from
+the first report until all is committed and sealed (gpufleet), merged (VictoriaMetrics), or written as a block
+(Prometheus). What it takes the sender to encode is not in it and is shown beside it. Values are those that are there:
+absent ones count for nothing.
 """
 
 import argparse
@@ -169,10 +170,10 @@ def _requests(load: FleetLoad, relayed: int) -> Iterator[tuple[int, Mapping[str,
     values = [each.values().reshape(-1, count) for each in load.nodes]
     present = [each.present().reshape(-1, count) for each in load.nodes]
     groups = [range(first, min(first + relayed, len(encoders))) for first in range(0, len(encoders), relayed)]
-    for number, at in enumerate(load.times // 1000):
-        now = slice(number, number + 1)
+    for some in load.rounds:
+        at = load.times[some] // 1000
         for group, nodes in enumerate(groups):
-            messages = [encoders[n].message(at.reshape(1), values[n][:, now], present[n][:, now]) for n in nodes]
+            messages = [encoders[n].message(at, values[n][:, some], present[n][:, some]) for n in nodes]
             yield group, remote_write.HEADERS, remote_write.body(messages)
 
 
@@ -185,12 +186,16 @@ def show(results: Mapping[str, Result], load: FleetLoad, values: int) -> None:
         if row.name != "seen":
             table.add_row(row.name.replace("_", " "), *(f"{getattr(each, row.name):,}" for each in results.values()))
     Console().print(table)
+    ours, theirs = results["gpufleet"], results.get(VictoriaMetrics.name)
+    if theirs is not None:
+        cpu, size = ours.cpu_us_per_value / theirs.cpu_us_per_value, ours.bytes_per_value / theirs.bytes_per_value
+        print(f"Of VictoriaMetrics' CPU gpufleet takes {cpu:.2f} (budget 0.10), of its bytes {size:.2f} (budget 1.00).")
 
 
 def run(args: argparse.Namespace, folder: Path, load: FleetLoad, counts: Mapping[str, int]) -> dict[str, Result]:
     """The results of all systems that are there, one after the other."""
     results = {"gpufleet": run_gpufleet(args, folder / "gpufleet", load, counts)}
-    values_at_once = sum(counts.values()) // (len(load.nodes) * len(load.times))
+    values_at_once = sum(counts.values()) // (len(load.nodes) * len(load.rounds))
     ways = {"": 1} if args.no_relay else {"": 1, "_relay": max(1, RELAYED // values_at_once)}
     for name in args.peers:
         for way, relayed in ways.items():
