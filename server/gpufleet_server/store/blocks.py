@@ -106,7 +106,8 @@ def _missing(name: str) -> int:
 
 
 def _observed(name: str, values: Ints) -> bool:
-    return name in USES or bool((values != _missing(name)).any())
+    missing = _missing(name)
+    return name in USES or bool(values[0, 0] != missing or (values != missing).any())
 
 
 def _wide(tier: Tier, name: str) -> bool:

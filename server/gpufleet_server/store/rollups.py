@@ -27,10 +27,15 @@ def point(block: Block, end: int) -> Block:
 
     Means are weighted by durations. What no sample had a value of is absent for the reason of the last one.
     """
-    columns = {name: _rolled(BY_NAME[name], values, block) for name, values in block.columns.items() if name in BY_NAME}
+    observed = block.durations.sum(axis=0)
+    columns = {
+        name: _rolled(BY_NAME[name], values, block, observed)
+        for name, values in block.columns.items()
+        if name in BY_NAME
+    }
     columns |= _uses(block)
-    observed = block.durations.sum(axis=0, keepdims=True)
-    return Block(block.slots, np.array([end]), observed, {name: each.reshape(1, -1) for name, each in columns.items()})
+    rows = {name: each.reshape(1, -1) for name, each in columns.items()}
+    return Block(block.slots, np.array([end]), observed.reshape(1, -1), rows)
 
 
 def put(connection: Connection, tier: Tier, points: Mapping[int, Block]) -> None:
@@ -135,34 +140,42 @@ def _uses(block: Block) -> dict[str, Ints]:
     return {name: np.where(uses == Use[name.upper()], block.durations, 0).sum(axis=0) for name in USES}
 
 
-def _rolled(metric: Metric, values: Ints, block: Block) -> Ints:
+def _rolled(metric: Metric, values: Ints, block: Block, observed: Ints) -> Ints:
     """One stored integer a GPU."""
     present = values >= metric.lowest + RESERVED
     if present.all():
-        return _summary(metric, values, block.durations, present)
-    found = _summary(metric, np.where(present, values, 0), np.where(present, block.durations, 0), present)
-    return np.where(present.any(axis=0), found, _last_reason(values, block.durations))
+        return _summary(metric, values, block.durations, observed)
+    there = present.any(axis=0)
+    reasons = _last_reason(values, block.durations)
+    if not there.any():
+        return reasons
+    weights = np.where(present, block.durations, 0)
+    # What changes nothing: a mean's and a sum's zero, an extreme's opposite.
+    neutral = {Rollup.MAX: metric.lowest, Rollup.MIN: metric.highest}.get(metric.rollup, 0)
+    if metric.rollup is Rollup.LAST:
+        return np.where(there, _at(values, _last(present)), reasons)
+    total = np.maximum(weights.sum(axis=0), 1)
+    return np.where(there, _summary(metric, np.where(present, values, neutral), weights, total), reasons)
 
 
-def _summary(metric: Metric, values: Ints, weights: Ints, present: Any) -> Ints:
-    """Over times; where nothing is present, anything. Absent values are 0 with a weight of 0."""
+def _summary(metric: Metric, values: Ints, weights: Ints, total: Ints) -> Ints:
+    """Of values that are all there, or change nothing with a weight of 0."""
     found: Ints
     match metric.rollup:
         case Rollup.MEAN:
-            total, weight = (values * weights).sum(axis=0), np.maximum(weights.sum(axis=0), 1)
             # Rounded half up, as the catalogue stores values.
-            found = (2 * total + weight) // (2 * weight)
+            found = (2 * (values * weights).sum(axis=0) + total) // (2 * total)
         case Rollup.SUM:
             too_large = values.sum(axis=0, dtype=np.float64) > _LARGEST
-            found = np.where(too_large, metric.absent(Reason.IMPLAUSIBLE), values.sum(axis=0))
+            found = np.where(too_large, metric.absent(Reason.IMPLAUSIBLE), values.sum(axis=0, dtype=np.int64))
         case Rollup.MAX:
-            found = np.where(present, values, metric.lowest).max(axis=0)
+            found = values.max(axis=0)
         case Rollup.MIN:
-            found = np.where(present, values, metric.highest).min(axis=0)
+            found = values.min(axis=0)
         case Rollup.ANY:
             found = np.bitwise_or.reduce(values, axis=0)
         case Rollup.LAST:
-            found = _at(values, _last(present))
+            found = values[-1]
     return found
 
 

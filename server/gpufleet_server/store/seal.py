@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, func, select, text
 
 from gpufleet_server.domain.clock import SECOND
 from gpufleet_server.store import partitions
-from gpufleet_server.store.blocks import Block, cut, from_recent, merge
+from gpufleet_server.store.blocks import Block, cut, merge
 from gpufleet_server.store.bulk import insert_rows
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.rollups import METRICS, add_planes, owe_day, point, put, take_planes
@@ -29,6 +29,7 @@ _TIMES = 10_000
 
 _KEY = ("node_id", "first", "last", "slots", "times", "durations")
 _COLUMNS = (*_KEY, *METRICS)
+_KINDS = [(name, f"<i{BY_NAME[name].width}") for name in METRICS]
 _Rows = Sequence[Mapping[str, Any]]
 
 
@@ -127,7 +128,7 @@ def seal_hour(connection: Connection, hour: int, some: Sequence[int], *, keep: b
     rest: list[tuple[int, Block]] = []
     rows = _taken(connection, hour, end, some)
     for row in rows:
-        block = _rising(from_recent(row, METRICS))
+        block = _rising(_block(row))
         blocks[row["node_id"]].append(cut(block, hour, end))
         if block.times[-1] > end:
             rest.append((row["node_id"], cut(block, end, int(block.times[-1]))))
@@ -153,6 +154,17 @@ def _whole(before: Block | None, parts: Sequence[Block]) -> Block:
     if before is None and len(parts) == 1:
         return parts[0]
     return merge([*([before] if before else []), *parts])
+
+
+def _block(row: Mapping[str, Any]) -> Block:
+    """What `blocks.from_recent` gives, but with integers as narrow as they came: there are many of them."""
+    slots, times = np.frombuffer(row["slots"], "<i2").astype(np.int64), np.frombuffer(row["times"], "<i8")
+    shape = (len(times), len(slots))
+    durations = np.repeat(np.frombuffer(row["durations"], "<i4").astype(np.int64)[:, np.newaxis], len(slots), axis=1)
+    columns = {
+        name: np.frombuffer(packed, kind).reshape(shape) for name, kind in _KINDS if (packed := row[name]) is not None
+    }
+    return Block(slots, times, durations, columns)
 
 
 def _rising(block: Block) -> Block:
