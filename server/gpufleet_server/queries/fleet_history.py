@@ -1,11 +1,11 @@
 """A metric of the fleet over time, by site, model or use; and how long its GPUs were free, held and active."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gpufleet_agent.catalogue import Metric, Rollup
-from sqlalchemy import ColumnElement, Connection, Subquery, func, literal, select
+from sqlalchemy import ColumnElement, Connection, Select, Subquery, func, literal, select
 
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.domain.use import Use
@@ -13,9 +13,13 @@ from gpufleet_server.queries import buckets, groups
 from gpufleet_server.queries.buckets import Grid
 from gpufleet_server.queries.filters import FleetFilter
 from gpufleet_server.queries.groups import MINUTE, By
-from gpufleet_server.store.tiers import HOUR, begin_of
+from gpufleet_server.store.tiers import HOUR, begin_of, fleet_groups
 
 _OVER_TIME = (Rollup.MEAN, Rollup.SUM)
+# What is as long as this or shorter is told by the minute, unless a step is given; what is longer by the hour.
+_SHORT = 6 * HOUR
+# label → how to total it, and what.
+_Parts = dict[str, tuple[Callable[[Any], Any], ColumnElement[Any]]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,7 +63,8 @@ class UseHours:
 
 def grid(start: int, end: int, step: int | None) -> Grid:
     """The buckets of a history, whole from the first on. Problem 422 naming `step` where it is not whole minutes."""
-    chosen = buckets.grid(start, end, step, MINUTE // 1000)
+    usual = MINUTE if end - start <= _SHORT else HOUR
+    chosen = buckets.grid(start, end, step, usual // 1000)
     if chosen.step % MINUTE:
         raise Problem(
             422, f"a step of {chosen.step / 1e6:g} s is not whole minutes, which the fleet's history is", "step"
@@ -70,13 +75,10 @@ def grid(start: int, end: int, step: int | None) -> Grid:
 def history(connection: Connection, metric: Metric, by: By | None, wanted: FleetFilter, over: Grid) -> FleetHistory:
     """A metric by site, model or use, or of all: means weighted by time, sums as totals a bucket."""
     columns = ["observed", metric.name, *([f"{metric.name}_ms"] if metric.rollup in _OVER_TIME else [])]
-    coarse = over.step % HOUR == 0
-    each = groups.rows(connection, columns, wanted, over.start, over.end, coarse=coarse).subquery()
-    place = ((each.c.ts - 1) // over.step - over.first).label("place")
-    name = (each.c[by] if by else literal("")).label("name")
-    query = select(name, place, func.sum(each.c.observed).label("observed"), *_parts(metric, each))
+    rows = groups.rows(connection, columns, wanted, over.start, over.end, coarse=over.step % HOUR == 0).subquery()
+    place = ((rows.c.ts - 1) // over.step - over.first).label("place")
     found: dict[str | None, dict[int, Mapping[Any, Any]]] = {}
-    for row in connection.execute(query.group_by(name, place)).mappings():
+    for row in connection.execute(_by_name(by, rows, place, _parts(connection, metric, rows))).mappings():
         found.setdefault(row["name"] or None, {})[row["place"]] = row
     ends = [over.edges(number)[1] for number in range(len(over))]
     owned = groups.owned(connection, by, wanted, ends)
@@ -89,14 +91,13 @@ def history(connection: Connection, metric: Metric, by: By | None, wanted: Fleet
 def use_hours(connection: Connection, by: By | None, wanted: FleetFilter, start: int, end: int) -> list[UseHours]:
     """Free, held, active and unknown GPU-hours of (start, end], whole minutes, by site or model or of all."""
     start, end = begin_of(start, MINUTE) + MINUTE if start % MINUTE else start, end // MINUTE * MINUTE
-    each = groups.rows(connection, ["observed"], wanted, start, end, coarse=True).subquery()
-    name = (each.c[by] if by else literal("")).label("name")
-    query = select(name, each.c.state, func.sum(each.c.observed)).group_by(name, each.c.state)
+    rows = groups.rows(connection, ["observed"], wanted, start, end, coarse=True).subquery()
+    state = fleet_groups.c.state
     hours: dict[str | None, dict[Use, float]] = {}
     uses = {use.word: use for use in Use}
-    for part, state, observed in connection.execute(query):
-        if state in uses:
-            hours.setdefault(part or None, dict.fromkeys(Use, 0.0))[uses[state]] = int(observed) / 3_600_000
+    for row in connection.execute(_by_name(by, rows, None, {"observed": (func.sum, rows.c.observed)}, state)):
+        if row.state in uses:
+            hours.setdefault(row.name or None, dict.fromkeys(Use, 0.0))[uses[row.state]] = int(row.observed) / 3_600_000
     instants = [start + (end - start) * n // 24 for n in range(1, 25)]
     counts = groups.owned(connection, by, wanted, instants)
     length = (end - start) / HOUR
@@ -115,20 +116,35 @@ def _names(found: Mapping[str | None, Any], owned: Mapping[str | None, Any], by:
     return sorted(names, key=lambda name: (name is None, name or ""))
 
 
-def _parts(metric: Metric, each: Subquery) -> Iterator[ColumnElement[Any]]:
-    column = each.c[metric.name]
+def _by_name(
+    by: By | None, rows: Subquery, place: ColumnElement[int] | None, parts: _Parts, *more: ColumnElement[Any]
+) -> Select[Any]:
+    """The parts by name and place. First by group, whose number is quicker to tell apart than its names are."""
+    keys = [rows.c.group_id, *([place] if place is not None else [])]
+    totals = (total(cells).label(label) for label, (total, cells) in parts.items())
+    each = select(*keys, *totals).group_by(*keys).subquery()
+    name = (fleet_groups.c[by] if by else literal("")).label("name")
+    of = [name, *([each.c.place] if place is not None else []), *more]
+    query = select(*of, *(total(each.c[label]).label(label) for label, (total, _) in parts.items()))
+    return query.join_from(each, fleet_groups, each.c.group_id == fleet_groups.c.group_id).group_by(*of)
+
+
+def _parts(connection: Connection, metric: Metric, rows: Subquery) -> _Parts:
+    """What is totalled, and how, first over a group's rows and then over groups."""
+    cells = rows.c[metric.name]
+    parts: _Parts = {"observed": (func.sum, rows.c.observed)}
     match metric.rollup:
         case Rollup.MEAN | Rollup.SUM:
-            yield func.sum(column).label("total")
-            yield func.sum(each.c[f"{metric.name}_ms"]).label("ms")
+            return parts | {"total": (func.sum, cells), "ms": (func.sum, rows.c[f"{metric.name}_ms"])}
+        case Rollup.ANY if connection.dialect.name == "postgresql":
+            return parts | {"total": (func.bit_or, cells)}
         case Rollup.ANY:
-            yield from (
-                func.max(column.bitwise_and(1 << bit)).label(f"bit_{bit}") for bit in range(8 * metric.width - 1)
-            )
+            # SQLite has no such function: bit by bit.
+            return parts | {f"bit_{n}": (func.max, cells.bitwise_and(1 << n)) for n in range(8 * metric.width - 1)}
         case Rollup.MIN:
-            yield func.min(column).label("total")
+            return parts | {"total": (func.min, cells)}
         case Rollup.MAX | Rollup.LAST:
-            yield func.max(column).label("total")
+            return parts | {"total": (func.max, cells)}
 
 
 def _line(
@@ -140,14 +156,18 @@ def _line(
 
 
 def _value(metric: Metric, row: Mapping[Any, Any]) -> float | int | None:
-    if metric.rollup is Rollup.ANY:
-        bits = [row[f"bit_{bit}"] for bit in range(8 * metric.width - 1)]
-        return None if bits[0] is None else sum(bits)
-    total, ms = row["total"], row.get("ms", 1)
+    total, ms = row["total"] if "total" in row else _united(metric, row), row.get("ms", 1)
     if total is None or not ms:
         return None
+    if metric.rollup is Rollup.ANY:
+        return int(total)
     scaled = total * metric.step.numerator / metric.step.denominator
     return float(scaled / int(ms) if metric.rollup is Rollup.MEAN else scaled)
+
+
+def _united(metric: Metric, row: Mapping[Any, Any]) -> int | None:
+    bits = [row[f"bit_{n}"] for n in range(8 * metric.width - 1)]
+    return None if bits[0] is None else sum(bits)
 
 
 def _shares(over: Grid, observed: Sequence[int], owned: Sequence[float]) -> list[float | None]:

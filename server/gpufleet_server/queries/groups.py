@@ -20,7 +20,7 @@ _Span = tuple[int, int]
 def rows(
     connection: Connection, columns: Sequence[str], wanted: FleetFilter, start: int, end: int, *, coarse: bool
 ) -> CompoundSelect[Any]:
-    """A select of site, model, simulated, state, ts and these columns for what ended in (start, end].
+    """A select of group_id, ts and these columns for what ended in (start, end].
 
     With `coarse` hours stand for their minutes wherever they are rolled up; else only where the minutes are gone.
     """
@@ -56,12 +56,11 @@ def of_fleet(wanted: FleetFilter) -> list[Any]:
 
 
 def _select(table: Table, columns: Iterable[str], wanted: FleetFilter, spans: Iterable[_Span]) -> Select[Any]:
-    names = [fleet_groups.c[name] for name in ("site", "model", "simulated", "state")]
     within = or_(false(), *(and_(table.c.ts > start, table.c.ts <= end) for start, end in spans if start < end))
-    query = select(*names, table.c.ts, *(table.c[name] for name in columns))
-    return query.join_from(table, fleet_groups, table.c.group_id == fleet_groups.c.group_id).where(
-        within, *of_fleet(wanted)
-    )
+    query = select(table.c.group_id, table.c.ts, *(table.c[name] for name in columns)).where(within)
+    if wanted == FleetFilter():
+        return query
+    return query.where(table.c.group_id.in_(select(fleet_groups.c.group_id).where(*of_fleet(wanted))))
 
 
 def _hours(connection: Connection, start: int, end: int) -> _Span:
