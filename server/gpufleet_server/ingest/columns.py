@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from gpufleet_agent.catalogue import EVERY_SAMPLE, RESERVED, Metric, Reason, Unit
-from gpufleet_agent.wire import Samples
+from gpufleet_agent.wire import Samples, unpack
 from numpy.typing import NDArray
 
 from gpufleet_server.domain.problem import Problem
@@ -27,15 +27,22 @@ _DTYPES = [f"<i{metric.width}" for metric in EVERY_SAMPLE]
 
 @dataclasses.dataclass(slots=True)
 class Block:
-    """T samples of G GPUs as they came, `times` (µs of the agent's clock) and `durations` (ms) as numbers beside them.
+    """T samples of G GPUs as they came. `field` is where it stands in its report.
 
-    `field` is where it stands in its report.
+    `times` (µs of the agent's clock) and `durations` (ms) are numbers; `columns` are packed as on the wire, one a
+    metric of the catalogue's order, None where it did not come.
     """
 
     samples: Samples
-    times: list[int]
-    durations: list[int]
     field: str
+    times: list[int] = dataclasses.field(init=False)
+    durations: list[int] = dataclasses.field(init=False)
+    columns: tuple[bytes | None, ...] = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        self.times = unpack(self.samples.times, 8)
+        self.durations = unpack(self.samples.durations, 4)
+        self.columns = tuple(map(self.samples.columns.get, NAMES))
 
     @property
     def cells(self) -> int:
@@ -77,12 +84,9 @@ def matrix(blocks: Sequence[Block]) -> Matrix:
     """The values of blocks whose lengths `wire.decode` has checked; what a block lacks was not observed."""
     sizes = [block.cells for block in blocks]
     stored = np.empty((len(NAMES), sum(sizes)), np.int64)
-    columns = [block.samples.columns for block in blocks]
-    for number, name in enumerate(NAMES):
-        parts = [each.get(name) for each in columns]
-        if None in parts:
-            parts = [_missing(number, size) if part is None else part for part, size in zip(parts, sizes, strict=True)]
-        stored[number] = np.frombuffer(b"".join(parts), _DTYPES[number])  # type: ignore[arg-type]
+    for number, parts in enumerate(zip(*(block.columns for block in blocks), strict=True)):
+        there = parts if None not in parts else map(functools.partial(_or_missing, number), parts, sizes)
+        stored[number] = np.frombuffer(b"".join(there), _DTYPES[number])
     return Matrix(stored, stored < _VALUES_BEGIN, _begins(sizes))
 
 
@@ -113,8 +117,9 @@ def unknown(samples: Iterable[Samples]) -> Iterator[str]:
     return (name for each in samples for name in each.columns.keys() - _KNOWN)
 
 
-@functools.lru_cache(256)
-def _missing(number: int, cells: int) -> bytes:
+def _or_missing(number: int, column: bytes | None, cells: int) -> bytes:
+    if column is not None:
+        return column
     metric = EVERY_SAMPLE[number]
     return metric.absent(Reason.NOT_OBSERVED).to_bytes(metric.width, "little", signed=True) * cells
 

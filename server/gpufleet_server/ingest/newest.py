@@ -23,7 +23,7 @@ _MISSING = tuple(
 def renew(placed: Placed) -> bool:
     """Have the node remember the newest samples of a block; False where it knew newer ones of each of its GPUs."""
     node, layout, block = placed.node, placed.layout, placed.block
-    columns, gpus = tuple(map(block.samples.columns.get, NAMES)), len(layout.gpus)
+    columns, gpus = block.columns, len(layout.gpus)
     if len(block.times) > 1:
         columns = _last(columns, gpus)
     ts, duration = block.times[-1] + placed.offset, block.durations[-1]

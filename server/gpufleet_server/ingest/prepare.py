@@ -47,13 +47,9 @@ def prepare(body: bytes, sent: wire.Clock | None, token_node: str | None, hostna
     others = list(unknown(report.samples))
     if any(name in BY_NAME for name in others):
         _refuse_states(report)
-    blocks = [_block(samples, number) for number, samples in enumerate(report.samples)]
+    blocks = [Block(samples, f"samples[{number}]") for number, samples in enumerate(report.samples)]
     check.check_blocks(report, blocks)
     return Prepared(report, blocks, others, measured, hostname, now, len(body) + _size(report))
-
-
-def _block(samples: wire.Samples, number: int) -> Block:
-    return Block(samples, wire.unpack(samples.times, 8), wire.unpack(samples.durations, 4), f"samples[{number}]")
 
 
 def _size(report: wire.Report) -> int:

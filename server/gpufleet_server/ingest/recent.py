@@ -22,7 +22,7 @@ def rows(placed: Placed) -> Iterator[tuple[Any, ...]]:
     """The rows of a block."""
     samples, offset, gpus = placed.block.samples, placed.offset, len(placed.layout.gpus)
     times = [time + offset for time in placed.block.times] if offset else placed.block.times
-    columns = tuple(map(samples.columns.get, NAMES))
+    columns = placed.block.columns
     most = max(1, _MOST // (_ALL * gpus))
     head = (placed.node.node_id, times[0], times[-1], placed.layout.slots)
     if len(times) <= most and begin_of(times[0], HOUR) == begin_of(times[-1], HOUR):

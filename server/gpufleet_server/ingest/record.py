@@ -98,21 +98,25 @@ def _take(
             later.add(report.node)
         elif node is not None and report.seq <= node.streams.get(report.stream, 0):
             answered[number] = _ack(prepared, node, roster_wanted=_lacks_roster(prepared, node), duplicate=True)
-        else:
-            try:
-                taken.append(_taken(number, prepared, node))
-            except Problem as problem:
-                answered[number] = problem
-                continue
+        elif (problem := _too_early(prepared, node)) is not None:
+            answered[number] = problem
+        elif node is not None:
+            taken.append(_taken(number, prepared, node))
             if report.roster is not None:
                 told.add(report.node)
     return taken, answered
 
 
-def _taken(number: int, prepared: Prepared, node: Node | None) -> _Taken:
-    report, before = prepared.report, node.clock_offset if node is not None else 0
-    check_unmeasured(prepared, before)
-    assert node is not None, "a node of which something may be stored was made"
+def _too_early(prepared: Prepared, node: Node | None) -> Problem | None:
+    try:
+        check_unmeasured(prepared, node.clock_offset if node is not None else 0)
+    except Problem as problem:
+        return problem
+    return None
+
+
+def _taken(number: int, prepared: Prepared, node: Node) -> _Taken:
+    report, before = prepared.report, node.clock_offset
     if prepared.measured is not None:
         node.correction, node.measured = node.correction.after(prepared.measured), prepared.measured
     node.streams[report.stream] = report.seq
@@ -167,25 +171,24 @@ def _rosters(connection: Connection, memory: Memory, taken: Sequence[_Taken]) ->
 def _unseen_gpus(connection: Connection, memory: Memory, taken: Sequence[_Taken]) -> None:
     unseen: dict[tuple[str, str], tuple[Node, dict[str, Any]]] = {}
     for each in taken:
-        each.roster_wanted = _lacks_roster(each.prepared, each.node)
-        report = each.prepared.report
-        for gpus in _named(report):
-            if each.node.lacks(gpus):
-                for uuid in gpus:
-                    if uuid not in each.node.gpus:
-                        row = {"uuid": uuid, "identity": {}, "first_seen": each.at}
-                        unseen.setdefault((each.node.uuid, uuid), (each.node, row))
+        node = each.node
+        each.roster_wanted = _lacks_roster(each.prepared, node)
+        for gpus in _named(each.prepared.report):
+            for uuid in gpus if node.lacks(gpus) else ():
+                if uuid not in node.gpus:
+                    row = {"uuid": uuid, "identity": {}, "first_seen": each.at}
+                    unseen.setdefault((node.uuid, uuid), (node, row))
     add_gpus(connection, memory, list(unseen.values()))
 
 
-def _named(report: wire.Report) -> Iterator[list[str]]:
+def _named(report: wire.Report) -> list[list[str]]:
     """The GPUs that samples, states and events are of."""
-    for samples in report.samples:
-        yield samples.gpus
+    named = [samples.gpus for samples in report.samples]
     if report.states:
-        yield list({state.gpu for state in report.states})
+        named.append(list({state.gpu for state in report.states}))
     if report.events:
-        yield list({event.gpu for event in report.events if event.gpu is not None})
+        named.append(list({event.gpu for event in report.events if event.gpu is not None}))
+    return named
 
 
 def _samples(
@@ -225,8 +228,9 @@ def _lacks_roster(prepared: Prepared, node: Node) -> bool:
     report = prepared.report
     if report.roster is not None:
         return False
-    named = (*(samples.gpus for samples in report.samples), [state.gpu for state in report.states])
-    return report.roster_digest != node.roster_digest or any(map(node.lacks, named))
+    if report.roster_digest != node.roster_digest or any(node.lacks(samples.gpus) for samples in report.samples):
+        return True
+    return bool(report.states) and node.lacks([state.gpu for state in report.states])
 
 
 def _ack(prepared: Prepared, node: Node, roster_wanted: bool, *, duplicate: bool = False) -> wire.Ack:

@@ -75,7 +75,7 @@ def update_rosters(connection: Connection, memory: Memory, told: Sequence[Told])
     """Write rosters of different nodes: the nodes, their GPUs and their partitions. What each of them changed."""
     ids = [each.node.node_id for each in told]
     query = select(nodes.c.node_id, nodes.c.facts).where(nodes.c.node_id.in_(ids))
-    facts: dict[int, Any] = dict(connection.execute(query).all())  # type: ignore[arg-type]
+    facts: dict[int, Any] = dict(connection.execute(query).all())
     rows, parts = _known_gpus(connection, ids), _known_partitions(connection, ids)
     _add_listed(connection, memory, told)
     writes = _Writes()

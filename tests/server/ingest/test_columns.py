@@ -15,7 +15,7 @@ def _integers(metric: Metric) -> st.SearchStrategy[int]:
 
 
 def _block(samples: Samples, field: str = "samples[0]") -> Block:
-    return Block(samples, unpack(samples.times, 8), unpack(samples.durations, 4), field)
+    return Block(samples, field)
 
 
 @st.composite
