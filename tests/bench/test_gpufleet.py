@@ -13,7 +13,7 @@ from tests.postgres import NoPostgresError
 @pytest.mark.slow
 def test_every_value_is_held_once_sealed(tmp_path: Path) -> None:
     """Two hours of a small fleet, over HTTP into PostgreSQL and sealed there: every value is held, once."""
-    load = fleet_load(24, 2, 120, time.time())
+    load = fleet_load(24, 2, 240, time.time())
     try:
         system = Gpufleet(tmp_path / "system")
     except NoPostgresError as error:
