@@ -131,8 +131,8 @@ class SimAgent:
         self._roster_wanted = self.tell_all = True
 
     def hurry(self) -> None:
-        """Forget about pauses."""
-        self._retry_at = 0
+        """Forget about pauses, and come back from the dead: what waits is sent now or never."""
+        self._retry_at, self._silences = 0, ()
 
     def request(self) -> bytes | None:
         """What is asked next: a credential, or to take the oldest report."""

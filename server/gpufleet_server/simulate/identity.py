@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import hashlib
 import uuid
 
 from gpufleet_agent import __version__ as agent_version
@@ -26,7 +27,8 @@ _PROFILES = (("3g.20gb", 20096, 42, 3), ("2g.10gb", 9984, 28, 2), ("2g.10gb", 99
 def roster(node: SimNode, at: int) -> Roster:
     """The roster as of `at` (µs): a GPU that fell off the bus is in it as lost."""
     lost = lost_indices(node, at)
-    gpus = [_gpu(node, index) for index in range(node.count)]
+    common = _of_node(node)
+    gpus = [_gpu(node, index, common) for index in range(node.count)]
     for gpu in gpus:
         gpu.state = "lost" if gpu.index in lost else "ok"
     return Roster(host=_host(node), gpus=gpus)
@@ -72,17 +74,23 @@ def _host(node: SimNode) -> Host:
     )
 
 
-def _gpu(node: SimNode, index: int) -> Gpu:
+def _of_node(node: SimNode) -> Gpu:
+    """What all GPUs of a node have in common."""
+    gpu = copy.copy(_of_model(node.model))
+    gpu.chassis_serial = f"18{key(node.seed, node.number, 'chassis') % 10**11:011}"
+    gpu.tray_index, gpu.host_id = node.number % 18, 1 + node.number % 2
+    gpu.gsp_firmware_version = _DRIVERS[key(node.seed, node.number, "driver") % len(_DRIVERS)][0]
+    return gpu
+
+
+def _gpu(node: SimNode, index: int, common: Gpu) -> Gpu:
     # No two GPUs share what is a board's own; the same number gives the same board for ever.
     bus = _BUSES[index % len(_BUSES)] + (index // len(_BUSES))
-    gpu = copy.copy(_of_model(node.model))
+    gpu = copy.copy(common)
     gpu.uuid, gpu.index, gpu.minor_number = gpu_uuid(node, index), index, index
     gpu.serial = f"16{key(node.seed, node.number, index, 'board') % 10**11:011}"
     gpu.board_id, gpu.pci_address = bus << 8, f"00000000:{bus:02X}:00.0"
-    gpu.numa_node, gpu.module_id = index * 2 // max(node.count, 1), index + 1
-    gpu.chassis_serial = f"18{key(node.seed, node.number, 'chassis') % 10**11:011}"
-    gpu.tray_index, gpu.slot_number, gpu.host_id = node.number % 18, index + 1, 1 + node.number % 2
-    gpu.gsp_firmware_version = _DRIVERS[key(node.seed, node.number, "driver") % len(_DRIVERS)][0]
+    gpu.numa_node, gpu.module_id, gpu.slot_number = index * 2 // max(node.count, 1), index + 1, index + 1
     if index < node.partitioned:
         gpu.mig_mode = gpu.mig_mode_pending = "enabled"
         gpu.partitions = _partitions(node, index)
@@ -153,5 +161,5 @@ def _partitions(node: SimNode, index: int) -> list[Partition]:
 
 
 def _uuid(node: SimNode, *parts: object) -> uuid.UUID:
-    halves = (key(node.seed, node.number, *parts, half) for half in "ab")
-    return uuid.UUID(int=next(halves) << 64 | next(halves))
+    text = "/".join(map(str, (node.seed, node.number, *parts)))
+    return uuid.UUID(bytes=hashlib.blake2b(text.encode(), digest_size=16).digest())
