@@ -29,7 +29,8 @@ def encode(values: NDArray[np.signedinteger[Any]], *, wide: bool) -> bytes:
     planes = (most.bit_length() + 7) // 8
     bytes_of = above.astype(f"<u{width}", copy=False).reshape(-1).view(np.uint8).reshape(-1, width)
     bases: bytes = base.astype("<i8" if wide else "<i4").tobytes()
-    return bases + bytes_of[:, :planes].T.tobytes()
+    lifted: bytes = bytes_of[:, :planes].T.tobytes()
+    return bases + lifted
 
 
 def decode(data: bytes, times: int, gpus: int, *, wide: bool) -> Matrix:

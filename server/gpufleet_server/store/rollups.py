@@ -27,9 +27,9 @@ def point(block: Block, end: int) -> Block:
 
     Means are weighted by durations. What no sample had a value of is absent for the reason of the last one.
     """
-    observed = block.durations.sum(axis=0)
+    observed, last = block.durations.sum(axis=0), _last(block.durations > 0)
     columns = {
-        name: _rolled(BY_NAME[name], values, block, observed)
+        name: _rolled(BY_NAME[name], values, block.durations, observed, last)
         for name, values in block.columns.items()
         if name in BY_NAME
     }
@@ -140,16 +140,15 @@ def _uses(block: Block) -> dict[str, Ints]:
     return {name: np.where(uses == Use[name.upper()], block.durations, 0).sum(axis=0) for name in USES}
 
 
-def _rolled(metric: Metric, values: Ints, block: Block, observed: Ints) -> Ints:
-    """One stored integer a GPU."""
+def _rolled(metric: Metric, values: Ints, durations: Ints, observed: Ints, last: Ints) -> Ints:
+    """One stored integer a GPU; `last` is the row of each one's last sample, which tells why there is none."""
     present = values >= metric.lowest + RESERVED
     if present.all():
-        return _summary(metric, values, block.durations, observed)
-    there = present.any(axis=0)
-    reasons = _last_reason(values, block.durations)
+        return _summary(metric, values, durations, observed)
+    there, reasons = present.any(axis=0), _at(values, last)
     if not there.any():
         return reasons
-    weights = np.where(present, block.durations, 0)
+    weights = np.where(present, durations, 0)
     # What changes nothing: a mean's and a sum's zero, an extreme's opposite.
     neutral = {Rollup.MAX: metric.lowest, Rollup.MIN: metric.highest}.get(metric.rollup, 0)
     if metric.rollup is Rollup.LAST:
@@ -177,10 +176,6 @@ def _summary(metric: Metric, values: Ints, weights: Ints, total: Ints) -> Ints:
         case Rollup.LAST:
             found = values[-1]
     return found
-
-
-def _last_reason(values: Ints, durations: Ints) -> Ints:
-    return _at(values, _last(durations > 0))
 
 
 def _last(there: Any) -> Any:

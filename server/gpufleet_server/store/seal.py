@@ -157,12 +157,14 @@ def _whole(before: Block | None, parts: Sequence[Block]) -> Block:
 
 
 def _block(row: Mapping[str, Any]) -> Block:
-    """What `blocks.from_recent` gives, but with integers as narrow as they came: there are many of them."""
+    """What `blocks.from_recent` gives, quicker to work on: integers as narrow as they came, in memory GPU after GPU."""
     slots, times = np.frombuffer(row["slots"], "<i2").astype(np.int64), np.frombuffer(row["times"], "<i8")
     shape = (len(times), len(slots))
-    durations = np.repeat(np.frombuffer(row["durations"], "<i4").astype(np.int64)[:, np.newaxis], len(slots), axis=1)
+    durations = np.tile(np.frombuffer(row["durations"], "<i4").astype(np.int64), (len(slots), 1)).T
     columns = {
-        name: np.frombuffer(packed, kind).reshape(shape) for name, kind in _KINDS if (packed := row[name]) is not None
+        name: np.ascontiguousarray(np.frombuffer(packed, kind).reshape(shape).T).T
+        for name, kind in _KINDS
+        if (packed := row[name]) is not None
     }
     return Block(slots, times, durations, columns)
 
