@@ -27,6 +27,7 @@ from tests.bench.gpufleet import Gpufleet, told
 from tests.bench.peers import remote_write
 from tests.bench.peers.peer import Peer, Prometheus, VictoriaMetrics
 from tests.bench.processes import Peak
+from tests.bench.profiles import hottest
 from tests.bench.sender import Sender, Told
 
 # Samples in one request of a relay, as vmagent has it.
@@ -231,6 +232,8 @@ def main() -> None:
         Path(folder).chmod(0o755)
         results = run(args, Path(folder), load, counts)
     show(results, load, values)
+    if args.profile is not None and args.profile.exists():
+        Console(width=150).print(hottest(args.profile))
     by_name = {name: asdict(result) for name, result in results.items()}
     print(json.dumps({"bench": "ingest", "gpus": load.gpus, "values": values} | by_name))
 
