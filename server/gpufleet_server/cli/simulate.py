@@ -43,6 +43,9 @@ def simulate(
     server: Server = None,
     token: Token = None,
     ca_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Trust this CA for https, PEM.")] = None,
+    credentials: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep the agents' credentials here, so that they enrol once.")
+    ] = None,
     agents: Annotated[int, typer.Option(min=1, max=200_000, rich_help_panel=_FLEET, help="How many nodes.")] = 100,
     gpus_per_node: Annotated[int, typer.Option(min=1, max=64, rich_help_panel=_FLEET, help="GPUs of each.")] = 8,
     seed: Annotated[int, typer.Option(min=0, rich_help_panel=_FLEET, help="Another number, another fleet.")] = 1,
@@ -75,13 +78,18 @@ def simulate(
     shown = _ms(report_every, "--report-every", 100, 10**9) / 1000
     url, secret = _server(server), _join_token(token)
     hosting.log_to_stderr("warning")
+    known = _known(credentials)
     nodes = fleet_of(seed, agents, gpus_per_node, now(), faults=faults)
     it = Fleet(
         nodes, url, secret, interval=step, every=period, tls=_tls(url, ca_file), connections=connections,
         spread=min(0.1 * agents, period / 1000), offline=offline, backlog=_ms(backlog, "--backlog", 0, 10**11) / 1000,
+        credentials=known,
     )  # fmt: skip
     progress = Progress(it, agents, agents * gpus_per_node, as_json=json)
-    hosting.run(_simulate(it, progress, seconds, shown, _ms(grace, "--grace", 0, 10**9) / 1000))
+    try:
+        hosting.run(_simulate(it, progress, seconds, shown, _ms(grace, "--grace", 0, 10**9) / 1000))
+    finally:
+        _keep(credentials, known)
     if progress.incomplete:
         raise CliError(progress.incomplete)
 
@@ -114,6 +122,30 @@ def _join_token(token: str | None) -> str:
             "`gpufleet token create --kind join --name simulation` makes one", 2,
         )  # fmt: skip
     return token
+
+
+def _known(file: Path | None) -> dict[str, str]:
+    """The credentials in a file, by node. CliError where it holds something else."""
+    import msgspec
+
+    if file is None or not file.exists():
+        return {}
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, str])
+    except (OSError, msgspec.MsgspecError) as error:
+        raise CliError(f"can't read credentials from {file}: {error}", 2) from error
+
+
+def _keep(file: Path | None, credentials: dict[str, str]) -> None:
+    import msgspec
+
+    from gpufleet_server.cli.settings import write_private
+
+    if file is not None:
+        try:
+            write_private(file, msgspec.json.encode(credentials).decode())
+        except OSError as error:
+            raise CliError(f"can't keep credentials in {file}: {error.strerror}") from error
 
 
 def _tls(url: str, ca_file: Path | None) -> "ssl.SSLContext | None":

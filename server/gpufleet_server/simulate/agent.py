@@ -68,7 +68,10 @@ def now() -> int:
 
 @dataclass(slots=True)
 class Terms:
-    """What the agents of a fleet share. `every` in µs; `later` has an agent go on at a time; pauses in s."""
+    """What the agents of a fleet share: `every` in µs, pauses in s, the credential of each node that has one.
+
+    `later` has an agent go on at a time.
+    """
 
     link: Link
     join_token: str
@@ -77,6 +80,7 @@ class Terms:
     later: Callable[[int, SimAgent], None]
     pauses: tuple[float, float] = (1.0, 60.0)
     tally: Tally = field(default_factory=Tally)
+    credentials: dict[str, str] = field(default_factory=dict)
 
 
 class SimAgent:
@@ -92,7 +96,7 @@ class SimAgent:
         # Whether a request of it waits for its turn or its answer; whether all states are to be told.
         self.asking, self.tell_all = False, True
         self._bodies: deque[Sent] = deque()
-        self._head = b""
+        self._head = self._report_head() if self.node.id in terms.credentials else b""
         self._lost: frozenset[int | None] = frozenset()
         self._roster_wanted = True
         self._silences = self.node.having(FaultKind.SILENT)
@@ -161,6 +165,7 @@ class SimAgent:
         else:
             if answer.status in (401, 403):
                 self._head = b""
+                self._terms.credentials.pop(self.node.id, None)
             self._back_off(answer)
         self.go_on()
 
@@ -184,17 +189,18 @@ class SimAgent:
             self._terms.tally.not_enrolled += answer.status in (401, 403)
             self._back_off(answer)
             return
-        credential = msgspec.json.decode(answer.body, type=Credential).credential
+        self._terms.credentials[self.node.id] = msgspec.json.decode(answer.body, type=Credential).credential
         self._terms.tally.enrolled += 1
-        self._head = (
-            self._terms.link.head(
-                REPORT_PATH,
-                authorization=f"Bearer {credential}",
-                content_type=CONTENT_TYPE,
-                content_encoding=ENCODING,
-            )
-            + f"{CLOCK_HEADER}: ".encode()
+        self._head = self._report_head()
+
+    def _report_head(self) -> bytes:
+        head = self._terms.link.head(
+            REPORT_PATH,
+            authorization=f"Bearer {self._terms.credentials[self.node.id]}",
+            content_type=CONTENT_TYPE,
+            content_encoding=ENCODING,
         )
+        return head + f"{CLOCK_HEADER}: ".encode()
 
     def _take_ack(self, answer: Answer) -> None:
         ack, sent, tally = _ack.decode(answer.body), self._bodies[0], self._terms.tally

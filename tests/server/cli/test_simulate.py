@@ -59,6 +59,20 @@ def test_a_backlog_is_drained(it: Server, env: Env) -> None:
     assert last["waiting"] == 0
 
 
+def test_agents_enrol_once(it: Server, env: Env, tmp_path: Path) -> None:
+    """With their credentials kept in a private file, a second run needs no enrolment."""
+    kept = tmp_path / "credentials.json"
+    enrolled = []
+    for _ in range(2):
+        done = run(
+            "simulate", "--server", it.url, "--token", it.token("join"), *QUICK, "--credentials", str(kept),
+            "--duration", "1.5s", "--json", env=env,
+        )  # fmt: skip
+        enrolled.append(json.loads(done.stdout.splitlines()[-1])["enrolled"])
+    assert enrolled == [5, 0]
+    assert (len(json.loads(kept.read_text())), kept.stat().st_mode & 0o777) == (5, 0o600)
+
+
 def test_what_is_not_committed_is_told(env: Env) -> None:
     """Nobody listens: status 1 after the grace, and a line that says how much is missing, and why."""
     url = f"http://127.0.0.1:{free_port()}"
