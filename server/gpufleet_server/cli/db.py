@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpufleet_server.cli import keep, options
-from gpufleet_server.cli.errors import Commands
+from gpufleet_server.cli.errors import CliError, Commands
 from gpufleet_server.cli.token import Database, opened
 
 if TYPE_CHECKING:
     from gpufleet_server.store.size import StoreSize, TableSize
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, help="Migrate, measure, seal and trim the database.")
+app = typer.Typer(cls=Commands, no_args_is_help=True, help="Look after the database: migrate, measure, seal, trim it.")
 
 _DAY = 86_400_000_000
 # What people call them.
@@ -101,6 +101,33 @@ def retention(
         typer.echo(f"removed {count} {'rows' if name.startswith('fleet_') else unit} of {name}", err=True)
     if not removed:
         typer.echo("nothing is too old", err=True)
+
+
+@app.command()
+def rebuild(
+    since: Annotated[str, typer.Option(metavar="TIME", help="From then on: a time, or a length ago such as 7d.")],
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Until then; else until now.")] = None,
+    database: Database = None,
+    json: options.Json = False,
+) -> None:
+    """Make rollups anew: hours and days of GPUs from sealed samples, hours of the fleet from its minutes.
+
+    What the samples are gone of stays as it is. It may be ended and run again.
+    """
+    from gpufleet_server.cli.plain import show_json
+    from gpufleet_server.domain import clock
+    from gpufleet_server.store.rebuild import rebuild
+
+    now = clock.now()
+    begin, end = _moment(since, "--since"), now if until is None else min(_moment(until, "--until"), now)
+    if begin >= end:
+        raise CliError(f"--since {since!r} is not before --until {until or 'now'!r}", 2)
+    with opened(database) as store:
+        hours = rebuild(store, begin, end)
+    if json:
+        show_json({"hours": hours, "since": _iso(begin), "until": _iso(end)})
+    else:
+        typer.echo(f"made {hours} hours of nodes anew, {_seconds(begin)} to {_seconds(end)}", err=True)
 
 
 def _moment(text: str, option: str) -> int:

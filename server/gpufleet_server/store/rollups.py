@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, RESERVED, Metric, Reason, Rollup
-from sqlalchemy import Connection, RowMapping, delete, select, tuple_
+from sqlalchemy import Connection, RowMapping, delete, select, text, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gpufleet_server.domain.use import Use, metrics, use
+from gpufleet_server.store import partitions
 from gpufleet_server.store.blocks import Block, Ints, cut, from_planes, merge, to_planes
 from gpufleet_server.store.bulk import insert_rows
 from gpufleet_server.store.engine import Store
@@ -36,6 +37,12 @@ def point(block: Block, end: int) -> Block:
     columns |= _uses(block)
     rows = {name: each.reshape(1, -1) for name, each in columns.items()}
     return Block(block.slots, np.array([end]), observed.reshape(1, -1), rows)
+
+
+def alone(connection: Connection) -> None:
+    """Have rollups to oneself until the transaction ends: `gpufleet db` and a server may both be at them."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('gpufleet rollups', 0))"))
 
 
 def put(connection: Connection, tier: Tier, points: Mapping[int, Block]) -> None:
@@ -79,6 +86,7 @@ def roll_days(store: Store, now: int, go_on: Callable[[], bool] = lambda: True) 
     done = 0
     while go_on():
         with store.writing() as connection:
+            alone(connection)
             some = _some_days(connection, now)
             done += len(some)
         if not some:
@@ -102,6 +110,7 @@ def _roll_day(connection: Connection, nodes: Sequence[int], begin: int) -> None:
     table = HOURLY.table
     query = select(table).where(table.c.node_id.in_(nodes), table.c.span == begin)
     hours = {row.node_id: from_planes(row._asdict(), HOURLY, (*METRICS, *USES)) for row in connection.execute(query)}
+    partitions.make_for(connection, DAILY.table, begin_of(begin + DAY, DAILY.span))
     put(connection, DAILY, {node_id: point(block, begin + DAY) for node_id, block in hours.items()})
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from gpufleet_agent.catalogue import BY_NAME
-from sqlalchemy import Connection, delete, func, select, text
+from sqlalchemy import Connection, delete, func, select
 
 from gpufleet_server.domain.clock import SECOND
 from gpufleet_server.store import partitions
 from gpufleet_server.store.blocks import Block, cut, merge
 from gpufleet_server.store.bulk import insert_rows
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.rollups import METRICS, add_planes, owe_day, point, put, take_planes
+from gpufleet_server.store.rollups import METRICS, add_planes, alone, owe_day, point, put, take_planes
 from gpufleet_server.store.schema import nodes
 from gpufleet_server.store.tiers import DAY, HOUR, HOURLY, SEALED, begin_of, recent
 
@@ -142,12 +142,6 @@ def seal_hour(connection: Connection, hour: int, some: Sequence[int], *, keep: b
     samples = sum(part.durations.size for parts in blocks.values() for part in parts)
     late = sum(part.durations.size for node_id, parts in blocks.items() if node_id not in kept for part in parts)
     return Sealed(len(whole), sum(row["rows"] for row in rows), samples, late)
-
-
-def alone(connection: Connection) -> None:
-    """Have rollups to oneself until the transaction ends: `gpufleet db` and a server may both be at them."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('gpufleet rollups', 0))"))
 
 
 def _whole(before: Block | None, parts: Sequence[Block]) -> Block:

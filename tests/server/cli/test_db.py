@@ -88,6 +88,13 @@ def test_retention(filled: str) -> None:
     store.close()
 
 
+def test_rebuild(filled: str) -> None:
+    """Rollups of a range are made anew."""
+    db("seal", "--database", filled)
+    assert told("rebuild", "--database", filled, "--since", "1d")["hours"] == 1
+    assert "made 2 hours of nodes anew" in db("rebuild", "--database", filled, "--since", "50d").stderr
+
+
 def test_migrate(tmp_path: Path) -> None:
     """The database is made; a second time changes nothing."""
     file = tmp_path / "fleet.db"
@@ -105,6 +112,7 @@ def test_migrate(tmp_path: Path) -> None:
         (["retention", "--keep-samples", "30m"], "--keep-samples '30m' is less than 1h"),
         (["stats", "--keep-daily", "5d"], "--keep-daily '5d' is less than 32d"),
         (["seal", "--until", "soon"], "--until"),
+        (["rebuild", "--since", "1h", "--until", "2h"], "--since '1h' is not before --until '2h'"),
     ],
 )
 def test_wrong_usage(arguments: list[str], complaint: str, tmp_path: Path) -> None:

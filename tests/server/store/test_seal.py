@@ -6,9 +6,10 @@ import itertools
 
 from gpufleet_server.store import partitions
 from gpufleet_server.store.engine import Store
+from gpufleet_server.store.rollups import roll_days
 from gpufleet_server.store.schema import nodes
 from gpufleet_server.store.seal import AFTER_HOUR, Sealed, make_partitions, pending, seal, seal_hour, seal_until
-from gpufleet_server.store.tiers import HOUR, HOURLY, SEALED, due, recent
+from gpufleet_server.store.tiers import DAILY, HOUR, HOURLY, SEALED, due, recent
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
@@ -184,7 +185,8 @@ def test_late_by_years(postgresql: Store) -> None:
     node_id = Fleet(postgresql).node("alpha")
     add(postgresql, *gpu(node_id, 0, [(START - hours(20_000), 7)]))
     seal_until(postgresql, START)
-    assert len(held(postgresql, SEALED)) == len(held(postgresql, HOURLY)) == 1
+    roll_days(postgresql, START)
+    assert len(held(postgresql, SEALED)) == len(held(postgresql, HOURLY)) == len(held(postgresql, DAILY)) == 1
     with postgresql.reading() as connection:
         begin = partitions.listing(connection, SEALED.table)[0].begin
     assert begin is not None
