@@ -1,6 +1,5 @@
 """The tables. Times are µs since the epoch, UTC; metric values are the catalogue's stored integers."""
 
-from gpufleet_agent.catalogue import EVERY_SAMPLE
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -15,7 +14,6 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.types import TypeEngine
 
 metadata = MetaData(
     naming_convention={
@@ -27,8 +25,6 @@ metadata = MetaData(
 
 # SQLite only counts by itself in an INTEGER primary key.
 Key = BigInteger().with_variant(Integer, "sqlite")
-
-INTEGERS: dict[int, type[TypeEngine[int]]] = {2: SmallInteger, 4: Integer, 8: BigInteger}
 
 # Beyond one machine (Citus) these are spread by that column, which is in each of their keys; the others are small.
 BY_NODE = {"distributed_by": "node_id"}
@@ -112,17 +108,6 @@ partitions = Table(
     Column("first_seen", BigInteger, nullable=False),
     Column("removed_at", BigInteger),
     info=BY_GPU,
-)
-
-# One nullable column a metric of every sample. No foreign keys: partitions come and go by time.
-samples = Table(
-    "samples",
-    metadata,
-    Column("gpu_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("ts", BigInteger, primary_key=True, autoincrement=False, comment="end of the interval"),
-    Column("duration", Integer, nullable=False, comment="length of the interval, ms"),
-    *(Column(metric.name, INTEGERS[metric.width]()) for metric in EVERY_SAMPLE),
-    sqlite_with_rowid=False,
 )
 
 # For metrics sent on change: each value from ts on. For metrics of every sample: only why they are absent from ts
