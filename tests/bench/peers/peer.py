@@ -45,9 +45,8 @@ class Peer:
         """What it says its version is."""
         said = subprocess.run([self.program, "--version"], capture_output=True, text=True, check=True)
         # Debian's build of VictoriaMetrics says nothing.
-        return (said.stdout or said.stderr).partition("\n")[
-            0
-        ].strip() or f"{self.program}, of a version it does not say"
+        first = (said.stdout or said.stderr).partition("\n")[0].strip()
+        return first or f"{self.program}, of a version it does not say"
 
     def pids(self) -> list[int]:
         """Its processes."""
