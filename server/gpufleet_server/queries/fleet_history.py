@@ -13,11 +13,11 @@ from gpufleet_server.queries import buckets, groups
 from gpufleet_server.queries.buckets import Grid
 from gpufleet_server.queries.filters import FleetFilter
 from gpufleet_server.queries.groups import MINUTE, By
-from gpufleet_server.store.tiers import HOUR, begin_of, fleet_groups
+from gpufleet_server.store.tiers import DAY, HOUR, begin_of, fleet_groups
 
 _OVER_TIME = (Rollup.MEAN, Rollup.SUM)
-# What is as long as this or shorter is told by the minute, unless a step is given; what is longer by the hour.
-_SHORT = 6 * HOUR
+# Unless a step is given, what is short is told by the minute, what is long by six hours, all else by the hour.
+_SHORT, _LONG = 6 * HOUR, 14 * DAY
 # label → how to total it, and what.
 _Parts = dict[str, tuple[Callable[[Any], Any], ColumnElement[Any]]]
 
@@ -63,7 +63,7 @@ class UseHours:
 
 def grid(start: int, end: int, step: int | None) -> Grid:
     """The buckets of a history, whole from the first on. Problem 422 naming `step` where it is not whole minutes."""
-    usual = MINUTE if end - start <= _SHORT else HOUR
+    usual = MINUTE if end - start <= _SHORT else HOUR if end - start <= _LONG else 6 * HOUR
     chosen = buckets.grid(start, end, step, usual // 1000)
     if chosen.step % MINUTE:
         raise Problem(
