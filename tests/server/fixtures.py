@@ -31,7 +31,7 @@ def new_sqlite(tmp_path_factory: pytest.TempPathFactory) -> NewDatabase:
 @pytest.fixture(scope="session")
 def new_postgresql(postgres_server: str) -> Iterator[NewDatabase]:
     """Makes migrated PostgreSQL databases, and tells their URLs."""
-    run, made = secrets.token_hex(4), []
+    run, made = secrets.token_hex(4), list[str]()
     template = f"template_{run}"
     _migrate(postgres.create_database(postgres_server, template))
 

@@ -113,6 +113,7 @@ def make_partitions(store: Store, hour: int) -> None:
     """Make the partitions that an hour's seal goes into, where there are none: it may be long ago."""
     if store.dialect == "postgresql":
         with store.writing() as connection:
+            alone(connection)
             partitions.make_for(connection, SEALED.table, hour)
             partitions.make_for(connection, HOURLY.table, begin_of(hour + HOUR, DAY))
 

@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from gpufleet_server.store import partitions
 from gpufleet_server.store.engine import Store
@@ -178,6 +180,28 @@ def test_many_nodes_are_sealed_in_portions(store: Store, fleet: Fleet) -> None:
     assert seal_until(store, START + hours(2), go_on=lambda: next(answers)).hours == 2
     assert seal_until(store, START + hours(2)).hours == 8
     assert len(held(store, SEALED)) == 10
+
+
+def test_two_at_once_do_it_once(postgresql: Store) -> None:
+    """A command and a server that seal the same hours while more comes: nothing is lost, doubled or wrong."""
+    node_id = Fleet(postgresql).node("alpha")
+    ends = [START + n * HOUR + 1 for n in range(4)]
+
+    def keep_sealing() -> None:
+        while not ended.is_set():
+            seal_until(postgresql, START + hours(4))
+
+    ended = threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(keep_sealing) for _ in range(2)]
+        for n in range(10):
+            add(postgresql, *gpu(node_id, 0, [(ts + n, n) for ts in ends]))
+        ended.set()
+        for each in running:
+            each.result()
+    seal_until(postgresql, START + hours(4))
+    assert held(postgresql, SEALED, ("power",)) == {(node_id, ts + n, 0): (10_000, n) for ts in ends for n in range(10)}
+    assert [observed for observed, *_ in held(postgresql, HOURLY).values()] == [100_000] * 4
 
 
 def test_late_by_years(postgresql: Store) -> None:
