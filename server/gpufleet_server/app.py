@@ -9,15 +9,16 @@ from gpufleet_agent import wire
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import Mount, Route
 
 from gpufleet_server import __version__, api, exposition
 from gpufleet_server.api.errors import response
 from gpufleet_server.domain import clock
 from gpufleet_server.domain.problem import Problem
-from gpufleet_server.ingest.endpoint import Enrolments, Reports
+from gpufleet_server.ingest.endpoint import Direct, Enrolments, Reports
 from gpufleet_server.ingest.statistics import Statistics
 from gpufleet_server.ingest.waiting import Bounds
 from gpufleet_server.ingest.writer import Writer
@@ -61,29 +62,23 @@ def create_app(
             await asyncio.to_thread(upkeep.stop)
             await asyncio.to_thread(writer.stop)
 
+    reports = Reports(tokens, writer, statistics, now)
     metrics = exposition.endpoint(store, tokens, statistics, now=now, public=public_metrics, upkeep=upkeep.statistics)
     routes = [
         Route("/", _about),
         Route("/healthz", _alive),
         Route("/readyz", _ready(store, writer)),
-        *_ingest(store, tokens, writer, statistics, now),
+        Route(wire.REPORT_PATH, reports, methods=["POST"]),
+        Route(wire.ENROL_PATH, Enrolments(store, tokens, statistics, now), methods=["POST"]),
         Route("/metrics", metrics),
         Mount("/api/v1", api.build(store, tokens, now=now)),
     ]
     handlers = {Problem: _problem, HTTPException: _http_problem, Exception: _failure}
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+    direct = Middleware(Direct, reports=reports)
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers, middleware=[direct])
     app.router.redirect_slashes = False
     app.state.statistics, app.state.upkeep = statistics, upkeep
     return app
-
-
-def _ingest(
-    store: Store, tokens: TokenCache, writer: Writer, statistics: Statistics, now: Callable[[], int]
-) -> list[BaseRoute]:
-    return [
-        Route(wire.REPORT_PATH, Reports(tokens, writer, statistics, now), methods=["POST"]),
-        Route(wire.ENROL_PATH, Enrolments(store, tokens, statistics, now), methods=["POST"]),
-    ]
 
 
 async def _about(_request: Request) -> Response:

@@ -6,14 +6,22 @@ from collections.abc import Callable
 
 import msgspec
 from gpufleet_agent import wire
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gpufleet_server.domain import clock
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.domain.tokens import TokenKind
 from gpufleet_server.ingest.failures import STORE_FAILED, cause, unavailable
 from gpufleet_server.ingest.prepare import Prepared, prepare
-from gpufleet_server.ingest.request import answer_json, authenticated, check_type, headers, read_body, understood
+from gpufleet_server.ingest.request import (
+    answer_json,
+    answer_problem,
+    authenticated,
+    check_type,
+    headers,
+    read_body,
+    understood,
+)
 from gpufleet_server.ingest.statistics import Statistics
 from gpufleet_server.ingest.writer import Writer
 from gpufleet_server.store.engine import Store
@@ -37,18 +45,19 @@ class Reports:
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take one report. Problem where it is not taken."""
+        """Take one report, or tell the Problem for which it is not taken."""
         try:
             ack = await self._take(scope, receive)
         except Problem as problem:
             self._statistics.reports["refused" if problem.status < 500 else "unavailable"] += 1
-            raise
+            await answer_problem(send, problem)
+            return
         self._statistics.reports["duplicate" if ack.duplicate else "stored"] += 1
         await answer_json(send, 200, _to_json.encode(ack))
 
     async def _take(self, scope: Scope, receive: Receive) -> wire.Ack:
-        if (trouble := self._writer.trouble) is not None:
-            raise unavailable(trouble)
+        if (closed := self._writer.closed) is not None:
+            raise unavailable(closed)
         given = headers(scope)
         try:
             token = await authenticated(self._tokens, given, TokenKind.NODE)
@@ -68,6 +77,18 @@ class Reports:
             return work()
         async with self._large:
             return await asyncio.to_thread(work)
+
+
+class Direct:
+    """ASGI: brings reports straight to their endpoint; at thousands a second the way over all routes counts."""
+
+    def __init__(self, app: ASGIApp, reports: Reports) -> None:
+        self._app, self._reports = app, reports
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a report, or have the app answer anything else."""
+        is_report = scope["type"] == "http" and scope["path"] == wire.REPORT_PATH and scope["method"] == "POST"
+        await (self._reports if is_report else self._app)(scope, receive, send)
 
 
 class Enrolments:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping
 
+import msgspec
 from gpufleet_agent import wire
 from starlette.types import Message, Receive, Scope, Send
 
@@ -71,8 +72,18 @@ async def read_body(given: Mapping[str, str], receive: Receive, most: int) -> by
 
 async def answer_json(send: Send, status: int, body: bytes) -> None:
     """Send a JSON answer."""
-    length = str(len(body)).encode()
-    head = [(b"content-type", b"application/json"), (b"content-length", length), (b"cache-control", b"no-store")]
+    head = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+    await _answer(send, status, head, body)
+
+
+async def answer_problem(send: Send, problem: Problem) -> None:
+    """Send what is wrong with a request."""
+    head = [(name.encode(), value.encode("latin-1", "replace")) for name, value in problem.all_headers().items()]
+    await _answer(send, problem.status, head, msgspec.json.encode(problem.body()))
+
+
+async def _answer(send: Send, status: int, head: list[tuple[bytes, bytes]], body: bytes) -> None:
+    head.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body})
 

@@ -55,16 +55,16 @@ class Waiting:
 
     @property
     def closed(self) -> str | None:
-        """Why no report would be taken now, or None."""
+        """Why no report would be taken now, as agents are told; or None."""
         if self._stopping:
             return _STOPPING
-        if self._trouble is None and not self._has_room(0):
-            return "too many reports wait to be written"
-        return self._trouble
+        if self._trouble is not None:
+            return "the database does not answer; nothing was stored"
+        return None if self._has_room(0) else "too many reports wait to be written"
 
     @property
     def trouble(self) -> str | None:
-        """Why nothing may be written now, or None."""
+        """What the database said when it did not answer, for operators; or None."""
         return self._trouble
 
     def open(self) -> None:

@@ -66,7 +66,12 @@ class Writer:
 
     @property
     def trouble(self) -> str | None:
-        """Why no report would be taken now, or None."""
+        """Why no report would be taken now, as operators are told; or None."""
+        return self._waiting.trouble or self._waiting.closed
+
+    @property
+    def closed(self) -> str | None:
+        """Why no report would be taken now, as agents are told; or None."""
         return self._waiting.closed
 
     @property
@@ -182,7 +187,7 @@ class Writer:
         except STORE_FAILED as error:
             self._waiting.hold(f"the database does not answer: {cause(error)}")
             waiting = self._waiting.drain()
-            _answer(waiting, [unavailable("the database does not answer; nothing was stored")] * len(waiting))
+            _answer(waiting, [unavailable(self._waiting.closed or "")] * len(waiting))
             self._stop.wait(_PROBE_S)
         else:
             self._waiting.hold(None)

@@ -107,7 +107,7 @@ class TokenCache:
         self._lock = threading.Lock()
         self._known: dict[str, TokenRow] = {}
         self._revoked = 0
-        self._checked = float("-inf")
+        self._checked = self._asked = float("-inf")
         self._used: dict[int, int] = {}
 
     def check(self, text: str) -> TokenRow | None:
@@ -119,19 +119,22 @@ class TokenCache:
             return self._take(row)
 
     def peek(self, text: str) -> TokenRow | None:
-        """Like `check`, but None also where it would have to read the store."""
-        if time.monotonic() - self._checked > _RECHECK_S or not self._lock.acquire(blocking=False):
+        """Like `check`, but None also where it would have to read the store. From one thread only.
+
+        Of those that come while revocations are to be looked for, the first is told None and does it with `check`.
+        """
+        now = time.monotonic()
+        if now - self._checked > _RECHECK_S and now - self._asked > _RECHECK_S:
+            self._asked = now
             return None
-        try:
-            return self._take(self._known.get(digest(text)))
-        finally:
-            self._lock.release()
+        return self._take(self._known.get(digest(text)))
 
     def flush(self, connection: Connection) -> None:
         """Write when tokens were last used, for those whose row is more than a minute behind."""
         with self._lock:
             used, self._used = self._used, {}
-        rows = [{"used_id": token_id, "used_at": at} for token_id, at in used.items()]
+        # A copy: `peek` may still add to it.
+        rows = [{"used_id": token_id, "used_at": at} for token_id, at in list(used.items())]
         if rows:
             behind = func.coalesce(tokens.c.last_used_at, 0) <= bindparam("used_at") - _USE_STEP
             statement = update(tokens).where(tokens.c.token_id == bindparam("used_id"), behind)

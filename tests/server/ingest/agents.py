@@ -6,6 +6,7 @@ import itertools
 import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -17,6 +18,7 @@ from gpufleet_server.domain.tokens import TokenKind
 from gpufleet_server.ingest.statistics import Statistics
 from gpufleet_server.store import tokens
 from gpufleet_server.store.engine import Store
+from gpufleet_server.store.migrate import migrate
 from sqlalchemy import text
 
 from tests.server import stored
@@ -165,12 +167,23 @@ async def serving(store: Store, time: Time, **options: Any) -> AsyncIterator[Ser
         yield Server(client, store, time, app)
 
 
-def run(store: Store, story: Callable[[Server], Awaitable[None]], time: Time | None = None, **options: Any) -> None:
-    """Run a story on a server of this store."""
+@contextlib.contextmanager
+def opened(folder: Path) -> Iterator[Store]:
+    """A migrated SQLite store in a folder."""
+    with contextlib.closing(Store.open(f"sqlite:///{folder}/fleet.db")) as store:
+        migrate(store)
+        yield store
+
+
+def run(
+    where: Store | Path, story: Callable[[Server], Awaitable[None]], time: Time | None = None, **options: Any
+) -> None:
+    """Run a story on a server of this store, or of one in a folder."""
 
     async def main() -> None:
-        async with serving(store, time or Time(), **options) as server:
-            await story(server)
+        with opened(where) if isinstance(where, Path) else contextlib.nullcontext(where) as store:
+            async with serving(store, time or Time(), **options) as server:
+                await story(server)
 
     anyio.run(main)
 
