@@ -20,6 +20,8 @@ from gpufleet_server.simulate.statistics import Tally
 _STATES_EVERY = 60 * SECOND
 # No value and no reason is ever stored as this.
 _NEVER_TOLD = np.iinfo(np.int64).min + 15
+# A batch holds no more than this (µs).
+_LATEST = 300 * SECOND
 # Between these many agents the event loop gets its turn, so that answers do not wait.
 _AT_ONCE = 8
 
@@ -37,6 +39,8 @@ class Cohort:
         # Metrics × GPUs: the state of each as it was told last.
         self._told: Integers = np.full((len(ON_CHANGE), len(self._boards)), _NEVER_TOLD)
         self._states_at = 0
+        # What the last batch told of ended then.
+        self._until = min(agent.outbox.until for agent in agents)
 
     def close(self, until: int) -> Iterator[None]:
         """Every agent closes a report as of `until` and sends it; now and then others get their turn."""
@@ -51,9 +55,11 @@ class Cohort:
             for agent in some:
                 agent.go_on()
             yield
+        self._until = until
 
     def skip(self, until: int) -> None:
         """Let the time until then go by unobserved."""
+        self._until = until
         for agent in self.agents:
             agent.outbox.skip(until)
 
@@ -62,14 +68,18 @@ class Cohort:
             agent.outbox.skip(until)
             return
         # Whoever has older samples to tell than the batch holds writes them when it is their turn.
-        holds = sampled is not None and agent.outbox.until >= until - self._every
+        holds = agent.outbox.until >= self._since(until)
         agent.close(until, changed, (sampled, number) if sampled is not None and holds else None)
 
     def _sampled(self, until: int) -> Sampled | None:
         """The samples, where anyone will send them at once."""
         if all(agent.outbox.waiting for agent in self.agents):
             return None
-        return Sampled(self._boards, grid(until - self._every, until, self._interval), self._interval)
+        return Sampled(self._boards, grid(self._since(until), until, self._interval), self._interval)
+
+    def _since(self, until: int) -> int:
+        """From when on the batch that ends then holds samples: longer than usual where all come late."""
+        return min(until - self._every, max(self._until, until - _LATEST))
 
     def _changed(self, until: int) -> _Changed:
         """The states that are to be told, of each agent: each minute what changed, all where all are wanted."""
