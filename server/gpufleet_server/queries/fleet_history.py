@@ -13,7 +13,7 @@ from gpufleet_server.queries import buckets, groups
 from gpufleet_server.queries.buckets import Grid
 from gpufleet_server.queries.filters import FleetFilter
 from gpufleet_server.queries.groups import MINUTE, By
-from gpufleet_server.store.tiers import DAY, HOUR, begin_of, fleet_groups
+from gpufleet_server.store.tiers import DAY, HOUR, fleet_groups
 
 _OVER_TIME = (Rollup.MEAN, Rollup.SUM)
 # Unless a step is given, what is short is told by the minute, what is long by six hours, all else by the hour.
@@ -75,7 +75,8 @@ def grid(start: int, end: int, step: int | None) -> Grid:
 def history(connection: Connection, metric: Metric, by: By | None, wanted: FleetFilter, over: Grid) -> FleetHistory:
     """A metric by site, model or use, or of all: means weighted by time, sums as totals a bucket."""
     columns = ["observed", metric.name, *([f"{metric.name}_ms"] if metric.rollup in _OVER_TIME else [])]
-    rows = groups.rows(connection, columns, wanted, over.start, over.end, coarse=over.step % HOUR == 0).subquery()
+    coarse = over.step % HOUR == 0
+    rows = groups.rows(connection, columns, wanted, over.start, _whole(over.end), coarse=coarse).subquery()
     place = ((rows.c.ts - 1) // over.step - over.first).label("place")
     found: dict[str | None, dict[int, Mapping[Any, Any]]] = {}
     for row in connection.execute(_by_name(by, rows, place, _parts(connection, metric, rows))).mappings():
@@ -89,9 +90,9 @@ def history(connection: Connection, metric: Metric, by: By | None, wanted: Fleet
 
 
 def use_hours(connection: Connection, by: By | None, wanted: FleetFilter, start: int, end: int) -> list[UseHours]:
-    """Free, held, active and unknown GPU-hours of (start, end], whole minutes, by site or model or of all."""
-    start, end = begin_of(start, MINUTE) + MINUTE if start % MINUTE else start, end // MINUTE * MINUTE
-    rows = groups.rows(connection, ["observed"], wanted, start, end, coarse=True).subquery()
+    """Free, held, active and unknown GPU-hours of (start, end], minutes that it cuts included, by site or model."""
+    start = start // MINUTE * MINUTE
+    rows = groups.rows(connection, ["observed"], wanted, start, _whole(end), coarse=True).subquery()
     state = fleet_groups.c.state
     hours: dict[str | None, dict[Use, float]] = {}
     uses = {use.word: use for use in Use}
@@ -105,6 +106,11 @@ def use_hours(connection: Connection, by: By | None, wanted: FleetFilter, start:
         _use(name, hours.get(name, dict.fromkeys(Use, 0.0)), length * sum(counts.get(name, [])) / len(instants))
         for name in _names(hours, counts, by)
     ]
+
+
+def _whole(end: int) -> int:
+    """The end of the minute that is running at `end`: what is known of it counts."""
+    return -(-end // MINUTE) * MINUTE
 
 
 def _use(name: str | None, hours: dict[Use, float], owned: float) -> UseHours:
@@ -135,7 +141,8 @@ def _parts(connection: Connection, metric: Metric, rows: Subquery) -> _Parts:
     parts: _Parts = {"observed": (func.sum, rows.c.observed)}
     match metric.rollup:
         case Rollup.MEAN | Rollup.SUM:
-            return parts | {"total": (func.sum, cells), "ms": (func.sum, rows.c[f"{metric.name}_ms"])}
+            over: _Parts = {"total": (func.sum, cells), "ms": (func.sum, rows.c[f"{metric.name}_ms"])}
+            return parts | over
         case Rollup.ANY if connection.dialect.name == "postgresql":
             return parts | {"total": (func.bit_or, cells)}
         case Rollup.ANY:

@@ -120,6 +120,41 @@ def test_a_part_of_a_model_is_enough(env: Env, command: str) -> None:
     assert failed.stderr == f"gpufleet: no model contains 'voodoo'; there are: {', '.join(sorted(known))}\n"
 
 
+def test_gpus_by_use(env: Env) -> None:
+    """Each GPU that reports has one use; a use that there is not is refused by name."""
+    uses = {use: answer(env, "gpus", "--use", use)["total"] for use in ("active", "held", "free", "unknown")}
+    assert sum(uses.values()) == GPUS - 1
+    assert "'idle'" in call("gpus", "--use", "idle", env=env, status=1).stderr
+
+
+def test_history(env: Env) -> None:
+    """A row a step, a column a site, and the share that was observed."""
+    found = answer(env, "history", "--metric", "power", "--by", "site", "--since", "10m", "--step", "1m")
+    assert found["unit"] == "W"
+    assert any(value for part in found["parts"] for value in part["values"])
+    shown = call("history", "--metric", "energy", "--by", "use", "--since", "10m", "--step", "5m", env=env).stdout
+    assert shown.splitlines()[0].startswith("FROM (UTC)")
+    assert "kWh" in shown
+    assert "--by 'rack' is none of site, model, use" in call("history", "--by", "rack", env=env, status=2).stderr
+
+
+def test_use_hours(env: Env) -> None:
+    """GPU-hours of each model."""
+    found = answer(env, "use", "--by", "model", "--since", "10m")["parts"]
+    assert sum(sum(part["gpu_hours"].values()) for part in found) > 0
+    shown = rows(env, "use", "--by", "model", "--since", "10m")
+    assert [part["name"].removeprefix("NVIDIA ") in row for part, row in zip(found, shown, strict=True)]
+
+
+def test_quantiles(env: Env) -> None:
+    """A column a quantile, a row a model."""
+    found = answer(env, "quantiles", "--by", "model", "--q", "0.5", "--q", "1")
+    assert found["q"] == [0.5, 1]
+    header = call("quantiles", "--by", "model", "--q", "0.5", "--q", "1", env=env).stdout.splitlines()[0]
+    assert header.split()[:3] == ["MODEL", "Q50", "Q100"]
+    assert all(part["gpus"] <= part["owned"] for part in found["parts"])
+
+
 def test_orders_are_listed(env: Env) -> None:
     """An order that there is not is answered with those that there are."""
     failed = call("gpus", "--sort", "beauty", env=env, status=1)
@@ -256,7 +291,9 @@ def test_no_color_is_heeded(env: Env) -> None:
         assert "\x1b" not in call(*command, env=env).stdout
 
 
-@pytest.mark.parametrize("command", ["summary", "nodes", "gpus", "events", "top", "gpu x"])
+@pytest.mark.parametrize(
+    "command", ["summary", "nodes", "gpus", "events", "top", "gpu x", "history", "use", "quantiles"]
+)
 def test_a_server_that_is_not_there(tmp_path: Path, command: str) -> None:
     """One line that names the URL, and status 1."""
     env = environment(tmp_path, GPUFLEET_SERVER="http://127.0.0.1:1", GPUFLEET_TOKEN="t")
