@@ -77,14 +77,15 @@ def groups(connection: Connection, wanted: FleetFilter, now: int) -> list[Group]
     """The fleet by site, model, simulated or not, and state: few rows, whatever its size."""
     fleet = present(connection, now, _SUMMED)
     those = fleet.among(wanted.site, wanted.model)
-    key = np.stack((fleet.site, fleet.gpus.model, fleet.simulated, fleet.state))[:, those]
-    order = np.lexsort(key)
-    firsts = np.flatnonzero(np.r_[True, (np.diff(key[:, order]) != 0).any(axis=0)]) if len(order) else order
-    sums = {name: np.add.reduceat(cells[those][order], firsts).tolist() for name, cells in _cells(fleet).items()}
-    found = [
-        _group(fleet, key[:, order[first]].tolist(), {name: each[number] for name, each in sums.items()})
-        for number, first in enumerate(firsts.tolist())
-    ]
+    shape = (len(fleet.sites), len(fleet.gpus.models), 2, len(STATES))
+    if not those.any():
+        return []
+    key = np.ravel_multi_index((fleet.site, fleet.gpus.model, fleet.simulated.astype(np.int64), fleet.state), shape)
+    sums = {name: _sums(key[those], cells[those]) for name, cells in _cells(fleet).items()}
+    found = []
+    for place in np.flatnonzero(sums["gpus"]).tolist():
+        of_group = {name: int(each[place]) for name, each in sums.items()}
+        found.append(_group(fleet, [int(part) for part in np.unravel_index(place, shape)], of_group))
     return sorted(found, key=lambda g: (g.site is None, g.site or "", g.model is None, g.model or "", g.state))
 
 
@@ -121,6 +122,12 @@ def nodes_by_state(connection: Connection, wanted: FleetFilter, now: int) -> dic
     each = select(state, nodes.c.simulated).where(*filters.of_fleet_nodes(wanted)).subquery()
     query = select(each.c.state, each.c.simulated, func.count()).group_by(each.c.state, each.c.simulated)
     return {(NodeState(state), simulated): count for state, simulated, count in connection.execute(query)}
+
+
+def _sums(key: NDArray[np.int64], cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A sum for each key. In two halves: weights are floats, which hold 53 bits, and all memory takes more."""
+    high, low = (np.bincount(key, half).astype(np.int64) for half in (cells >> 24, cells & 0xFFFFFF))
+    return (high << 24) + low
 
 
 def _cells(fleet: Present) -> dict[str, NDArray[np.int64]]:

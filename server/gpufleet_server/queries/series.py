@@ -71,7 +71,7 @@ def raw(connection: Connection, gpu_id: int, start: int, end: int, metrics: Sequ
     _check(found)
     times: list[int] = found.times.tolist()
     values = {metric.name: _values(metric, found) for metric in metrics if metric.cadence is Cadence.EVERY_SAMPLE}
-    past = _past(connection, gpu_id, Grid(start, end, 1), metrics, values)
+    past = _past(connection, gpu_id, Grid(start, end, 1), metrics, values, times)
     columns = []
     for metric in metrics:
         if metric.cadence is Cadence.ON_CHANGE:
@@ -90,7 +90,7 @@ def _stepped(connection: Connection, gpu_id: int, known: Points, grid: Grid, met
     values = {metric.name: [bucket.values[metric.name] if bucket else None for bucket in each] for metric in sampled}
     ends = [grid.edges(number)[1] for number in range(len(grid))]
     newest = [bucket.newest if bucket else None for bucket in each]
-    past = _past(connection, gpu_id, grid, metrics, values)
+    past = _past(connection, gpu_id, grid, metrics, values, newest)
     columns = []
     for metric in metrics:
         if metric.cadence is Cadence.ON_CHANGE:
@@ -118,10 +118,18 @@ def _sampled(metrics: Sequence[Metric]) -> list[str]:
 
 
 def _past(
-    connection: Connection, gpu_id: int, grid: Grid, metrics: Sequence[Metric], values: dict[str, list[Any]]
+    connection: Connection,
+    gpu_id: int,
+    grid: Grid,
+    metrics: Sequence[Metric],
+    values: dict[str, list[Any]],
+    at: Sequence[int | None],
 ) -> history.History:
-    """The states that are needed: of metrics that are sent on change, and of those that have a gap."""
-    return history.of(connection, gpu_id, [m.name for m in metrics if None in values.get(m.name, [None])], grid)
+    """The states that are needed: of metrics that are sent on change, and of those that a sample lacked."""
+    sampled = [place for place, time in enumerate(at) if time is not None]
+    lacking = {name for name, column in values.items() if any(column[place] is None for place in sampled)}
+    names = [metric.name for metric in metrics if metric.name not in values or metric.name in lacking]
+    return history.of(connection, gpu_id, names, grid)
 
 
 def _check(found: Points) -> None:
