@@ -20,6 +20,9 @@ class History:
     def at_each(self, metric: str, times: Sequence[int]) -> list[State | None]:
         """What was in force at each time (µs); None before the first that is known."""
         known = self.by_metric.get(metric, ())
+        if len(known) <= 1:
+            # As most are.
+            return [known[0] if known and time >= known[0].ts else None for time in times]
         begins = [state.ts for state in known]
         places = (bisect_right(begins, time) for time in times)
         return [known[place - 1] if place else None for place in places]

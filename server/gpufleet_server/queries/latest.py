@@ -1,12 +1,13 @@
 """The newest value of metrics, or why there is none."""
 
 import dataclasses
+import functools
 import struct
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from gpufleet_agent.catalogue import EVERY_SAMPLE, METRICS, ON_CHANGE, RESERVED, Metric, Reason
-from sqlalchemy import Connection, RowMapping, String, and_, column, func, select, values
+from sqlalchemy import Connection, RowMapping, String, and_, column, func, select, true, values
 
 from gpufleet_server.store import tiers
 from gpufleet_server.store.schema import gpus, states
@@ -53,6 +54,7 @@ class State:
 States = dict[tuple[int, str], State]
 
 
+@functools.lru_cache(64)
 def word(reason: int | None) -> str:
     """The word of a stored reason; a number that this version does not know is shown as it is."""
     if reason is None:
@@ -68,16 +70,20 @@ def newest_states(
         return {}
     # One look into the index per GPU and metric: a GPU's history may be long, and is never walked through.
     wanted = values(column("metric", String), name="wanted").data([(name,) for name in metrics]).cte("wanted")
-    found = select(func.max(states.c.ts)).where(states.c.gpu_id == gpus.c.gpu_id, states.c.metric == wanted.c.metric)
+    pairs = gpus.join(wanted, gpus.c.gpu_id.in_(gpu_ids))
+    own = and_(states.c.gpu_id == gpus.c.gpu_id, states.c.metric == wanted.c.metric)
     if at is not None:
-        found = found.where(states.c.ts <= at)
-    newest = (
-        select(gpus.c.gpu_id, wanted.c.metric, found.correlate(gpus, wanted).scalar_subquery().label("ts"))
-        .select_from(gpus.join(wanted, gpus.c.gpu_id.in_(gpu_ids)))
-        .subquery()
-    )
-    same = and_(states.c.gpu_id == newest.c.gpu_id, states.c.metric == newest.c.metric, states.c.ts == newest.c.ts)
-    rows = connection.execute(select(states).select_from(newest.join(states, same)))
+        own = and_(own, states.c.ts <= at)
+    if connection.dialect.name == "postgresql":
+        # Else its planner may read all the states there are.
+        last = select(states).where(own).order_by(states.c.ts.desc()).limit(1).correlate(gpus, wanted).lateral("last")
+        query = select(last).select_from(pairs.join(last, true()))
+    else:
+        ts = select(func.max(states.c.ts)).where(own).correlate(gpus, wanted).scalar_subquery().label("ts")
+        newest = select(gpus.c.gpu_id, wanted.c.metric, ts).select_from(pairs).subquery()
+        same = and_(*(states.c[name] == newest.c[name] for name in ("gpu_id", "metric", "ts")))
+        query = select(states).select_from(newest.join(states, same))
+    rows = connection.execute(query)
     return {(row.gpu_id, row.metric): State(row.ts, row.value, row.reason) for row in rows}
 
 

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
+import psycopg
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError
 
@@ -10,6 +11,7 @@ from gpufleet_server.domain.problem import Problem
 from gpufleet_server.store.engine import Store
 
 _AGAIN_S = 5
+_GONE = (psycopg.OperationalError, psycopg.InterfaceError)
 # PostgreSQL's codes of a table or function that is not there: the store is not migrated, or not wholly.
 _NOT_MIGRATED = frozenset({"42P01", "42883"})
 
@@ -20,6 +22,11 @@ def answering() -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
+        raise Problem(503, f"the store does not answer: {error}", retry_after=_AGAIN_S) from error
+    except psycopg.Error as error:
+        # From a cursor of the driver's own.
+        if not isinstance(error, _GONE) and error.sqlstate not in _NOT_MIGRATED:
+            raise
         raise Problem(503, f"the store does not answer: {error}", retry_after=_AGAIN_S) from error
     except DBAPIError as error:
         if not _does_not_answer(error):

@@ -145,15 +145,19 @@ def _values(metric: Metric, found: Points) -> list[float | int | None]:
 
 def _in_force(metric: Metric, past: history.History, times: Sequence[int]) -> Column:
     states = past.at_each(metric.name, times)
-    values = [_value(metric, state.value if state else None) for state in states]
-    reasons = [None if v is not None else history.why(s) for v, s in zip(values, states, strict=True)]
-    return Column(metric, values, reasons)
+    # Hundreds of times are in few states.
+    known = {id(state): state for state in states}
+    values = {key: _value(metric, state.value if state else None) for key, state in known.items()}
+    reasons = {key: None if values[key] is not None else history.why(state) for key, state in known.items()}
+    return Column(metric, [values[id(state)] for state in states], [reasons[id(state)] for state in states])
 
 
 def _reasons(
     metric: Metric, values: Sequence[Any], past: history.History, at: Sequence[int | None]
 ) -> list[str | None]:
     """Why values are absent: what was in force at the newest sample there; without a sample, nobody looked."""
+    if None not in values:
+        return [None] * len(values)
     known = past.at_each(metric.name, [time or 0 for time in at])
     return [
         None if value is not None else NOT_OBSERVED if time is None else history.why(state)

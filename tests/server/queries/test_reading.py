@@ -4,6 +4,8 @@ import socket
 
 import pytest
 from gpufleet_server.domain.problem import Problem
+from gpufleet_server.queries import fleet as totals
+from gpufleet_server.queries.filters import FleetFilter
 from gpufleet_server.queries.reading import reading
 from gpufleet_server.store.engine import Store
 from sqlalchemy import text
@@ -14,6 +16,8 @@ def test_a_table_that_is_missing(store: Store) -> None:
     """As before a migration."""
     with store.writing() as connection:
         connection.execute(text("DROP TABLE latest"))
+    with pytest.raises(Problem, match="latest"), reading(store) as connection:
+        totals.groups(connection, FleetFilter(), 0)
     with pytest.raises(Problem, match="latest") as refused, reading(store) as connection:
         connection.execute(text("SELECT * FROM latest"))
     assert (refused.value.status, refused.value.retry_after) == (503, 5)
