@@ -10,6 +10,7 @@ from gpufleet_server.queries.buckets import Grid
 from gpufleet_server.store import blocks, rollups
 from gpufleet_server.store.blocks import Block
 from gpufleet_server.store.engine import Store
+from gpufleet_server.store.partitions import make_ahead
 from gpufleet_server.store.tiers import DAILY, DAY, HOUR, HOURLY, SEALED, due
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -45,6 +46,7 @@ def store_hours(store: Store, every: Block, hours: Sequence[int], *, keep: bool 
         put(store, SEALED, 1, part)
     if roll:
         with store.writing() as connection:
+            make_ahead(connection, BEGIN + 2 * DAY)
             for hour, part in zip(hours, parts, strict=True):
                 rollups.put(connection, HOURLY, {1: rollups.point(part, BEGIN + (hour + 1) * HOUR)})
 
@@ -125,6 +127,7 @@ def test_coarser_points_stand_for_samples_that_are_gone(store: Store) -> None:
     store_hours(store, every, range(24, 46), keep=False)
     store_hours(store, every, [46, 47])
     with store.writing() as connection:
+        make_ahead(connection, BEGIN)
         day = rollups.point(blocks.cut(every, BEGIN, BEGIN + DAY), BEGIN + DAY)
         rollups.put(connection, DAILY, {1: day})
     grid = Grid(BEGIN, BEGIN + 48 * HOUR, HOUR // 2)
@@ -142,6 +145,7 @@ def test_a_day_that_is_due_is_read_by_the_hour(store: Store) -> None:
     store_hours(store, every, range(24))
     wrong = rollups.point(blocks.cut(every, BEGIN, BEGIN + HOUR), BEGIN + DAY)
     with store.writing() as connection:
+        make_ahead(connection, BEGIN)
         rollups.put(connection, DAILY, {1: wrong})
         connection.execute(insert(due).values(kind="day", node_id=1, at=BEGIN))
     grid = Grid(BEGIN, BEGIN + DAY, DAY)
