@@ -39,9 +39,9 @@ class Outcome:
         return not (self.lost or self.doubled or self.foreign) and self.rolled_up
 
 
-async def chaos(folder: Path, kills: int, seed: int, *, gpus: int = 400) -> Outcome:
-    """Kill and cut `kills` times under the load of a fleet with this many GPUs."""
-    stage = Stage(folder, random.Random(seed), gpus=gpus)
+async def chaos(folder: Path, kills: int, seed: int, *, gpus: int, backlog: float) -> Outcome:
+    """Kill and cut `kills` times under the load of a fleet; a tenth of it begins with a backlog of so many seconds."""
+    stage = Stage(folder, random.Random(seed), gpus=gpus, backlog=backlog)
     acts = (stage.kill_server, stage.kill_database, stage.kill_agent, stage.cut_agents, stage.cut_database)
     done: collections.Counter[str] = collections.Counter()
     async with stage.play() as agents:
@@ -91,13 +91,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--gpus", type=int, default=400)
+    parser.add_argument("--backlog", type=float, default=4500.0, help="seconds that a tenth of the agents has missed")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 100_000)
     given = parser.parse_args()
     print(f"seed {given.seed}", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="gpufleet-chaos-") as folder:
         Path(folder).chmod(0o755)
         began = time.monotonic()
-        outcome = asyncio.run(chaos(Path(folder), given.kills, given.seed, gpus=given.gpus))
+        outcome = asyncio.run(chaos(Path(folder), given.kills, given.seed, gpus=given.gpus, backlog=given.backlog))
     for name, value in dataclasses.asdict(outcome).items():
         print(f"{name:10} {value}")
     print(f"{'seconds':10} {time.monotonic() - began:.0f}")

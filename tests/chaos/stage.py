@@ -28,8 +28,9 @@ _RESTARTS = 5
 class Stage:
     """Everything, started by `play` and taken down with it."""
 
-    def __init__(self, folder: Path, chance: random.Random, *, gpus: int) -> None:
-        self.folder, self.chance, self.truth, self._gpus = folder, chance, Truth(), gpus
+    def __init__(self, folder: Path, chance: random.Random, *, gpus: int, backlog: float) -> None:
+        self.folder, self.chance, self.truth = folder, chance, Truth()
+        self._gpus, self._backlog = gpus, backlog
         self.postgres = Postgres(folder / "postgres", SETTINGS)
         self.to_database = Proxy([self.postgres.port], chance)
         self.servers: list[Server] = []
@@ -69,9 +70,16 @@ class Stage:
         await asyncio.to_thread(self.start_agent)
         nodes = fleet(self.chance.randrange(1 << 30), self._gpus, time.time_ns() // 1000)
         steady = [node for node in nodes if not node.skew]
-        # A tenth of them comes with hours that are to be sealed while all this goes on.
+        # Some come with what they could not send before: hours that are sealed while all this goes on.
         return Fleet(
-            steady, self.url, self._token, interval=1000, every=2000, offline=0.1, backlog=3 * 3600, pauses=(0.2, 1.0)
+            steady,
+            self.url,
+            self._token,
+            interval=1000,
+            every=2000,
+            offline=0.1,
+            backlog=self._backlog,
+            pauses=(0.2, 1.0),
         )
 
     @property
@@ -104,10 +112,11 @@ class Stage:
         await asyncio.to_thread(self.postgres.start)
 
     async def kill_agent(self) -> None:
-        """Kill the real agent, parent and reader; it has an XID to tell when it is back."""
-        self._kill_agent()
+        """Kill the real agent, parent and reader, at about the time at which it learns of an XID."""
         self.scenario.gpus[0].xid(31, self.scenario.now())
         self.scenario.write(self._file)
+        await asyncio.sleep(self.chance.uniform(0, 0.3))
+        self._kill_agent()
         await asyncio.to_thread(self.start_agent)
 
     async def cut_agents(self) -> None:

@@ -18,7 +18,7 @@ def test_nothing_is_lost_and_nothing_doubled(tmp_path: Path) -> None:
         postgres.binaries()
     except postgres.NoPostgresError as error:
         pytest.skip(f"needs PostgreSQL: {error}")
-    outcome = asyncio.run(chaos(tmp_path, kills=10, seed=11, gpus=100))
+    outcome = asyncio.run(chaos(tmp_path, kills=10, seed=11, gpus=160, backlog=300))
     assert outcome.good, outcome
     assert outcome.samples > 1000
 
