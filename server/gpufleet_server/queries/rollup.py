@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from gpufleet_agent.catalogue import BY_NAME, RESERVED, Metric, Rollup
@@ -18,6 +19,8 @@ _REDUCERS = {
     Rollup.ANY: np.bitwise_or,
 }
 _SAFE = 1 << 62
+# Up to here floats hold every integer, so that a quotient of two is rounded once.
+_EXACT = float(1 << 53)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,9 +77,19 @@ def of_metric(metric: Metric, points: Points, places: Ints) -> dict[int, float |
     numbers, firsts = np.unique(places[there], return_index=True)
     values, weights = stored[there], points.durations[there]
     totals, over = _reduced(metric.rollup, values, weights, firsts)
+    return dict(zip(numbers.tolist(), _in_unit(metric, totals, over), strict=True))
+
+
+def _in_unit(metric: Metric, totals: NDArray[Any], over: Ints | None) -> list[int | float]:
+    """The totals, divided by `over`, as values in the metric's unit."""
     up, down = metric.step.numerator, metric.step.denominator
-    scaled = (t * up if d == 1 else t * up / d for t, d in zip(totals, (down * w for w in over), strict=True))
-    return dict(zip(numbers.tolist(), scaled, strict=True))
+    if over is None and down == 1:
+        return [total * up for total in totals.tolist()]
+    below = np.full(len(totals), down) if over is None else down * over
+    if float(np.abs(totals).max()) * up < _EXACT and float(below.max()) < _EXACT:
+        quotients: list[int | float] = (totals * up / below).tolist()
+        return quotients
+    return [total * up / divisor for total, divisor in zip(totals.tolist(), below.tolist(), strict=True)]
 
 
 def present(metric: Metric, stored: Ints) -> NDArray[np.bool_]:
@@ -84,14 +97,12 @@ def present(metric: Metric, stored: Ints) -> NDArray[np.bool_]:
     return stored >= BY_NAME[metric.name].lowest + RESERVED
 
 
-def _reduced(rollup: Rollup, values: Ints, weights: Ints, firsts: Ints) -> tuple[list[int | float], list[int]]:
-    """A total for each run that begins at `firsts`, and by what it is to be divided."""
+def _reduced(rollup: Rollup, values: Ints, weights: Ints, firsts: Ints) -> tuple[NDArray[Any], Ints | None]:
+    """A total for each run that begins at `firsts`, and by what it is to be divided, if it is."""
     if rollup is Rollup.MEAN:
         large = int(np.abs(values).max()) * int(weights.sum()) > _SAFE
         products = values.astype(np.float64) * weights if large else values * weights
-        return np.add.reduceat(products, firsts).tolist(), np.add.reduceat(weights, firsts).tolist()
+        return np.add.reduceat(products, firsts), np.add.reduceat(weights, firsts)
     if rollup is Rollup.LAST:
-        found = values[np.append(firsts[1:], len(values)) - 1]
-    else:
-        found = _REDUCERS[rollup].reduceat(values, firsts)
-    return found.tolist(), [1] * len(firsts)
+        return values[np.append(firsts[1:], len(values)) - 1], None
+    return _REDUCERS[rollup].reduceat(values, firsts), None

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.queries import history, points, rollup
 from gpufleet_server.queries.buckets import MAX_POINTS, Grid
-from gpufleet_server.queries.latest import NOT_OBSERVED
+from gpufleet_server.queries.latest import NOT_OBSERVED, State
 from gpufleet_server.queries.rollup import Points
 from gpufleet_server.store.schema import gpus
 from gpufleet_server.store.tiers import DAY
@@ -145,11 +145,19 @@ def _values(metric: Metric, found: Points) -> list[float | int | None]:
 
 def _in_force(metric: Metric, past: history.History, times: Sequence[int]) -> Column:
     states = past.at_each(metric.name, times)
-    # Hundreds of times are in few states.
-    known = {id(state): state for state in states}
-    values = {key: _value(metric, state.value if state else None) for key, state in known.items()}
-    reasons = {key: None if values[key] is not None else history.why(state) for key, state in known.items()}
-    return Column(metric, [values[id(state)] for state in states], [reasons[id(state)] for state in states])
+    # Hundreds of times are in few states, most often in one.
+    known = {id(state): state for state in (states[:1] if len(set(map(id, states))) == 1 else states)}
+    told = {key: _told(metric, state) for key, state in known.items()}
+    if len(told) == 1:
+        (value, reason), count = next(iter(told.values())), len(states)
+        return Column(metric, [value] * count, [reason] * count)
+    values, reasons = zip(*(told[id(state)] for state in states), strict=True) if states else ((), ())
+    return Column(metric, list(values), list(reasons))
+
+
+def _told(metric: Metric, state: State | None) -> tuple[float | int | None, str | None]:
+    value = _value(metric, state.value if state else None)
+    return value, None if value is not None else history.why(state)
 
 
 def _reasons(
