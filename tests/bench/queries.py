@@ -147,7 +147,7 @@ def fill(store: Store, of: QueryFleet, database: Postgres) -> None:
     of.fill(store, lambda what: _say(f"{time.monotonic() - begin:7.1f} s  {what}"))
     engine = create_engine(plain_url(database.url("gpufleet")), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        for statement in ("VACUUM (ANALYZE)", "CHECKPOINT"):
+        for statement in ("VACUUM (ANALYZE, PROCESS_TOAST false)", "CHECKPOINT"):
             connection.execute(text(statement))
     engine.dispose()
     _say(f"{time.monotonic() - begin:7.1f} s  analysed; {disk_bytes(database.data) / 1e6:,.0f} MB on disk, WAL and all")

@@ -90,13 +90,16 @@ class QueryFleet:
         self._make_partitions(store)
         steps: list[tuple[str, Iterable[_Job]]] = [
             ("inventory", self._inventory()),
+            ("the fleet's minutes, hours and states", [self._add_fleet, self._add_states]),
             ("samples", self._samples()),
             ("rollups", self._rollups()),
-            ("the fleet's minutes and hours", [self._add_fleet, self._add_states]),
         ]
         with ThreadPoolExecutor(2) as workers:
-            for name, jobs in steps:
-                list(workers.map(partial(_do, store), jobs))
+            # While what one step made goes into the database, the next one is made.
+            begun = [(name, [workers.submit(_do, store, job) for job in jobs]) for name, jobs in steps]
+            for name, jobs_begun in begun:
+                for job in jobs_begun:
+                    job.result()
                 say(f"{name} filled")
 
     def _make_partitions(self, store: Store) -> None:
