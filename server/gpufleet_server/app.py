@@ -77,7 +77,7 @@ def create_app(
     direct = Middleware(Direct, reports=reports)
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers, middleware=[direct])
     app.router.redirect_slashes = False
-    app.state.statistics, app.state.upkeep = statistics, upkeep
+    app.state.statistics, app.state.upkeep, app.state.reports = statistics, upkeep, reports
     return app
 
 

@@ -17,7 +17,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from gpufleet_server.cli.errors import CliError
-from gpufleet_server.cli.protocol import BoundedProtocol
+from gpufleet_server.cli.reports import ReportProtocol
 
 # Longer than the agents' usual time between reports, so that their connections are kept.
 _KEEP_ALIVE = 75
@@ -77,7 +77,7 @@ def configured(app: Starlette, certificate: Path | None = None, key: Path | None
     """A server for an app. CliError where the certificate or its key can't be used."""
     config = uvicorn.Config(
         app,
-        http=BoundedProtocol,
+        http=_protocol(app),
         ws="none",
         log_config=None,
         access_log=False,
@@ -92,6 +92,11 @@ def configured(app: Starlette, certificate: Path | None = None, key: Path | None
     except (OSError, ssl.SSLError) as error:
         raise CliError(f"can't use the certificate {certificate} with the key {key}: {error}") from error
     return Server(config)
+
+
+def _protocol(app: Starlette) -> type[ReportProtocol]:
+    """What speaks HTTP for an app whose reports it knows."""
+    return type("Protocol", (ReportProtocol,), {"reports": app.state.reports})
 
 
 @contextlib.asynccontextmanager

@@ -46,12 +46,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A head has come."""
+        self.head_complete()
+        super().on_headers_complete()
+
+    def head_complete(self) -> None:
+        """What came is a whole head, and small enough. ValueError, the parser's way to stop, where it is not."""
         self._in_head = False
         self._stop_waiting()
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
             self._refuse(_TOO_LARGE)
-            raise ValueError(_TOO_LARGE.detail)  # the parser's way to stop
-        super().on_headers_complete()
+            raise ValueError(_TOO_LARGE.detail)
 
     def send_400_response(self, msg: str) -> None:
         """What came is not HTTP."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 from gpufleet_agent import wire
@@ -10,15 +10,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gpufleet_server.domain import clock
 from gpufleet_server.domain.problem import Problem
-from gpufleet_server.domain.tokens import TokenKind
+from gpufleet_server.domain.tokens import TokenKind, bearer
 from gpufleet_server.ingest.failures import STORE_FAILED, cause, unavailable
 from gpufleet_server.ingest.prepare import Prepared, prepare
 from gpufleet_server.ingest.request import (
+    JSON_HEAD,
+    Head,
     answer_json,
     answer_problem,
     authenticated,
     check_type,
     headers,
+    problem_head,
     read_body,
     understood,
 )
@@ -33,6 +36,9 @@ _LARGE_AT_ONCE = 2
 _MAX_ENROLMENT = 16 << 10
 
 _to_json = msgspec.json.Encoder()
+_TYPE, _ENCODING = wire.CONTENT_TYPE.encode(), wire.ENCODING.encode()
+
+Answer = Callable[[int, Head, bytes], None]
 
 
 class Reports:
@@ -54,6 +60,41 @@ class Reports:
             return
         self._statistics.reports["duplicate" if ack.duplicate else "stored"] += 1
         await answer_json(send, 200, _to_json.encode(ack))
+
+    def take(self, given: Mapping[bytes, bytes], body: bytes, answer: Answer) -> bool:
+        """Take a report whose body is there, from the event loop and without a task for it.
+
+        `given` are the headers, names in lower case. `answer` is called later, or at once, with the answer: status,
+        headers, body. False where the report has to come through `__call__`: it is large, or its token is yet to be
+        looked up.
+        """
+        try:
+            if (closed := self._writer.closed) is not None:
+                raise unavailable(closed)
+            text = bearer(given.get(b"authorization", b"").decode("latin-1"))
+            token = self._tokens.peek(text) if text is not None else None
+            if token is None or token.kind is not TokenKind.NODE or len(body) > _SMALL_BODY:
+                return False
+            if given.get(b"content-type") != _TYPE or given.get(b"content-encoding") != _ENCODING:
+                return False
+            clock_told = given.get(wire.CLOCK_HEADER.encode())
+            sent = _sent(clock_told.decode("latin-1")) if clock_told is not None else None
+            self._statistics.body_bytes += len(body)
+            now = self._now()
+            self._writer.put(prepare(body, sent, token.node, token.name or str(token.node), now), Reply(self, answer))
+        except Problem as problem:
+            self.refuse(problem, answer)
+        return True
+
+    def acknowledge(self, ack: wire.Ack, answer: Answer) -> None:
+        """Tell an agent that its report is committed."""
+        self._statistics.reports["duplicate" if ack.duplicate else "stored"] += 1
+        answer(200, JSON_HEAD, _to_json.encode(ack))
+
+    def refuse(self, problem: Problem, answer: Answer) -> None:
+        """Tell an agent why its report is not taken."""
+        self._statistics.reports["refused" if problem.status < 500 else "unavailable"] += 1
+        answer(problem.status, problem_head(problem), _to_json.encode(problem.body()))
 
     async def _take(self, scope: Scope, receive: Receive) -> wire.Ack:
         if (closed := self._writer.closed) is not None:
@@ -77,6 +118,35 @@ class Reports:
             return work()
         async with self._large:
             return await asyncio.to_thread(work)
+
+
+class Reply:
+    """The answer to a report that was taken without a task: goes out as soon as the writer has it."""
+
+    __slots__ = ("_answer", "_loop", "_reports")
+
+    def __init__(self, reports: Reports, answer: Answer) -> None:
+        self._reports, self._answer, self._loop = reports, answer, asyncio.get_running_loop()
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop in which the answer is to be given."""
+        return self._loop
+
+    def done(self) -> bool:
+        """It is not given twice."""
+        return False
+
+    def cancelled(self) -> bool:
+        """Nobody takes back what was submitted: whoever is gone sends it again."""
+        return False
+
+    def set_result(self, ack: wire.Ack) -> None:
+        """It is committed."""
+        self._reports.acknowledge(ack, self._answer)
+
+    def set_exception(self, problem: Problem) -> None:
+        """It is not taken."""
+        self._reports.refuse(problem, self._answer)
 
 
 class Direct:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from gpufleet_agent import wire
@@ -12,7 +12,10 @@ from gpufleet_server.domain.problem import Problem
 from gpufleet_server.domain.tokens import TokenKind, bearer
 from gpufleet_server.store.tokens import TokenCache, TokenRow
 
-_BODY_SECONDS = 60
+BODY_SECONDS = 60
+
+Head = Sequence[tuple[bytes, bytes]]
+JSON_HEAD: Head = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
 
 
 def headers(scope: Scope) -> dict[str, str]:
@@ -61,30 +64,33 @@ async def read_body(given: Mapping[str, str], receive: Receive, most: int) -> by
     if declared is not None and (len(declared) > 18 or int(declared) > most):
         raise _too_large(most)
     try:
-        async with asyncio.timeout(_BODY_SECONDS):
+        async with asyncio.timeout(BODY_SECONDS):
             body = await _receive_all(receive, most)
     except TimeoutError:
-        raise Problem(408, f"the body did not come within {_BODY_SECONDS} s", "body") from None
+        raise Problem(408, f"the body did not come within {BODY_SECONDS} s", "body") from None
     if declared is not None and len(body) != int(declared):
         raise Problem(400, f"{len(body)} bytes came; {declared} were announced", "content-length")
     return body
 
 
+def problem_head(problem: Problem) -> Head:
+    """The headers of an answer that tells a Problem."""
+    return [(name.encode(), value.encode("latin-1", "replace")) for name, value in problem.all_headers().items()]
+
+
 async def answer_json(send: Send, status: int, body: bytes) -> None:
     """Send a JSON answer."""
-    head = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-    await _answer(send, status, head, body)
+    await _answer(send, status, JSON_HEAD, body)
 
 
 async def answer_problem(send: Send, problem: Problem) -> None:
     """Send what is wrong with a request."""
-    head = [(name.encode(), value.encode("latin-1", "replace")) for name, value in problem.all_headers().items()]
-    await _answer(send, problem.status, head, msgspec.json.encode(problem.body()))
+    await _answer(send, problem.status, problem_head(problem), msgspec.json.encode(problem.body()))
 
 
-async def _answer(send: Send, status: int, head: list[tuple[bytes, bytes]], body: bytes) -> None:
-    head.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": head})
+async def _answer(send: Send, status: int, head: Head, body: bytes) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [*head, length]})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -5,9 +5,11 @@ import collections
 import dataclasses
 import threading
 import time
+from typing import Protocol
 
 from gpufleet_agent import wire
 
+from gpufleet_server.domain.problem import Problem
 from gpufleet_server.ingest.failures import unavailable
 from gpufleet_server.ingest.prepare import Prepared
 from gpufleet_server.ingest.statistics import Statistics
@@ -15,12 +17,31 @@ from gpufleet_server.ingest.statistics import Statistics
 _STOPPING = "the server is stopping"
 
 
+class Answer(Protocol):
+    """Who waits for the answer to a report: an asyncio.Future, or what does as much with less."""
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop in which it is to be told."""
+
+    def done(self) -> bool:
+        """Whether it is told, or nobody waits any more."""
+
+    def cancelled(self) -> bool:
+        """Whether nobody waits any more."""
+
+    def set_result(self, ack: wire.Ack, /) -> None:
+        """It is committed."""
+
+    def set_exception(self, problem: Problem, /) -> None:
+        """It is not stored."""
+
+
 @dataclasses.dataclass(slots=True)
 class Job:
     """A report, who waits for its answer, and since when (monotonic, s)."""
 
     prepared: Prepared
-    answer: asyncio.Future[wire.Ack]
+    answer: Answer
     since: float
 
 
@@ -83,7 +104,7 @@ class Waiting:
             self._trouble = trouble
             self._changed.notify()
 
-    def put(self, prepared: Prepared, answer: asyncio.Future[wire.Ack]) -> None:
+    def put(self, prepared: Prepared, answer: Answer) -> None:
         """Have a report wait. Problem 503 where that is not possible."""
         with self._changed:
             if (closed := self.closed) is not None or not self._has_room(prepared.size):

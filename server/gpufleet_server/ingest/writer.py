@@ -18,7 +18,7 @@ from gpufleet_server.ingest.memory import Memory
 from gpufleet_server.ingest.prepare import Prepared
 from gpufleet_server.ingest.record import Batch, Outcome, record
 from gpufleet_server.ingest.statistics import Statistics, Tally
-from gpufleet_server.ingest.waiting import Bounds, Job, Waiting
+from gpufleet_server.ingest.waiting import Answer, Bounds, Job, Waiting
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.schema import streams
 from gpufleet_server.store.tokens import TokenCache
@@ -89,8 +89,12 @@ class Writer:
         Problem 503 where it can't be taken.
         """
         answer: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
-        self._waiting.put(prepared, answer)
+        self.put(prepared, answer)
         return answer
+
+    def put(self, prepared: Prepared, answer: Answer) -> None:
+        """The same, with whoever is to be told. Problem 503 where it can't be taken."""
+        self._waiting.put(prepared, answer)
 
     def _run(self) -> None:
         while True:
@@ -204,7 +208,7 @@ class Writer:
 
 def _answer(jobs: Iterable[Job], outcomes: Iterable[Outcome]) -> None:
     """Wake those that wait, once an event loop."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Ack], Outcome]]] = {}
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Answer, Outcome]]] = {}
     for job, outcome in zip(jobs, outcomes, strict=True):
         by_loop.setdefault(job.answer.get_loop(), []).append((job.answer, outcome))
     for loop, answers in by_loop.items():
@@ -213,7 +217,7 @@ def _answer(jobs: Iterable[Job], outcomes: Iterable[Outcome]) -> None:
             loop.call_soon_threadsafe(_resolve, answers)
 
 
-def _resolve(answers: list[tuple[asyncio.Future[Ack], Outcome]]) -> None:
+def _resolve(answers: list[tuple[Answer, Outcome]]) -> None:
     for answer, outcome in answers:
         if answer.done():
             continue

@@ -109,6 +109,7 @@ class TokenCache:
         self._revoked = 0
         self._checked = self._asked = float("-inf")
         self._used: dict[int, int] = {}
+        self._noted: dict[int, int] = {}
 
     def check(self, text: str) -> TokenRow | None:
         """The token of this text if it may be used now. May read the store."""
@@ -144,7 +145,8 @@ class TokenCache:
         now = self._now()
         if row is None or not row.good(now):
             return None
-        self._used[row.id] = now
+        if now - self._noted.get(row.id, row.last_used_at or 0) >= _USE_STEP:
+            self._used[row.id] = self._noted[row.id] = now
         return row
 
     def _look_up(self, text: str) -> TokenRow | None:
