@@ -3,7 +3,7 @@
 import logging
 
 from sqlalchemy import URL, Connection, Engine, create_engine, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,14 +48,15 @@ class Election:
         self._held: Connection | None = None
 
     def won(self) -> bool:
-        """Whether this one has the lock now; it is taken when it is free. False where the database is gone."""
+        """Whether this one has the lock now; it is taken when it is free. False where the database is gone, or busy."""
         try:
             if self._held is not None:
                 self._held.execute(text("SELECT 1"))
                 return True
             return self._try()
-        except DBAPIError as error:
-            _LOG.info("no election for %s: %s", self._name, error.orig)
+        except SQLAlchemyError as error:
+            # Also where all connections are taken: many nodes may enrol at once.
+            _LOG.info("no election for %s: %s", self._name, getattr(error, "orig", error))
             self.close()
             return False
 

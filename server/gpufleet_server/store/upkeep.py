@@ -6,12 +6,12 @@ import threading
 import time
 from collections.abc import Callable
 
+import psycopg
 from sqlalchemy.exc import SQLAlchemyError
 
 from gpufleet_server.domain import clock
 from gpufleet_server.store import partitions
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.errors import StoreError
 from gpufleet_server.store.fleet_rollups import count_states, roll_hours
 from gpufleet_server.store.retention import Keep, drop_emptied, retain
 from gpufleet_server.store.rollups import roll_days
@@ -23,6 +23,9 @@ _LOG = logging.getLogger(__name__)
 _ELECTION_S = 5.0
 # A step works for as long as it paused, but no longer than this: what comes in is not kept waiting.
 _LONGEST_PAUSE_S = 1.0
+
+# What a database may say at any time; COPY goes around SQLAlchemy. Anything else is a fault of ours.
+_OF_THE_STORE = (SQLAlchemyError, psycopg.Error, OSError)
 
 GoOn = Callable[[], bool]
 
@@ -89,7 +92,6 @@ class Upkeep:
             _Step("days", 60.0, self._roll_days),
             _Step("retention", 600.0, self._retain),
         ]
-        self._errors = _errors(store)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._since, self._interrupted = 0.0, False
@@ -148,12 +150,13 @@ class Upkeep:
         step.at, step.left, self._interrupted = began + step.every, False, False
         try:
             step.work(self._now(), self._go_on)
-        except self._errors as error:
-            done.failures += 1
-            _LOG.warning("upkeep: %s failed and will be tried again: %s", step.name, _cause(error))
-        else:
             done.last = self._now()
             step.left = self._interrupted
+        except Exception as error:  # noqa: BLE001
+            # Nothing that goes wrong with one step may end the thread: the store would grow until its disk is full.
+            done.failures += 1
+            ours = error if not isinstance(error, _OF_THE_STORE) else None
+            _LOG.warning("upkeep: %s failed and will be tried again: %s", step.name, _cause(error), exc_info=ours)
         done.runs += 1
         done.seconds += time.monotonic() - began
 
@@ -201,15 +204,6 @@ def seal_everything(store: Store, until: int) -> Sealed:
     done = seal_until(store, until)
     drop_emptied(store, until, until)
     return done
-
-
-def _errors(store: Store) -> tuple[type[Exception], ...]:
-    if store.dialect != "postgresql":
-        return SQLAlchemyError, StoreError, OSError, ValueError
-    import psycopg
-
-    # COPY goes around SQLAlchemy.
-    return SQLAlchemyError, StoreError, OSError, ValueError, psycopg.Error
 
 
 def _cause(error: Exception) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from gpufleet_server.store.engine import Store, StoreError
-from sqlalchemy import text
+from gpufleet_server.store.postgres import Election
+from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.server.fixtures import NewDatabase
@@ -111,6 +112,18 @@ def test_one_of_several_is_elected(postgresql: Store) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     other.close()
+
+
+def test_nobody_is_elected_while_all_connections_are_taken(new_postgresql: NewDatabase) -> None:
+    """That is no reason to give up: the next time there may be one."""
+    url = make_url(new_postgresql()).set(drivername="postgresql+psycopg")
+    engine = create_engine(url, pool_size=1, max_overflow=0, pool_timeout=0.05)
+    election = Election(engine, "anything")
+    with engine.connect():
+        assert not election.won()
+    assert election.won()
+    election.close()
+    engine.dispose()
 
 
 def test_an_elected_one_whose_connection_dies_has_lost(postgresql: Store) -> None:

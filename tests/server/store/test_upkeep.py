@@ -108,6 +108,22 @@ def test_a_step_that_fails_stops_no_other(
     assert len(held(store, SEALED)) == 1
 
 
+def test_a_fault_of_ours_ends_no_upkeep(store: Store, start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """A step that fails as nobody foresaw is counted and told with its traceback; the others have their turn."""
+    faults = [TypeError("unforeseen")]
+
+    def now() -> int:
+        if faults:
+            raise faults.pop()
+        return clock.now()
+
+    upkeep = start(Upkeep(store, now=now))
+    steps = upkeep.statistics.steps
+    _wait_for(lambda: "retention" in steps)
+    assert sum(step.failures for step in steps.values()) == 1
+    assert "TypeError: unforeseen" in caplog.text
+
+
 def test_one_of_several_servers_does_it(postgresql: Store, start: Start) -> None:
     """The others wait, and one of them goes on when it ends."""
     first = start(Upkeep(postgresql))
