@@ -6,23 +6,23 @@ import logging
 import re
 import socket
 import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from gpufleet_agent import wire
 from gpufleet_server.api import transport
-from gpufleet_server.app import create_app
-from gpufleet_server.cli import hosting, protocol
+from gpufleet_server.cli import protocol
 from gpufleet_server.domain.tokens import TokenKind
 from gpufleet_server.ingest import request
 from gpufleet_server.store import tokens
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.retention import Keep
 
-from tests.server.ingest.agents import DAY, Server, Time, opened, run, until
+from tests.server.ingest.agents import DAY, Server, run, until
+from tests.server.live import address
+
+__all__ = ["address"]
 
 
 @pytest.mark.parametrize(("path", "word"), [("/", "gpufleet"), ("/healthz", "alive"), ("/readyz", "ready")])
@@ -138,22 +138,6 @@ def test_tokens_do_not_reach_the_log(tmp_path: Path, caplog: pytest.LogCaptureFi
         run(tmp_path, story)
 
 
-@pytest.fixture
-def address(tmp_path: Path) -> Iterator[tuple[str, int, Store]]:
-    """A server on a real socket, and its store."""
-    with opened(tmp_path) as store, socket.create_server(("127.0.0.1", 0)) as listener:
-        server = hosting.configured(create_app(store, now=Time()))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        deadline = time.monotonic() + 10
-        while not server.started:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        yield (*listener.getsockname(), store)
-        server.should_exit = True
-        thread.join(10)
-
-
 def _speak(host: str, port: int, sent: bytes) -> bytes:
     with socket.create_connection((host, port), timeout=5) as connection:
         answer = b""
@@ -225,8 +209,8 @@ def test_a_body_that_does_not_end_is_not_waited_for(
     address: tuple[str, int, Store], monkeypatch: pytest.MonkeyPatch, path: str, headers: str
 ) -> None:
     """It holds no connection for ever either."""
-    monkeypatch.setattr(transport, "_BODY_SECONDS", 0.1)
-    monkeypatch.setattr(request, "_BODY_SECONDS", 0.1)
+    monkeypatch.setattr(transport, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(request, "BODY_SECONDS", 0.1)
     host, port, store = address
     with store.writing() as connection:
         _, credential = tokens.create(connection, TokenKind.NODE, "alpha", node="alpha")

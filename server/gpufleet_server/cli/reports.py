@@ -10,12 +10,12 @@ from gpufleet_agent import wire
 
 from gpufleet_server.cli.protocol import BoundedProtocol
 from gpufleet_server.domain.problem import Problem
+from gpufleet_server.ingest import request
 from gpufleet_server.ingest.endpoint import Reports
-from gpufleet_server.ingest.request import BODY_SECONDS, Head
 
 _PATH = wire.REPORT_PATH.encode()
 # Longer bodies are decoded beside the event loop.
-_MOST = 16 << 10
+LONGEST = 16 << 10
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
@@ -35,8 +35,8 @@ class ReportProtocol(BoundedProtocol):
         """Take what came; a body that is not complete must be so in time."""
         super().data_received(data)
         if self._body is not None and self._late is None:
-            problem = Problem(408, f"the body did not come within {BODY_SECONDS} s", "body")
-            self._late = self.loop.call_later(BODY_SECONDS, self._refuse, problem)
+            problem = Problem(408, f"the body did not come within {request.BODY_SECONDS} s", "body")
+            self._late = self.loop.call_later(request.BODY_SECONDS, self._refuse, problem)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """No body is to come."""
@@ -100,8 +100,10 @@ class ReportProtocol(BoundedProtocol):
         waits = self.cycle is not None and not self.cycle.response_complete
         if waits or self.url != _PATH or self.parser.get_method() != b"POST" or self.expect_100_continue:
             return False
-        length = next((value for name, value in self.headers if name == b"content-length"), b"")
-        return len(length) < 6 and length.isdigit() and int(length) <= _MOST and self.parser.get_http_version() == "1.1"
+        given = dict(self.headers)
+        length = given.get(b"content-length", b"")
+        plain = b"authorization" in given and self.parser.get_http_version() == "1.1"
+        return plain and len(length) < 6 and length.isdigit() and int(length) <= LONGEST
 
     def _hand_on(self, body: bytes) -> None:
         # As if it were coming only now.
@@ -115,7 +117,7 @@ class ReportProtocol(BoundedProtocol):
             self._late.cancel()
             self._late = None
 
-    def _answer(self, status: int, head: Head, body: bytes) -> None:
+    def _answer(self, status: int, head: request.Head, body: bytes) -> None:
         self._busy = False
         if self.transport.is_closing():
             return
