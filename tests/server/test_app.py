@@ -209,7 +209,7 @@ def test_a_body_that_does_not_end_is_not_waited_for(
     address: tuple[str, int, Store], monkeypatch: pytest.MonkeyPatch, path: str, headers: str
 ) -> None:
     """It holds no connection for ever either."""
-    monkeypatch.setattr(transport, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(transport, "_BODY_SECONDS", 0.1)
     monkeypatch.setattr(request, "BODY_SECONDS", 0.1)
     host, port, store = address
     with store.writing() as connection:
