@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gpufleet_server.ingest.columns import Block, Matrix
+from gpufleet_server.ingest.columns import Block, Matrix, beside
 from gpufleet_server.ingest.memory import GpuTable, Layout, Node
 
 
@@ -22,10 +22,11 @@ class Placed:
 
 @dataclasses.dataclass(slots=True)
 class Cells:
-    """N cells: `rows` of the GpuTable, `ts` (corrected, µs), `ms`, and `values` (M × N)."""
+    """N cells: `rows` of the GpuTable, their `kinds`, `ts` (corrected, µs), `ms`, and `values` (M × N)."""
 
     table: GpuTable
     rows: NDArray[np.int64]
+    kinds: NDArray[np.int32]
     ts: NDArray[np.int64]
     ms: NDArray[np.int64]
     values: Matrix
@@ -45,11 +46,26 @@ def cells(table: GpuTable, placed: Sequence[Placed], values: Matrix) -> Cells:
         times += [time + each.offset for time in block.times] if each.offset else block.times
         durations += block.durations
         gpus += [len(each.layout.gpus)] * n
-    repeats = np.array(gpus, np.int64)
+    repeats, of = np.array(gpus, np.int64), np.concatenate(rows) if rows else np.zeros(0, np.int64)
     return Cells(
         table,
-        np.concatenate(rows) if rows else np.zeros(0, np.int64),
+        of,
+        table.kind[of],
         np.repeat(np.array(times, np.int64), repeats),
         np.repeat(np.array(durations, np.int64), repeats),
         values,
+    )
+
+
+def joined(parts: Sequence[Cells]) -> Cells:
+    """Cells of one table, one part after the other; there is at least one."""
+    if len(parts) == 1:
+        return parts[0]
+    return Cells(
+        parts[0].table,
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.kinds for part in parts]),
+        np.concatenate([part.ts for part in parts]),
+        np.concatenate([part.ms for part in parts]),
+        beside([part.values for part in parts]),
     )

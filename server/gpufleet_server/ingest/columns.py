@@ -90,6 +90,14 @@ def matrix(blocks: Sequence[Block]) -> Matrix:
     return Matrix(stored, stored < _VALUES_BEGIN, _begins(sizes))
 
 
+def beside(parts: Sequence[Matrix]) -> Matrix:
+    """The values of all parts, one after the other."""
+    sizes = [part.stored.shape[1] for part in parts]
+    begins = [at + begin for part, at in zip(parts, _begins(sizes), strict=True) for begin in part.begins]
+    stored, absent = (np.concatenate([getattr(part, name) for part in parts], axis=1) for name in ("stored", "absent"))
+    return Matrix(stored, absent, begins)
+
+
 def problems(blocks: Sequence[Block], values: Matrix) -> dict[int, Problem]:
     """By number, the first thing that is wrong with the values of each block that has any."""
     wrong = values.wrong()

@@ -30,7 +30,8 @@ def load(connection: Connection, memory: Memory, reports: Sequence[Prepared]) ->
     for each in reports:
         if each.report.node not in memory.nodes:
             lacking.setdefault(each.report.node, []).append(each)
-    uuids = list(lacking)
+    # In one order for all servers: two that make each other's nodes would wait for ever.
+    uuids = sorted(lacking)
     for begin in range(0, len(uuids), _AT_ONCE):
         part = uuids[begin : begin + _AT_ONCE]
         _nodes(connection, memory, part)

@@ -7,17 +7,16 @@ from typing import Any
 import numpy as np
 from gpufleet_agent.catalogue import EVERY_SAMPLE, Rollup
 from numpy.typing import NDArray
-from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection
 
 from gpufleet_server.domain import use
-from gpufleet_server.ingest.cells import Cells
+from gpufleet_server.ingest.cells import Cells, joined
 from gpufleet_server.ingest.columns import NUMBERS
 from gpufleet_server.ingest.memory import Memory
 from gpufleet_server.ingest.upsert import Change, Upsert, add, greatest, least, unite
-from gpufleet_server.store.tiers import HOUR, begin_of, due, fleet_groups, fleet_minutes
+from gpufleet_server.store.fleet_rollups import MINUTE, group_ids
+from gpufleet_server.store.tiers import HOUR, begin_of, due, fleet_minutes
 
-MINUTE = 60_000_000
 _INT64 = np.iinfo(np.int64)
 
 
@@ -58,12 +57,17 @@ _UPSERT = Upsert(fleet_minutes, _changes())
 _DUE = Upsert(due, {})
 
 
-def add_to_minutes(connection: Connection, memory: Memory, cells: Cells, now: int) -> None:
-    """Add cells to their minutes; hours that are over by `now` (µs) and are changed by that become due."""
-    if not len(cells.ts):
+def add_to_minutes(connection: Connection, memory: Memory, parts: Sequence[Cells], now: int) -> None:
+    """Add cells to their minutes; hours that are over by `now` (µs) and are changed by that become due.
+
+    Once a transaction, at its end: every server adds to the same rows, and locks them in the order of their keys.
+    """
+    parts = [part for part in parts if len(part.ts)]
+    if not parts:
         return
+    cells = joined(parts)
     uses = use.use({name: cells.values.stored[NUMBERS[name]] for name in use.metrics()})
-    groups = memory.gpus.kind[cells.rows] * len(use.Use) + uses
+    groups = cells.kinds * len(use.Use) + uses
     minutes = -(-cells.ts // MINUTE)
     order = np.lexsort((minutes, groups))
     group, minute = groups[order], minutes[order]
@@ -71,6 +75,7 @@ def add_to_minutes(connection: Connection, memory: Memory, cells: Cells, now: in
     keys = _keys(connection, memory, group[begins].tolist(), (minute[begins] * MINUTE).tolist())
     _UPSERT.execute(connection, [(*key, *row) for key, row in zip(keys, _rows(cells, order, begins), strict=True)])
     hours = {begin_of(ts, HOUR) for _, ts in keys}
+    # A row that is there is locked: whoever makes the hour's rollup meanwhile waits, and finds these minutes.
     _DUE.execute(connection, [("hour", 0, hour) for hour in sorted(hours) if hour + HOUR <= now])
 
 
@@ -111,12 +116,6 @@ def _keys(connection: Connection, memory: Memory, groups: list[int], times: list
 
 def _make_groups(connection: Connection, memory: Memory, lacking: Iterable[tuple[int, int]]) -> None:
     kinds = {number: kind for kind, number in memory.kinds.items()}
-    named = {(*kinds[kind], use.Use(each).word): (kind, each) for kind, each in sorted(lacking)}
-    columns = ("site", "model", "simulated", "state")
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    rows = [dict(zip(columns, name, strict=True)) for name in sorted(named)]
-    connection.execute(insert(fleet_groups).on_conflict_do_nothing(), rows)
-    c = fleet_groups.c
-    for group_id, *name in connection.execute(select(c.group_id, c.site, c.model, c.simulated, c.state)):
-        if tuple(name) in named:
-            memory.groups[named[tuple(name)]] = group_id
+    named = {(kind, each): (*kinds[kind], use.Use(each).word) for kind, each in lacking}
+    ids = group_ids(connection, list(named.values()))
+    memory.groups |= {pair: ids[group] for pair, group in named.items()}

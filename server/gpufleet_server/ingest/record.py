@@ -11,7 +11,7 @@ from sqlalchemy import Connection, insert
 from gpufleet_server.domain.clock import SECOND, turned_large
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.ingest import changes, newest, recent, standing
-from gpufleet_server.ingest.cells import Placed, cells
+from gpufleet_server.ingest.cells import Cells, Placed, cells
 from gpufleet_server.ingest.columns import Matrix
 from gpufleet_server.ingest.load import check_unmeasured, load
 from gpufleet_server.ingest.memory import Memory, Node
@@ -62,18 +62,19 @@ def record(connection: Connection, memory: Memory, batch: Batch, now: int) -> tu
     Where it fails, or is not committed, `memory` must forget the nodes of all of them.
     """
     outcomes: dict[int, Outcome] = {}
-    tally, waiting = Tally(), list(range(len(batch.reports)))
+    tally, waiting, stored = Tally(), list(range(len(batch.reports))), list[Cells]()
     for _ in range(_MOST_ROUNDS):
         load(connection, memory, [batch.reports[number] for number in waiting])
         taken, answered = _take(memory, batch.reports, waiting)
         stale = _compare_and_set(connection, memory, taken)
         taken = [each for each in taken if each.node.uuid not in stale]
-        _store(connection, memory, batch, taken, tally, now)
+        stored.append(_store(connection, memory, batch, taken, tally))
         outcomes |= {number: answer for number, answer in answered.items() if _node(batch, number) not in stale}
         outcomes |= {each.number: _ack(each.prepared, each.node, each.roster_wanted) for each in taken}
         waiting = [number for number in waiting if number not in outcomes]
         if not waiting:
             break
+    add_to_minutes(connection, memory, stored, now)
     busy = Problem(503, "other servers write to this node at the same time", retry_after=1)
     return [outcomes.get(number, busy) for number in range(len(batch.reports))], tally
 
@@ -138,12 +139,10 @@ def _compare_and_set(connection: Connection, memory: Memory, taken: Sequence[_Ta
     return stale
 
 
-def _store(
-    connection: Connection, memory: Memory, batch: Batch, taken: Sequence[_Taken], tally: Tally, now: int
-) -> None:
+def _store(connection: Connection, memory: Memory, batch: Batch, taken: Sequence[_Taken], tally: Tally) -> Cells:
     _rosters(connection, memory, taken)
     _unseen_gpus(connection, memory, taken)
-    _samples(connection, memory, batch, taken, tally, now)
+    found = _samples(connection, memory, batch, taken, tally)
     rows = [row for each in taken for row in _events(each)]
     if rows:
         connection.execute(insert(events), rows)
@@ -154,6 +153,7 @@ def _store(
         connection,
         [(*key, seq, each.received_at) for (key, each), seq in zip(last.items(), numbers, strict=True)],
     )
+    return found
 
 
 def _rosters(connection: Connection, memory: Memory, taken: Sequence[_Taken]) -> None:
@@ -191,9 +191,7 @@ def _named(report: wire.Report) -> list[list[str]]:
     return named
 
 
-def _samples(
-    connection: Connection, memory: Memory, batch: Batch, taken: Sequence[_Taken], tally: Tally, now: int
-) -> None:
+def _samples(connection: Connection, memory: Memory, batch: Batch, taken: Sequence[_Taken], tally: Tally) -> Cells:
     placed: list[Placed] = []
     numbers: list[int] = []
     for each in taken:
@@ -208,10 +206,10 @@ def _samples(
     told += changes.absences(memory.gpus, found)
     if told:
         insert_rows(connection, states, changes.COLUMNS, told)
-    add_to_minutes(connection, memory, found, now)
     tally.samples += len(found.ts)
     tally.values += int(found.values.absent.size - found.values.absent.sum())
     tally.states += len(told)
+    return found
 
 
 def _values(memory: Memory, taken: _Taken, tally: Tally) -> Iterator[changes.Row]:

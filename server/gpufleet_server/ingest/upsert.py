@@ -42,15 +42,19 @@ def _better(table: str, column: str, sign: str) -> str:
 
 
 class Upsert:
-    """The statement for a table: its primary key, then the columns that change, and how; none: the old row stays."""
+    """The statement for a table: its primary key, then the columns that change, and how.
+
+    A row that is there is locked, also where no column changes.
+    """
 
     def __init__(self, table: Table, changes: dict[str, Change]) -> None:
         keys = [column.name for column in table.primary_key]
         self._table, self._columns = table, [*keys, *changes]
+        changes = changes or {keys[0]: replace}
         sets = ", ".join(f'"{name}" = {change(table.name, name)}' for name, change in changes.items())
         self._names = ", ".join(f'"{name}"' for name in self._columns)
         self._keys = ", ".join(f'"{key}"' for key in keys)
-        self._conflict = f"ON CONFLICT ({self._keys}) DO " + (f"UPDATE SET {sets}" if sets else "NOTHING")
+        self._conflict = f"ON CONFLICT ({self._keys}) DO UPDATE SET {sets}"
 
     def execute(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
         """Do it for rows of different keys: values of the key, then of the columns."""

@@ -32,20 +32,38 @@ Group = tuple[str, str, bool, str]
 
 def roll_hours(store: Store, now: int, go_on: Callable[[], bool] = lambda: True) -> int:
     """Make the rows of `fleet_hours` of this hour, the one before, and those that late samples changed; how many."""
+    this = begin_of(now, HOUR)
+    _owe_missed(store, this - HOUR)
     with store.reading() as connection:
         late = set(connection.execute(select(due.c.at).where(_HOUR_DUE)).scalars())
-    this = begin_of(now, HOUR)
     hours = sorted({*late, this - HOUR, this}, reverse=True)
     done = 0
     for hour in hours:
         if not go_on():
             break
         with store.writing() as connection:
-            # Deleted first: whoever adds to the hour's minutes after this waits, and makes it due again.
+            # Deleted first: this waits for whoever has added to the hour's minutes and not committed yet, and
+            # whoever does so after this waits for the end, and makes it due again.
             connection.execute(delete(due).where(_HOUR_DUE, due.c.at == hour))
             roll_hour(connection, hour)
         done += 1
     return done
+
+
+def _owe_missed(store: Store, until: int) -> None:
+    """Make hours due that ended by `until` (µs) and were not over when last a rollup was made: nobody was at it."""
+    ts = fleet_minutes.c.ts
+    with store.reading() as connection:
+        last = connection.execute(select(func.max(fleet_hours.c.ts))).scalar()
+        if last is None or last > until:
+            return
+        minutes = connection.execute(select(ts).distinct().where(ts > last - HOUR, ts <= until)).scalars()
+        missed = sorted({begin_of(minute, HOUR) for minute in minutes})
+    if missed:
+        make = postgresql.insert if store.dialect == "postgresql" else sqlite.insert
+        rows = [{"kind": "hour", "node_id": 0, "at": hour} for hour in missed]
+        with store.writing() as connection:
+            connection.execute(make(due).on_conflict_do_nothing(), rows)
 
 
 def roll_hour(connection: Connection, begin: int) -> None:

@@ -60,6 +60,19 @@ def test_late_samples_change_their_hour(store: Store) -> None:
     assert _rows(store, due, "at") == []
 
 
+def test_hours_that_ended_while_nobody_was_at_it_are_made(store: Store) -> None:
+    """The last one that was begun, and those after it."""
+    begun = HOUR_NOW - 5 * HOUR
+    _minute(store, begun + MINUTE)
+    roll_hours(store, begun + 2 * MINUTE)
+    _minute(store, begun + 3 * MINUTE)
+    _minute(store, begun + 2 * HOUR + MINUTE)
+    roll_hours(store, HOUR_NOW + MINUTE, go_on=iter([True, False]).__next__)
+    roll_hours(store, HOUR_NOW + MINUTE)
+    expected = [(begun + HOUR, 120_000), (begun + 3 * HOUR, 60_000)]
+    assert _rows(store, fleet_hours, "ts", "observed") == expected
+
+
 def test_an_hour_whose_minutes_are_gone_stays(store: Store) -> None:
     """What came later than minutes are kept makes no partial hour of a whole one."""
     long_ago = HOUR_NOW - 5000 * HOUR
