@@ -10,8 +10,9 @@ from gpufleet_server.domain.problem import Problem
 
 # What COPY tells comes from the driver as it is, the rest through SQLAlchemy.
 STORE_FAILED = (
-    *(exc.OperationalError, exc.InterfaceError, exc.TimeoutError),
-    *(psycopg.OperationalError, psycopg.InterfaceError, sqlite3.OperationalError),
+    *(exc.OperationalError, exc.InterfaceError, exc.TimeoutError, exc.InternalError),
+    # Internal are: a standby, which can only be read; a transaction that stood still for too long; damaged data.
+    *(psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError, sqlite3.OperationalError),
 )
 # The database refuses what the report says, and will each time: an agent that sent it again would never get on.
 OF_THE_DATA = (

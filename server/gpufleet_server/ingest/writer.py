@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from gpufleet_agent.wire import Ack
 from sqlalchemy import delete, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from gpufleet_server.domain import clock
 from gpufleet_server.domain.problem import Problem
@@ -202,7 +203,7 @@ class Writer:
             with self._store.writing() as connection:
                 self._tokens.flush(connection)
                 connection.execute(delete(streams).where(streams.c.last_seen < self._now() - _FORGET_STREAM))
-        except STORE_FAILED as error:
+        except (SQLAlchemyError, *STORE_FAILED) as error:
             _LOG.warning("the use of tokens is not kept: %s", cause(error))
 
 

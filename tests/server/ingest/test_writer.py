@@ -278,6 +278,32 @@ def _migrated(database: Postgres) -> Store:
     return store
 
 
+def test_a_database_that_can_only_be_read_is_a_503(new_postgresql: NewDatabase) -> None:
+    """A standby takes nothing: agents come again, and the writer waits for one that does."""
+
+    async def story() -> None:
+        agents = [Agent(TIME, node=fresh_id()) for _ in range(3)]
+        async with _writer(store) as writer:
+            outcomes = await _outcomes([writer.submit(_prepared(agent, agent.report())) for agent in agents])
+        assert {cast(Problem, each).status for each in outcomes} == {503}
+
+    url = f"{new_postgresql()}?options=-c%20default_transaction_read_only%3Don"
+    with contextlib.closing(Store.open(url)) as store:
+        _told(story)
+
+
+def test_a_table_that_is_missing_ends_no_writer(embedded: Store) -> None:
+    """What is done once in a while fails, is told, and the thread goes on to its end."""
+
+    async def story() -> None:
+        with embedded.writing() as connection:
+            connection.execute(text("ALTER TABLE streams RENAME TO hidden"))
+        async with _writer(embedded):
+            pass
+
+    _told(story)
+
+
 def test_streams_that_ended_long_ago_are_forgotten(store: Store) -> None:
     """After 400 days without a report the last number of a stream is of no use."""
 
