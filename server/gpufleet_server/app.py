@@ -19,6 +19,7 @@ from gpufleet_server.api.errors import response
 from gpufleet_server.domain import clock
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.ingest.endpoint import Direct, Enrolments, Reports
+from gpufleet_server.ingest.request import Desk
 from gpufleet_server.ingest.statistics import Statistics
 from gpufleet_server.ingest.waiting import Bounds
 from gpufleet_server.ingest.writer import Writer
@@ -62,14 +63,15 @@ def create_app(
             await asyncio.to_thread(upkeep.stop)
             await asyncio.to_thread(writer.stop)
 
-    reports = Reports(tokens, writer, statistics, now)
+    desk = Desk(tokens)
+    reports = Reports(desk, writer, statistics, now)
     metrics = exposition.endpoint(store, tokens, statistics, now=now, public=public_metrics, upkeep=upkeep.statistics)
     routes = [
         Route("/", _about),
         Route("/healthz", _alive),
         Route("/readyz", _ready(store, writer)),
         Route(wire.REPORT_PATH, reports, methods=["POST"]),
-        Route(wire.ENROL_PATH, Enrolments(store, tokens, statistics, now), methods=["POST"]),
+        Route(wire.ENROL_PATH, Enrolments(store, desk, statistics, now), methods=["POST"]),
         Route("/metrics", metrics),
         Mount("/api/v1", api.build(store, tokens, now=now)),
     ]

@@ -12,6 +12,8 @@ from gpufleet_server.ingest.columns import Block, check_stored
 AHEAD = 5 * SECOND
 OLDEST = 400 * 86_400 * SECOND
 _LONGEST_MS = 3_600_000
+# Times × GPUs of a report. What is not sent of them is small in a body, but not in memory.
+MOST_CELLS = 1 << 18
 
 
 def measure(created: wire.Clock, sent: wire.Clock, now: int) -> int:
@@ -60,7 +62,12 @@ def check_states(states: list[wire.State]) -> None:
 
 
 def check_blocks(report: wire.Report, blocks: list[Block]) -> None:
-    """Problem where times don't rise (per GPU, over all blocks) or lie wrong, or a duration is not 1 ms to 1 h."""
+    """Problem where times don't rise (per GPU, over all blocks) or lie wrong, or a duration is not 1 ms to 1 h.
+
+    Or where there are more samples than a server can be asked to hold at once.
+    """
+    if (cells := sum(block.cells for block in blocks)) > MOST_CELLS:
+        raise Problem(422, f"{cells} samples (times × GPUs); a report holds {MOST_CELLS} at most", "samples")
     newest: dict[str, int] = {}
     for block in blocks:
         for position, duration in enumerate(block.durations):

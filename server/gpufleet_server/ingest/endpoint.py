@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from gpufleet_agent import wire
@@ -15,6 +15,7 @@ from gpufleet_server.ingest.failures import STORE_FAILED, cause, unavailable
 from gpufleet_server.ingest.prepare import Prepared, prepare
 from gpufleet_server.ingest.request import (
     JSON_HEAD,
+    Desk,
     Head,
     answer_json,
     answer_problem,
@@ -26,9 +27,10 @@ from gpufleet_server.ingest.request import (
     understood,
 )
 from gpufleet_server.ingest.statistics import Statistics
+from gpufleet_server.ingest.together import Together
 from gpufleet_server.ingest.writer import Writer
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.tokens import TokenCache, TokenRow, create, revoke_node
+from gpufleet_server.store.tokens import TokenRow, give_credentials
 
 # Larger bodies are decoded beside the event loop, a few at a time: each may grow to wire.MAX_DECODED.
 _SMALL_BODY = 16 << 10
@@ -44,10 +46,8 @@ Answer = Callable[[int, Head, bytes], None]
 class Reports:
     """ASGI: `POST wire.REPORT_PATH` with a node's credential. Answers once the report is committed."""
 
-    def __init__(
-        self, tokens: TokenCache, writer: Writer, statistics: Statistics, now: Callable[[], int] = clock.now
-    ) -> None:
-        self._tokens, self._writer, self._statistics, self._now = tokens, writer, statistics, now
+    def __init__(self, desk: Desk, writer: Writer, statistics: Statistics, now: Callable[[], int] = clock.now) -> None:
+        self._desk, self._writer, self._statistics, self._now = desk, writer, statistics, now
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,7 +72,7 @@ class Reports:
             if (closed := self._writer.closed) is not None:
                 raise unavailable(closed)
             text = bearer(given.get(b"authorization", b"").decode("latin-1"))
-            token = self._tokens.peek(text) if text is not None else None
+            token = self._desk.peek(text) if text is not None else None
             if token is None or token.kind is not TokenKind.NODE or len(body) > _SMALL_BODY:
                 return False
             if given.get(b"content-type") != _TYPE or given.get(b"content-encoding") != _ENCODING:
@@ -101,7 +101,7 @@ class Reports:
             raise unavailable(closed)
         given = headers(scope)
         try:
-            token = await authenticated(self._tokens, given, TokenKind.NODE)
+            token = await authenticated(self._desk, given, TokenKind.NODE)
         except STORE_FAILED as error:
             self._writer.doubt(f"the database does not answer: {cause(error)}")
             raise unavailable("the database does not answer; nothing was stored") from None
@@ -164,35 +164,33 @@ class Direct:
 class Enrolments:
     """ASGI: `POST wire.ENROL_PATH` with a join token. A node has one credential: a new one ends those before."""
 
-    def __init__(
-        self, store: Store, tokens: TokenCache, statistics: Statistics, now: Callable[[], int] = clock.now
-    ) -> None:
-        self._store, self._tokens, self._statistics, self._now = store, tokens, statistics, now
+    def __init__(self, store: Store, desk: Desk, statistics: Statistics, now: Callable[[], int] = clock.now) -> None:
+        self._store, self._desk, self._statistics, self._now = store, desk, statistics, now
+        self._enrol: Together[wire.Enrolment, wire.Credential] = Together(self._enrol_all)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Give one credential. Problem where it is not given."""
         given = headers(scope)
         try:
-            await authenticated(self._tokens, given, TokenKind.JOIN)
+            await authenticated(self._desk, given, TokenKind.JOIN)
         except STORE_FAILED:
             raise unavailable("the database does not answer; nothing was stored") from None
         check_type(given, "application/json")
         body = await read_body(given, receive, _MAX_ENROLMENT)
         with understood():
             enrolment = wire.decode_enrolment(body)
-        credential = await asyncio.to_thread(self._enrol, enrolment)
+        credential = await self._enrol(enrolment)
         self._statistics.enrolments += 1
         await answer_json(send, 201, _to_json.encode(credential))
 
-    def _enrol(self, enrolment: wire.Enrolment) -> wire.Credential:
-        now, node = self._now(), enrolment.node
+    def _enrol_all(self, enrolments: Sequence[wire.Enrolment]) -> Sequence[wire.Credential | Problem]:
+        wanted = [(each.node, each.hostname) for each in enrolments]
         try:
             with self._store.writing() as connection:
-                revoke_node(connection, node, now=now)
-                _, text = create(connection, TokenKind.NODE, enrolment.hostname, node=node, now=now)
+                texts = give_credentials(connection, wanted, now=self._now())
         except STORE_FAILED:
-            raise unavailable("the store is busy or full; nothing was stored") from None
-        return wire.Credential(node=node, credential=text)
+            return [unavailable("the store is busy or full; nothing was stored")] * len(enrolments)
+        return [wire.Credential(node=node, credential=text) for (node, _), text in zip(wanted, texts, strict=True)]
 
 
 def _sent(header: str | None) -> wire.Clock | None:

@@ -3,7 +3,7 @@
 import dataclasses
 
 from gpufleet_agent import wire
-from gpufleet_agent.catalogue import BY_NAME
+from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE
 
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.ingest import check
@@ -12,6 +12,8 @@ from gpufleet_server.ingest.request import understood
 
 # What a state or an event takes in memory, about.
 _STATE, _EVENT = 200, 600
+# A sample with all its metrics: what is not sent of it is filled in.
+_CELL = sum(metric.width for metric in EVERY_SAMPLE)
 
 
 @dataclasses.dataclass(slots=True)
@@ -49,12 +51,13 @@ def prepare(body: bytes, sent: wire.Clock | None, token_node: str | None, hostna
         _refuse_states(report)
     blocks = [Block(samples, f"samples[{number}]") for number, samples in enumerate(report.samples)]
     check.check_blocks(report, blocks)
-    return Prepared(report, blocks, others, measured, hostname, now, len(body) + _size(report))
+    return Prepared(report, blocks, others, measured, hostname, now, len(body) + _size(report, blocks))
 
 
-def _size(report: wire.Report) -> int:
+def _size(report: wire.Report, blocks: list[Block]) -> int:
     columns = sum(sum(map(len, samples.columns.values())) for samples in report.samples)
-    return columns + _STATE * len(report.states) + _EVENT * len(report.events)
+    cells = _CELL * sum(block.cells for block in blocks)
+    return max(columns, cells) + _STATE * len(report.states) + _EVENT * len(report.events)
 
 
 def _refuse_states(report: wire.Report) -> None:

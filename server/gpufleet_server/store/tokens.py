@@ -93,10 +93,20 @@ def revoke(connection: Connection, token_id: int, *, now: int | None = None) -> 
     return done.rowcount == 1
 
 
-def revoke_node(connection: Connection, node: str, *, now: int) -> int:
-    """Revoke every credential of a node; how many there were."""
-    live = (tokens.c.node == node) & (tokens.c.kind == TokenKind.NODE.value) & tokens.c.revoked_at.is_(None)
-    return connection.execute(update(tokens).where(live).values(revoked_at=now)).rowcount
+def give_credentials(connection: Connection, wanted: Sequence[tuple[str, str]], *, now: int) -> list[str]:
+    """A new credential for each node (its id and a name for it); those that it had, one just given too, are revoked."""
+    names = {node for node, _ in wanted}
+    live = tokens.c.node.in_(names) & (tokens.c.kind == TokenKind.NODE.value) & tokens.c.revoked_at.is_(None)
+    connection.execute(update(tokens).where(live).values(revoked_at=now))
+    last = {node: place for place, (node, _) in enumerate(wanted)}
+    texts = [new_text(TokenKind.NODE) for _ in wanted]
+    common = {"kind": TokenKind.NODE.value, "created_at": now}
+    rows = [
+        common | {"name": name, "node": node, "hash": digest(text), "revoked_at": None if last[node] == place else now}
+        for place, ((node, name), text) in enumerate(zip(wanted, texts, strict=True))
+    ]
+    connection.execute(insert(tokens), rows)
+    return texts
 
 
 class TokenCache:
@@ -113,11 +123,16 @@ class TokenCache:
 
     def check(self, text: str) -> TokenRow | None:
         """The token of this text if it may be used now. May read the store."""
+        return self.check_all([text])[0]
+
+    def check_all(self, texts: Sequence[str]) -> list[TokenRow | None]:
+        """The same for many, which costs hardly more."""
         with self._lock:
             if time.monotonic() - self._checked > _RECHECK_S:
                 self._forget_revoked()
-            row = self._known.get(digest(text)) or self._look_up(text)
-            return self._take(row)
+            keys = [digest(text) for text in texts]
+            self._look_up({key for key, text in zip(keys, texts, strict=True) if kind_of(text) is not None})
+            return [self._take(self._known.get(key)) for key in keys]
 
     def peek(self, text: str) -> TokenRow | None:
         """Like `check`, but None also where it would have to read the store. From one thread only.
@@ -149,19 +164,23 @@ class TokenCache:
             self._used[row.id] = self._noted[row.id] = now
         return row
 
-    def _look_up(self, text: str) -> TokenRow | None:
-        with self._store.reading() as connection:
-            row = find(connection, text, self._now())
-        if row is not None:
-            self._known[digest(text)] = row
-        return row
+    def _look_up(self, keys: set[str]) -> None:
+        missing = keys - self._known.keys()
+        if missing:
+            with self._store.reading() as connection:
+                found = connection.execute(select(tokens.c.hash, *_COLUMNS).where(tokens.c.hash.in_(missing))).all()
+            rows = {row.hash: _token(row[1:]) for row in found}
+            self._known |= {key: row for key, row in rows.items() if row.good(self._now())}
 
     def _forget_revoked(self) -> None:
         # A count needs no clock: whoever revoked, with whatever idea of the time, it has grown.
         with self._store.reading() as connection:
             revoked = connection.execute(select(func.count(tokens.c.revoked_at))).scalar_one()
-        if revoked != self._revoked:
-            self._known.clear()
+            if revoked != self._revoked:
+                gone = set(
+                    connection.execute(select(tokens.c.token_id).where(tokens.c.revoked_at.is_not(None))).scalars()
+                )
+                self._known = {key: row for key, row in self._known.items() if row.id not in gone}
         self._revoked, self._checked = revoked, time.monotonic()
 
 

@@ -97,3 +97,15 @@ def test_the_last_use_is_written_at_most_once_a_minute(store: Store) -> None:
             cache.flush(connection)
             seen.append(tokens.listing(connection)[0].last_used_at)
     assert seen == [NOW, NOW, NOW + MINUTE]
+
+
+def test_credentials_are_given_to_many_at_once(store: Store) -> None:
+    """Each node has one that is good: the newest, also where one lot holds a node twice."""
+    cache = TokenCache(store, lambda: NOW)
+    with store.writing() as connection:
+        before = tokens.give_credentials(connection, [("a", "alpha"), ("b", "beta")], now=NOW)
+    assert [row.node if row else None for row in cache.check_all(before)] == ["a", "b"]
+    with store.writing() as connection:
+        after = tokens.give_credentials(connection, [("a", "alpha"), ("c", "gamma"), ("a", "alpha")], now=NOW)
+    good = [row.node if row else None for row in TokenCache(store, lambda: NOW).check_all([*before, *after])]
+    assert good == [None, "b", None, "c", "a"]
