@@ -21,6 +21,7 @@ AFTER_DAY = 10 * 60 * 1_000_000
 _DAY_DUE = "day"
 _NODES = 100
 _LARGEST = 1 << 62
+_MOST_MS = (1 << 31) - 1
 
 
 def point(block: Block, end: int) -> Block:
@@ -36,7 +37,7 @@ def point(block: Block, end: int) -> Block:
     }
     columns |= _uses(block)
     rows = {name: each.reshape(1, -1) for name, each in columns.items()}
-    return Block(block.slots, np.array([end]), observed.reshape(1, -1), rows)
+    return Block(block.slots, np.array([end]), _total_ms(block.durations).reshape(1, -1), rows)
 
 
 def alone(connection: Connection) -> None:
@@ -142,11 +143,17 @@ def _covering_more(new: Block, old: Block) -> Block:
 def _uses(block: Block) -> dict[str, Ints]:
     """ms in each of USES, a GPU."""
     if USES[0] in block.columns:
-        return {name: block.columns[name].sum(axis=0) for name in USES}
+        return {name: _total_ms(block.columns[name]) for name in USES}
     known = {name: block.columns[name] for name in metrics() if name in block.columns}
     shape = block.durations.shape
     uses = use(known) if known else np.full(shape, Use.UNKNOWN, np.int8)
-    return {name: np.where(uses == Use[name.upper()], block.durations, 0).sum(axis=0) for name in USES}
+    return {name: _total_ms(np.where(uses == Use[name.upper()], block.durations, 0)) for name in USES}
+
+
+def _total_ms(durations: Ints) -> Ints:
+    """ms a GPU. Samples that overlap, as those of a broken agent may, come to more than there is room for in a row."""
+    total: Ints = np.minimum(durations.sum(axis=0, dtype=np.int64), _MOST_MS)
+    return total
 
 
 def _rolled(metric: Metric, values: Ints, durations: Ints, observed: Ints, last: Ints) -> Ints:

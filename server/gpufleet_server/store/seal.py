@@ -2,7 +2,8 @@
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +22,8 @@ from gpufleet_server.store.tiers import DAY, HOUR, HOURLY, SEALED, begin_of, rec
 
 if TYPE_CHECKING:
     import psycopg
+
+_LOG = logging.getLogger(__name__)
 
 # An hour is sealed so long after its end: by then what was on its way has come.
 AFTER_HOUR = 5 * 60 * SECOND
@@ -63,25 +66,43 @@ def seal(store: Store, now: int, keep: int, go_on: Callable[[], bool] = lambda: 
 
 def seal_until(store: Store, until: int, kept_from: int = 0, go_on: Callable[[], bool] = lambda: True) -> Sealed:
     """Seal what ended at `until` (µs) or before; of hours that ended at `kept_from` or before only the rollup stays."""
-    done, made = Sealed(), set[int]()
-    while waiting := pending(store, until):
+    done, made, unreadable = Sealed(), set[int](), set[int]()
+    while waiting := pending(store, until, unreadable):
         for hour, some in waiting:
             if not go_on():
                 return done
             if hour not in made:
                 make_partitions(store, hour)
                 made.add(hour)
-            with store.writing() as connection:
-                done += seal_hour(connection, hour, some, keep=hour + HOUR > kept_from)
+            done += _seal_readable(store, hour, some, unreadable, keep=hour + HOUR > kept_from)
     return done
 
 
-def pending(store: Store, until: int) -> list[tuple[int, list[int]]]:
-    """Hours (their begin, µs) and nodes to be sealed, oldest first, in portions; of each node only its oldest hour."""
+def _seal_readable(store: Store, hour: int, some: list[int], unreadable: set[int], *, keep: bool) -> Sealed:
+    """Seal the hour of these nodes but of those whose rows make no sense: they must not keep the others waiting."""
+    try:
+        with store.writing() as connection:
+            return seal_hour(connection, hour, some, keep=keep)
+    except ValueError as error:
+        if len(some) == 1:
+            _LOG.error("what is stored of node_id %d in the hour from %d µs can't be sealed: %s", some[0], hour, error)
+            unreadable.add(some[0])
+            return Sealed()
+    done = Sealed()
+    for part in (some[: len(some) // 2], some[len(some) // 2 :]):
+        done += _seal_readable(store, hour, part, unreadable, keep=keep)
+    return done
+
+
+def pending(store: Store, until: int, but: Collection[int] = ()) -> list[tuple[int, list[int]]]:
+    """Hours (their begin, µs) and nodes to be sealed, oldest first, in portions; of each node only its oldest hour.
+
+    Nothing of the nodes `but`.
+    """
     oldest = select(func.min(recent.c.first)).where(recent.c.node_id == nodes.c.node_id, recent.c.first <= until)
     query = select(nodes.c.node_id, nodes.c.interval_ms, oldest.scalar_subquery().label("first"))
     with store.reading() as connection:
-        rows = [row for row in connection.execute(query) if row.first is not None]
+        rows = [row for row in connection.execute(query) if row.first is not None and row.node_id not in but]
     rows.sort(key=lambda row: (begin_of(row.first, HOUR), row.node_id))
     return [
         portion

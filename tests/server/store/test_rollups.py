@@ -5,11 +5,11 @@ from math import floor
 
 import numpy as np
 from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, Reason, Rollup
-from gpufleet_server.store.blocks import Block
+from gpufleet_server.store.blocks import Block, from_planes, to_planes
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.rollups import AFTER_DAY, point, roll_days
 from gpufleet_server.store.seal import seal_until
-from gpufleet_server.store.tiers import DAILY, HOUR, HOURLY, due
+from gpufleet_server.store.tiers import DAILY, HOUR, HOURLY, USES, due
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
@@ -71,6 +71,23 @@ def test_a_point_is_what_the_catalogue_says(block: Block) -> None:
         for name, values in block.columns.items():
             # Half of 2^62 more or less is within what floats are used for.
             assert int(found.columns[name][0, g]) == _expected(name, values[:, g].tolist(), durations), name
+
+
+def test_samples_that_overlap_without_end_still_make_a_point() -> None:
+    """An agent that claims an hour for each of its samples is told as much as fits, and its means stay means."""
+    n = 700
+    durations = np.full((n, 1), HOUR // 1000)
+    block = Block(np.array([0]), np.arange(1, n + 1), durations, {"power": np.full((n, 1), 70)})
+    day = point(point(block, HOUR), _DAY)
+    row = dict.fromkeys(HOURLY.table.c.keys()) | to_planes(day, HOURLY)
+    read = from_planes(row, HOURLY, ("power", *USES))
+    assert read.durations.tolist() == [[(1 << 31) - 1]]
+    assert {name: values.tolist() for name, values in read.columns.items()} == {
+        "power": [[70]],
+        "active": [[0]],
+        "held": [[0]],
+        "unknown": [[(1 << 31) - 1]],
+    }
 
 
 def test_a_point_says_how_long_a_gpu_was_used() -> None:

@@ -6,6 +6,7 @@ import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from gpufleet_server.store import partitions
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.rollups import roll_days
@@ -14,7 +15,7 @@ from gpufleet_server.store.seal import AFTER_HOUR, Sealed, make_partitions, pend
 from gpufleet_server.store.tiers import DAILY, HOUR, HOURLY, SEALED, due, recent
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from tests.server.fleet import Fleet
 from tests.server.store.sampled import (
@@ -180,6 +181,23 @@ def test_many_nodes_are_sealed_in_portions(store: Store, fleet: Fleet) -> None:
     assert seal_until(store, START + hours(2), go_on=lambda: next(answers)).hours == 2
     assert seal_until(store, START + hours(2)).hours == 8
     assert len(held(store, SEALED)) == 10
+
+
+def test_a_node_whose_rows_make_no_sense_keeps_no_other_waiting(
+    store: Store, fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What can't be read stays where it is, and is told; all else is sealed."""
+    nodes = [fleet.node(f"node-{n}") for n in range(5)]
+    for node_id in nodes:
+        add(store, *gpu(node_id, 0, [(START + 1, 1), (START + HOUR + 1, 2)]))
+    with store.writing() as connection:
+        wrong = (recent.c.node_id == nodes[2]) & (recent.c.first == START + 1)
+        connection.execute(update(recent).where(wrong).values(power=b"\0\0\0"))
+    assert seal_until(store, START + hours(2)).hours == 8
+    with store.reading() as connection:
+        left = connection.execute(select(recent.c.node_id, recent.c.first).order_by(recent.c.first)).all()
+    assert [tuple(row) for row in left] == [(nodes[2], START + 1), (nodes[2], START + HOUR + 1)]
+    assert f"node_id {nodes[2]} " in caplog.text
 
 
 def test_two_at_once_do_it_once(postgresql: Store) -> None:
