@@ -27,6 +27,9 @@ CUTS = (
 )
 
 
+_NOT_LONG = text("SET LOCAL lock_timeout = '2s'")
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Partition:
     """A partition that exists: [begin, end) of the key, µs; both None for the one that takes what fits no other."""
@@ -36,10 +39,15 @@ class Partition:
     end: int | None
 
 
-def make_ahead(connection: Connection, now: int) -> int:
-    """Make the partitions of now and of the time to come; how many were missing. 0 on SQLite."""
+def make_ahead(connection: Connection, now: int, *, patient: bool = True) -> int:
+    """Make the partitions of now and of the time to come; how many were missing. 0 on SQLite.
+
+    Unless `patient`, OperationalError where others read for longer than two seconds: what comes in waits behind it.
+    """
     if connection.dialect.name == "sqlite":
         return 0
+    if not patient:
+        connection.execute(_NOT_LONG)
     return sum(make(connection, cut, now + n * cut.length) for cut in CUTS for n in range(-1, cut.ahead + 1))
 
 
@@ -90,7 +98,7 @@ def drop_before(connection: Connection, table: Table, before: int) -> list[str]:
 
 def drop(connection: Connection, name: str) -> None:
     """Drop one partition. OperationalError where others hold it for more than two seconds."""
-    connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+    connection.execute(_NOT_LONG)
     connection.execute(text(f"DROP TABLE {name}"))
 
 

@@ -25,7 +25,9 @@ def engines(url: URL) -> tuple[Engine, Engine]:
     psycopg = url.set(drivername="postgresql+psycopg")
     reader = _engine(psycopg, _READERS, "gpufleet reads", "-c statement_timeout=30s")
     reader = reader.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    return reader, _engine(psycopg, _WRITERS, "gpufleet writes", "-c statement_timeout=120s")
+    # Whatever the database's own default: writers wait for each other's rows, and go on with what they then find.
+    writes = r"-c statement_timeout=120s -c default_transaction_isolation=read\ committed"
+    return reader, _engine(psycopg, _WRITERS, "gpufleet writes", writes)
 
 
 def _engine(url: URL, connections: int, name: str, options: str) -> Engine:

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Callable
 
-from sqlalchemy import Connection, Table, delete, func, select, text, tuple_
+from sqlalchemy import Connection, Table, delete, func, inspect, select, text, tuple_
 from sqlalchemy.exc import OperationalError
 
 from gpufleet_server.store import partitions
@@ -96,8 +96,10 @@ def _cut_off(store: Store, name: str) -> None:
 
 
 def _drop_cut_off(store: Store, name: str) -> None:
-    names = ", ".join(f'"{column.name}"' for column in recent.c)
     with store.writing() as connection:
+        # One that was cut off before an upgrade lacks the metrics that are new.
+        there = {column["name"] for column in inspect(connection).get_columns(name)}
+        names = ", ".join(f'"{column.name}"' for column in recent.c if column.name in there)
         connection.execute(text(f"INSERT INTO recent ({names}) SELECT {names} FROM {name}"))
         partitions.drop(connection, name)
 

@@ -169,7 +169,7 @@ class Upkeep:
 
     def _make_partitions(self, now: int, _go_on: GoOn) -> None:
         with self._store.writing() as connection:
-            partitions.make_ahead(connection, now)
+            partitions.make_ahead(connection, now, patient=False)
 
     def _seal(self, now: int, go_on: GoOn) -> None:
         self.statistics.sealed += seal(self._store, now, self._keep.samples, go_on)

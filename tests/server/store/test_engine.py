@@ -1,5 +1,6 @@
 """Opening a store, reading and writing."""
 
+import contextlib
 import stat
 import threading
 import time
@@ -112,6 +113,18 @@ def test_one_of_several_is_elected(postgresql: Store) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     other.close()
+
+
+def test_what_a_database_isolates_by_default_is_not_relied_on(new_postgresql: NewDatabase) -> None:
+    """Whoever set it up may have chosen another; writers go on after others, readers see one moment."""
+    url = new_postgresql()
+    with contextlib.closing(Store.open(url)) as store, store.writing() as connection:
+        name = make_url(url).database
+        connection.exec_driver_sql(f"ALTER DATABASE \"{name}\" SET default_transaction_isolation = 'serializable'")
+    with contextlib.closing(Store.open(url)) as store:
+        for mode, expected in ((store.writing, "read committed"), (store.reading, "repeatable read")):
+            with mode() as connection:
+                assert connection.execute(text("SHOW transaction_isolation")).scalar_one() == expected
 
 
 def test_nobody_is_elected_while_all_connections_are_taken(new_postgresql: NewDatabase) -> None:

@@ -61,6 +61,16 @@ def test_a_reader_is_not_waited_for_long(postgresql: Store) -> None:
             partitions.drop_before(connection, SEALED.table, _NOON + 2 * DAY)
 
 
+def test_none_is_made_behind_a_long_reader(postgresql: Store) -> None:
+    """There are some for hours to come: it is tried again, instead of having reports wait for the reader's end."""
+    with postgresql.reading() as reader:
+        reader.execute(text("SELECT count(*) FROM recent"))
+        with pytest.raises(OperationalError), postgresql.writing() as connection:
+            partitions.make_ahead(connection, _NOON, patient=False)
+    with postgresql.writing() as connection:
+        assert partitions.make_ahead(connection, _NOON, patient=False) > 0
+
+
 def test_sqlite_has_none(store: Store) -> None:
     """Asked for partitions, SQLite has nothing to do and nothing to show."""
     with store.writing() as connection:
