@@ -5,16 +5,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, Subquery, exists, func, literal, or_, select
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, cast, exists, func, literal, or_, select
 
 from gpufleet_server.domain.state import GpuState, NodeState
 from gpufleet_server.domain.use import Use
 from gpufleet_server.queries import condition
 from gpufleet_server.store.schema import gpus, nodes
-
-Ints = NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,14 +107,11 @@ def of_gpus(wanted: GpuFilter, now: int) -> Conditions:
     return conditions
 
 
-def given(connection: Connection, ids: Ints, values: Ints) -> Subquery:
-    """A table of these rows: gpu_id, value. There may be as many as the fleet has GPUs."""
+def one_of(connection: Connection, column: ColumnElement[int], ids: Sequence[int]) -> ColumnElement[bool]:
+    """Whether a column is one of these. There may be as many as the fleet has GPUs: they are one parameter."""
     if connection.dialect.name == "postgresql":
-        arrays = (literal(each.tolist(), ARRAY(BigInteger)) for each in (ids, values))
-        return select(func.unnest(*arrays).table_valued("gpu_id", "value").render_derived()).subquery("given")
-    each = func.json_each(json.dumps(np.column_stack((ids, values)).tolist())).table_valued("value")
-    cells = (func.json_extract(each.c.value, f"$[{place}]", type_=BigInteger) for place in (0, 1))
-    return select(*(cell.label(name) for cell, name in zip(cells, ("gpu_id", "value"), strict=True))).subquery("given")
+        return column == func.any(cast(literal(f"{{{','.join(map(str, ids))}}}"), ARRAY(BigInteger)))
+    return column.in_(select(func.json_each(json.dumps(ids)).table_valued("value").c.value))
 
 
 def of_node() -> ColumnElement[bool]:

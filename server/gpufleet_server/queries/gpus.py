@@ -4,21 +4,16 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from gpufleet_agent.catalogue import EVERY_SAMPLE
 from gpufleet_agent.wire import Gpu as WireGpu
 from gpufleet_agent.wire import Partition as WirePartition
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
+from sqlalchemy import Connection, Row, Select, or_, select
 
-from gpufleet_server.domain import use
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.domain.state import GpuState
-from gpufleet_server.queries import condition, filters, latest, paging
+from gpufleet_server.queries import condition, latest, selection
 from gpufleet_server.queries.filters import GpuFilter
 from gpufleet_server.queries.latest import Reading
-from gpufleet_server.queries.paging import CountedPage, Key, Order
-from gpufleet_server.queries.present import Ints, Present, present
-from gpufleet_server.store.newest import newest
+from gpufleet_server.queries.paging import CountedPage
 from gpufleet_server.store.schema import gpus, nodes, partitions
 
 
@@ -67,27 +62,6 @@ class Located:
     interval_ms: int
 
 
-_PLACE = [
-    *paging.nulls_last(nodes.c.site, str),
-    Key(nodes.c.hostname, str),
-    *paging.nulls_last(gpus.c.position, int),
-    Key(gpus.c.gpu_id, int),
-]
-_SORTS = {
-    "hostname": (nodes.c.hostname, str),
-    "index": (gpus.c.position, int),
-    "model": (gpus.c.model, str),
-    "serial": (gpus.c.serial, str),
-    "id": (gpus.c.uuid, str),
-    "memory_total": (gpus.c.memory_total, int),
-}
-_AT = "at"
-_BEYOND = (1 << 63) - 1
-_SAMPLED = frozenset({_AT, *(metric.name for metric in EVERY_SAMPLE)})
-# What a listing may be sorted by; `-` in front turns it round.
-SORTS: tuple[str, ...] = ("site", "state", *_SORTS, _AT, *(metric.name for metric in EVERY_SAMPLE))
-
-
 def listing(
     connection: Connection,
     wanted: GpuFilter,
@@ -98,62 +72,9 @@ def listing(
     cursor: str | None = None,
 ) -> CountedPage[Gpu]:
     """GPUs in an order of SORTS, then by site, hostname and index. Those without a value come last either way."""
-    conditions, total = filters.of_gpus(wanted, now), None
-    query = select(gpus.c.gpu_id).join_from(gpus, nodes, gpus.c.node_id == nodes.c.node_id)
-    if wanted.use:
-        used = _used(connection, wanted, now)
-        conditions.append(gpus.c.gpu_id.in_(select(filters.given(connection, used, used).c.gpu_id)))
-        total = len(used) if _is_of_fleet(wanted) else None
-    value = None
-    if sort.lstrip("-") in _SAMPLED:
-        query, value = _valued(connection, query, wanted, now, sort, limit if cursor is None else None)
     # First which GPUs, then all of them: a row holds a whole identity, too much to sort a fleet by.
-    order = _order(sort, now, value)
-    found = connection.execute(paging.page(query.where(*conditions), order, limit, cursor)).all()
-    rows, following = paging.cut(found, order, limit)
-    total = _count(connection, wanted, conditions) if total is None else total
-    return CountedPage(_these(connection, [row.gpu_id for row in rows], now), following, total)
-
-
-def _used(connection: Connection, wanted: GpuFilter, now: int) -> Ints:
-    """The ids of the GPUs of these sites and models that report, and by their newest samples are used so."""
-    fleet = present(connection, now, use.metrics())
-    those = fleet.fresh & fleet.among(wanted.site, wanted.model)
-    return fleet.gpus.gpu_id[those & np.isin(use.use(fleet.stored), wanted.use)]
-
-
-def _valued(
-    connection: Connection, query: Select[Any], wanted: GpuFilter, now: int, sort: str, first: int | None
-) -> tuple[Select[Any], ColumnElement[int]]:
-    """The query with the value that it is to be sorted by; for the `first` rows and one more only with those."""
-    name = sort.lstrip("-")
-    if first is not None and name != _AT and _is_of_fleet(wanted) and not wanted.use:
-        foremost = _foremost(present(connection, now, [name]), wanted, name, first, descending=sort != name)
-        if foremost is not None:
-            given = filters.given(connection, *foremost)
-            return query.join(given, given.c.gpu_id == gpus.c.gpu_id), given.c.value
-    sampled = newest([name] if name != _AT else [])
-    joined = query.outerjoin(sampled, sampled.c.gpu_id == gpus.c.gpu_id)
-    return joined, sampled.c["ts" if name == _AT else name]
-
-
-def _foremost(
-    fleet: Present, wanted: GpuFilter, name: str, first: int, *, descending: bool
-) -> tuple[Ints, Ints] | None:
-    """Ids and values of the GPUs that may be among the first ones and one more; None where too few have a value."""
-    those = fleet.owned & fleet.among(wanted.site, wanted.model) & fleet.here(name)
-    ids, values = fleet.gpus.gpu_id[those], fleet.stored[name][those]
-    if len(values) <= first:
-        return None
-    rising = -values if descending else values
-    # Equal values stand in the order of their places, which the database knows: all of them are left in.
-    foremost = rising <= np.partition(rising, first)[first]
-    return ids[foremost], values[foremost]
-
-
-def _is_of_fleet(wanted: GpuFilter) -> bool:
-    """Whether it only narrows to sites, models and uses."""
-    return wanted == GpuFilter(site=wanted.site, model=wanted.model, use=wanted.use)
+    found = selection.page(connection, wanted, now, limit=limit, sort=sort, cursor=cursor)
+    return CountedPage(_these(connection, found.items, now), found.next, found.total)
 
 
 def _these(connection: Connection, gpu_ids: Sequence[int], now: int) -> list[Gpu]:
@@ -161,16 +82,10 @@ def _these(connection: Connection, gpu_ids: Sequence[int], now: int) -> list[Gpu
     return _with_samples(connection, [rows[gpu_id] for gpu_id in gpu_ids])
 
 
-def _count(connection: Connection, wanted: GpuFilter, conditions: filters.Conditions) -> int:
-    alone = wanted == GpuFilter(model=wanted.model)
-    tables = gpus if alone else gpus.join(nodes, gpus.c.node_id == nodes.c.node_id)
-    return connection.execute(select(func.count()).select_from(tables).where(*conditions)).scalar_one()
-
-
 def of_node(connection: Connection, node_id: int, now: int) -> list[Gpu]:
     """The GPUs that a node holds, by index."""
     query = _gpus(now).where(gpus.c.node_id == node_id, gpus.c.removed_at.is_(None))
-    rows = connection.execute(query.order_by(*(key.expression for key in _PLACE))).all()
+    rows = connection.execute(query.order_by(*(key.expression for key in selection.PLACE))).all()
     return _with_samples(connection, rows)
 
 
@@ -205,23 +120,6 @@ def _find(connection: Connection, name: str, now: int) -> Row[Any]:
     if len(present) > 1:
         raise Problem(409, f"{name!r} is the serial of {', '.join(sorted(present))}: ask for one by its UUID", "id")
     return rows[0]
-
-
-def _order(sort: str, now: int, value: ColumnElement[int] | None) -> Order:
-    name, descending = sort.lstrip("-"), sort.startswith("-")
-    if name == "state":
-        return Order(sort, [Key(condition.severity(condition.gpu_state(now)), int, descending), *_PLACE])
-    if name == "site":
-        return Order(sort, [*paging.nulls_last(nodes.c.site, str, descending=descending), *_PLACE[2:]])
-    if value is not None:
-        return Order(sort, [_by_value(value, descending=descending), *_PLACE])
-    column, kind = _SORTS[name]
-    return Order(sort, [*paging.nulls_last(column, kind, descending=descending), *_PLACE])
-
-
-def _by_value(column: ColumnElement[int], *, descending: bool) -> Key:
-    """Like `nulls_last`, but the value is read once: beyond all others stands who has none."""
-    return Key(func.coalesce(column, -_BEYOND if descending else _BEYOND), int, descending)
 
 
 def _gpus(now: int) -> Select[Any]:

@@ -14,6 +14,8 @@ from gpufleet_server.domain.problem import Problem
 MAX_CURSOR = 4096
 _INT64 = 1 << 63
 _Item = TypeVar("_Item")
+# A value for each key of an order.
+Place = Sequence[int | str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +59,15 @@ def nulls_last(column: ColumnElement[Any], type: type[int] | type[str], *, desce
 def page(query: Select[Any], order: Order, limit: int, cursor: str | None) -> Select[Any]:
     """The query for one page and one row more, its keys as last columns. Problem 422 where the cursor is bad."""
     query = query.add_columns(*(key.expression for key in order.keys))
-    if cursor is not None:
-        query = query.where(_after(order.keys, _decode(cursor, order)))
-    return query.order_by(*(k.expression.desc() if k.descending else k.expression.asc() for k in order.keys)).limit(
-        limit + 1
-    )
+    behind = place(order, cursor)
+    if behind is not None:
+        query = query.where(after(order.keys, behind))
+    return query.order_by(*directions(order.keys)).limit(limit + 1)
+
+
+def directions(keys: Sequence[Key]) -> list[ColumnElement[Any]]:
+    """The keys as what rows are sorted by."""
+    return [key.expression.desc() if key.descending else key.expression.asc() for key in keys]
 
 
 def cut(rows: Sequence[Row[Any]], order: Order, limit: int) -> tuple[Sequence[Row[Any]], str | None]:
@@ -71,7 +77,7 @@ def cut(rows: Sequence[Row[Any]], order: Order, limit: int) -> tuple[Sequence[Ro
     return rows[:limit], _encode(order, rows[limit - 1][-len(order.keys) :])
 
 
-def _after(keys: Sequence[Key], place: Sequence[int | str]) -> ColumnElement[bool]:
+def after(keys: Sequence[Key], place: Place) -> ColumnElement[bool]:
     """Rows behind a place: equal in the first keys and behind in the next, for every number of first keys."""
     ways = []
     same: list[ColumnElement[bool]] = []
@@ -82,12 +88,15 @@ def _after(keys: Sequence[Key], place: Sequence[int | str]) -> ColumnElement[boo
     return or_(*ways)
 
 
-def _encode(order: Order, place: Sequence[int | str]) -> str:
+def _encode(order: Order, place: Place) -> str:
     text = json.dumps([order.name, *place], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _decode(cursor: str, order: Order) -> list[int | str]:
+def place(order: Order, cursor: str | None) -> Place | None:
+    """The place of a cursor, a value for each key; None without one. Problem 422 where it is bad."""
+    if cursor is None:
+        return None
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         found = json.loads(text)
@@ -97,7 +106,8 @@ def _decode(cursor: str, order: Order) -> list[int | str]:
         raise _bad(cursor)
     if not all(_fits(key, value) for key, value in zip(order.keys, found[1:], strict=True)):
         raise _bad(cursor)
-    return found[1:]
+    decoded: list[int | str] = found[1:]
+    return decoded
 
 
 def _fits(key: Key, value: object) -> bool:
