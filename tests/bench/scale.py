@@ -62,8 +62,8 @@ class Phase:
 class Stack:
     """The server and its database."""
 
-    def __init__(self, database: Postgres, server: Server) -> None:
-        self.database, self.server = database, server
+    def __init__(self, folder: Path, database: Postgres, server: Server) -> None:
+        self.folder, self.database, self.server = folder, database, server
 
     def cpu(self) -> tuple[float, float]:
         """CPU seconds of server and PostgreSQL so far."""
@@ -84,17 +84,20 @@ def stack(folder: Path) -> Iterator[Stack]:
         server = Server(folder / "server", postgresql=database.create_database("gpufleet"))
         server.start()
         try:
-            yield Stack(database, server)
+            yield Stack(folder, database, server)
         finally:
             server.kill()
 
 
-def phase(it: Stack, args: argparse.Namespace, interval: float, minutes: float) -> tuple[Phase, dict[str, Any]]:
-    """Run the agents at an interval; what it cost, and the agents' last line."""
+def phase(
+    it: Stack, args: argparse.Namespace, interval: float, minutes: float, ramp: float
+) -> tuple[Phase, dict[str, Any]]:
+    """Run the agents at an interval, the last begins `ramp` s after the first; what it cost, and their last line."""
     command = [
         str(BIN / "gpufleet"), "simulate", "--server", it.server.url, "--agents", str(args.agents),
         "--gpus-per-node", str(args.gpus_per_node), "--interval", f"{interval:g}s", "--duration", f"{minutes * 60:g}s",
         "--json", "--report-every", "10s", "--grace", "120s", "--connections", str(args.connections),
+        "--credentials", str(it.folder / "credentials"), "--ramp", f"{ramp:g}s",
     ]  # fmt: skip
     env = os.environ | {"GPUFLEET_AGENT_TOKEN": it.server.token("join")}
     before, began, memory = it.cpu(), time.monotonic(), []
@@ -189,6 +192,7 @@ def main() -> None:
     parser.add_argument("--gpus-per-node", type=int, default=8)
     parser.add_argument("--minutes", type=float, default=11.0, help="at the first interval")
     parser.add_argument("--interval", type=float, default=10.0)
+    parser.add_argument("--ramp", type=float, default=120.0, help="seconds in which the agents come, at first")
     parser.add_argument("--then", type=float, nargs="*", default=[5.0, 2.0, 1.0], help="intervals to try afterwards")
     parser.add_argument("--then-minutes", type=float, default=3.0)
     parser.add_argument("--connections", type=int, default=64)
@@ -199,8 +203,9 @@ def main() -> None:
         with stack(Path(folder)) as it:
             print(f"{it.database.version()}; {SETTINGS}", file=sys.stderr)
             phases, acknowledged = [], 0
-            for interval, minutes in ((args.interval, args.minutes), *((i, args.then_minutes) for i in args.then)):
-                result, last = phase(it, args, interval, minutes)
+            then = [(interval, args.then_minutes, max(interval, 10.0)) for interval in args.then]
+            for interval, minutes, ramp in ((args.interval, args.minutes, args.ramp), *then):
+                result, last = phase(it, args, interval, minutes, ramp)
                 phases.append(result)
                 acknowledged += last["samples"]
                 if last["waiting"] or not result.holds:

@@ -65,7 +65,7 @@ def serve(
         app = create_app(store, public_metrics=metrics_public, keep=kept)
         server = hosting.configured(app, tls_cert, tls_key)
         with hosting.listen(*address(listen)) as listening:
-            hosting.run(_serve(server, listening, tls=tls_cert is not None, database=url))
+            hosting.run(_serve(server, listening, tls=tls_cert is not None, database=store.name))
 
 
 async def _serve(server: "Server", listening: "socket.socket", *, tls: bool, database: str) -> None:

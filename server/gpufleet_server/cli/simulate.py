@@ -52,6 +52,9 @@ def simulate(
     faults: Annotated[bool, typer.Option(rich_help_panel=_FLEET, help="Let GPUs and nodes fail.")] = True,
     interval: Annotated[str, _time(_LOAD, "Time between samples, 1s to 300s.")] = "10s",
     every: Annotated[str | None, _time(_LOAD, "Time between an agent's reports; else 10s or --interval.")] = None,
+    ramp: Annotated[
+        str | None, _time(_LOAD, "Time from the first agent's start to the last one's; else --every.")
+    ] = None,
     duration: Annotated[str | None, _time(_LOAD, "How long to report; else until Ctrl-C.")] = None,
     grace: Annotated[str, _time(_LOAD, "How long to go on at the end with what waits.")] = "30s",
     connections: Annotated[int, typer.Option(min=1, max=60_000, rich_help_panel=_LOAD, help="At most at once.")] = 64,
@@ -82,7 +85,7 @@ def simulate(
     nodes = fleet_of(seed, agents, gpus_per_node, now(), faults=faults)
     it = Fleet(
         nodes, url, secret, interval=step, every=period, tls=_tls(url, ca_file), connections=connections,
-        spread=min(0.1 * agents, period / 1000), offline=offline, backlog=_ms(backlog, "--backlog", 0, 10**11) / 1000,
+        spread=_ramp(ramp, agents, period), offline=offline, backlog=_ms(backlog, "--backlog", 0, 10**11) / 1000,
         credentials=known,
     )  # fmt: skip
     progress = Progress(it, agents, agents * gpus_per_node, as_json=json)
@@ -92,6 +95,10 @@ def simulate(
         _keep(credentials, known)
     if progress.incomplete:
         raise CliError(progress.incomplete)
+
+
+def _ramp(ramp: str | None, agents: int, period: int) -> float:
+    return min(0.1 * agents, period / 1000) if ramp is None else _ms(ramp, "--ramp", 0, 10**8) / 1000
 
 
 def _ms(text: str, option: str, least: int, most: int) -> int:

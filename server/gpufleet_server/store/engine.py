@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from typing import Protocol, Self
 
-from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 from gpufleet_server.store import postgres, sqlite
@@ -27,8 +27,8 @@ class Election(Protocol):
 class Store:
     """One database. On SQLite many read while one writes; on PostgreSQL many do both."""
 
-    def __init__(self, reader: Engine, writer: Engine) -> None:
-        self._reader, self._writer = reader, writer
+    def __init__(self, url: URL, reader: Engine, writer: Engine) -> None:
+        self._url, self._reader, self._writer = url, reader, writer
         self._lock = threading.Lock() if self.dialect == "sqlite" else contextlib.nullcontext()
 
     @classmethod
@@ -45,7 +45,12 @@ class Store:
         name = parsed.get_backend_name()
         if name not in ("sqlite", "postgresql"):
             raise StoreError(f"{name} is not supported; use {_EXAMPLES}")
-        return cls(*(sqlite if name == "sqlite" else postgres).engines(parsed))
+        return cls(parsed, *(sqlite if name == "sqlite" else postgres).engines(parsed))
+
+    @property
+    def name(self) -> str:
+        """Its URL, with stars for a password."""
+        return self._url.render_as_string(hide_password=True)
 
     @property
     def dialect(self) -> str:

@@ -10,6 +10,7 @@ from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from gpufleet_agent.catalogue import EVERY_SAMPLE, Metric
 from sqlalchemy import Column, Connection, LargeBinary, Table, inspect, text
+from sqlalchemy.exc import OperationalError
 
 from gpufleet_server.domain import clock
 from gpufleet_server.store import functions, partitions, postgres, views
@@ -21,23 +22,33 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('gpufleet migrate', 0))"
 
 
 def migrate(store: Store) -> None:
-    """Apply what is missing, all or nothing. StoreError where a newer gpufleet has written the store."""
-    with store.writing() as connection:
-        if store.dialect == "postgresql":
-            _check_version(connection)
-            connection.execute(text("SET LOCAL statement_timeout = 0"))
-            # Several servers may start at once.
-            connection.execute(text(_LOCK))
-        current = _current(connection)
-        if current is not None and current not in _revisions():
-            raise StoreError(f"the store is of a newer gpufleet (revision {current}); upgrade this one")
-        upgrade(connection)
-        add_metric_columns(connection, EVERY_SAMPLE)
-        if store.dialect == "postgresql":
-            for statement in functions.POSTGRESQL:
-                connection.exec_driver_sql(statement)
-            views.refresh(connection)
-        partitions.make_ahead(connection, clock.now())
+    """Apply what is missing, all or nothing.
+
+    StoreError where a newer gpufleet has written the store, where PostgreSQL is too old, or can't be connected to.
+    """
+    try:
+        with store.writing() as connection:
+            _migrate(connection)
+    except OperationalError as error:
+        raise StoreError(f"can't use {store.name}: {str(error.orig).strip()}") from error
+
+
+def _migrate(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        _check_version(connection)
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        # Several servers may start at once.
+        connection.execute(text(_LOCK))
+    current = _current(connection)
+    if current is not None and current not in _revisions():
+        raise StoreError(f"the store is of a newer gpufleet (revision {current}); upgrade this one")
+    upgrade(connection)
+    add_metric_columns(connection, EVERY_SAMPLE)
+    if connection.dialect.name == "postgresql":
+        for statement in functions.POSTGRESQL:
+            connection.exec_driver_sql(statement)
+        views.refresh(connection)
+    partitions.make_ahead(connection, clock.now())
 
 
 def upgrade(connection: Connection, revision: str = "head") -> None:

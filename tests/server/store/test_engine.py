@@ -92,6 +92,16 @@ def test_what_can_not_be_opened_is_told_plainly(url: str, problem: str) -> None:
         Store.open(url)
 
 
+def test_a_password_is_not_shown() -> None:
+    """A store's name, which goes to logs, hides it; so does a mistaken URL's complaint."""
+    opened = Store.open("postgresql://fleet:secret@host/db?sslmode=require")
+    assert opened.name == "postgresql://fleet:***@host/db?sslmode=require"
+    opened.close()
+    with pytest.raises(StoreError) as caught:
+        Store.open("mysql://fleet:secret@host/db")
+    assert "secret" not in str(caught.value)
+
+
 def test_another_file_is_left_alone(tmp_path: Path) -> None:
     """A file that is no database is refused and not touched."""
     path = tmp_path / "letter.txt"

@@ -111,3 +111,12 @@ def test_a_failed_migration_leaves_nothing(empty: Store) -> None:
     with pytest.raises(DBAPIError, match="already exists"):
         migrate(empty)
     assert _catalogue(empty) == before
+
+
+def test_a_server_that_is_not_there_is_told_plainly() -> None:
+    """Which database, and what was wrong; not its password."""
+    nowhere = Store.open("postgresql://fleet:secret@127.0.0.1:1/db")
+    with pytest.raises(StoreError, match="refused") as caught:
+        migrate(nowhere)
+    assert "fleet:***@127.0.0.1:1/db" in str(caught.value)
+    assert "secret" not in str(caught.value)
