@@ -27,6 +27,8 @@ from gpufleet_server.store.tokens import TokenCache
 _LOG = logging.getLogger(__name__)
 
 _CHORES_S, _PROBE_S = 60.0, 1.0
+# A failed commit is told for so long: with nothing more to commit nobody knows whether the next would succeed.
+_TOLD_S = 30.0
 _FORGET_STREAM = 400 * 86_400 * clock.SECOND
 
 
@@ -48,6 +50,8 @@ class Writer:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._chores_at = time.monotonic() + _CHORES_S
+        # Why the last commit failed, and until when (monotonic, s) that is told where none has succeeded since.
+        self._failed, self._told_until = "", 0.0
 
     def start(self) -> None:
         """Begin to write."""
@@ -67,18 +71,16 @@ class Writer:
 
     @property
     def trouble(self) -> str | None:
-        """Why no report would be taken now, as operators are told; or None."""
-        return self._waiting.trouble or self._waiting.closed
+        """Why no report would be stored now, as operators are told; or None."""
+        if (thread := self._thread) is not None and not thread.is_alive():
+            return "the thread that writes has ended; the server's log says why"
+        failed = self._failed if time.monotonic() < self._told_until else None
+        return self._waiting.trouble or self._waiting.closed or failed
 
     @property
     def closed(self) -> str | None:
         """Why no report would be taken now, as agents are told; or None."""
         return self._waiting.closed
-
-    @property
-    def ready(self) -> bool:
-        """Whether a report would be taken now."""
-        return self.trouble is None
 
     def doubt(self, trouble: str) -> None:
         """Have the writer see whether the database still answers before it takes more."""
@@ -142,6 +144,7 @@ class Writer:
                 self._memory.forget(job.prepared.report.node)
             raise
         self._memory.make_room()
+        self._told_until = 0.0
         ended = time.monotonic()
         self._statistics.commits += 1
         self._statistics.commit_seconds += ended - began
@@ -181,6 +184,7 @@ class Writer:
 
     def _put_off(self, jobs: Sequence[Job], error: Exception) -> None:
         _LOG.error("%d reports could not be committed: %s", len(jobs), cause(error))
+        self._failed, self._told_until = f"the last commit failed: {cause(error)}", time.monotonic() + _TOLD_S
         _answer(jobs, [unavailable("the store is busy or full; nothing was stored")] * len(jobs))
         self._look_for_the_store()
 
@@ -191,6 +195,8 @@ class Writer:
                 connection.execute(select(1))
         except STORE_FAILED as error:
             self._waiting.hold(f"the database does not answer: {cause(error)}")
+            # Over as soon as it answers again.
+            self._told_until = 0.0
             waiting = self._waiting.drain()
             _answer(waiting, [unavailable(self._waiting.closed or "")] * len(waiting))
             self._stop.wait(_PROBE_S)

@@ -154,7 +154,7 @@ def test_what_waits_is_written_before_the_end(store: Store) -> None:
         async with _writer(store, batch=100) as writer:
             answers = [writer.submit(each) for each in reports]
         assert len(await _outcomes(answers)) == 300
-        assert not writer.ready
+        assert writer.trouble is not None
         with pytest.raises(Problem, match="stopping"):
             writer.submit(reports[0])
 
@@ -226,9 +226,12 @@ def test_a_full_disk_is_a_503(embedded: Store) -> None:
             connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 10}")
         assert (await server.send(agent, report)).status_code == 503
         assert server.counts() == before
+        ready = await server.client.get("/readyz")
+        assert (ready.status_code, ready.json()["detail"]) == (503, "the last commit failed: database or disk is full")
         with server.store.writing() as connection:
             connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
         assert (await server.send(agent, report)).status_code == 200
+        assert (await server.client.get("/readyz")).status_code == 200
         assert server.counts()["samples"] == before["samples"] + 6000
 
     run(embedded, story)
