@@ -17,7 +17,7 @@ from gpufleet_server.store.blocks import Block, cut, merge
 from gpufleet_server.store.bulk import insert_rows
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.rollups import METRICS, add_planes, alone, owe_day, point, put, take_planes
-from gpufleet_server.store.schema import nodes
+from gpufleet_server.store.schema import gpus, nodes
 from gpufleet_server.store.tiers import DAY, HOUR, HOURLY, SEALED, begin_of, recent
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ _LOG = logging.getLogger(__name__)
 
 # An hour is sealed so long after its end: by then what was on its way has come.
 AFTER_HOUR = 5 * 60 * SECOND
-# Times of nodes in one transaction: bounds its memory, and how long it takes.
-_TIMES = 10_000
+# Samples in one transaction: bounds its memory, and how long it takes. A node counts as one of so many GPUs at least.
+_SAMPLES, _LEAST_GPUS = 80_000, 8
 
 _KEY = ("node_id", "first", "last", "slots", "times", "durations")
 _COLUMNS = (*_KEY, *METRICS)
@@ -100,7 +100,8 @@ def pending(store: Store, until: int, but: Collection[int] = ()) -> list[tuple[i
     Nothing of the nodes `but`.
     """
     oldest = select(func.min(recent.c.first)).where(recent.c.node_id == nodes.c.node_id, recent.c.first <= until)
-    query = select(nodes.c.node_id, nodes.c.interval_ms, oldest.scalar_subquery().label("first"))
+    own = select(func.count()).where(gpus.c.node_id == nodes.c.node_id).scalar_subquery().label("gpus")
+    query = select(nodes.c.node_id, nodes.c.interval_ms, oldest.scalar_subquery().label("first"), own)
     with store.reading() as connection:
         rows = [row for row in connection.execute(query) if row.first is not None and row.node_id not in but]
     rows.sort(key=lambda row: (begin_of(row.first, HOUR), row.node_id))
@@ -121,12 +122,12 @@ def _portions(hour: int, rows: Iterable[Any]) -> Iterator[tuple[int, list[int]]]
     some: list[int] = []
     weight = 0
     for row in rows:
-        times = 3_600_000 // max(row.interval_ms, 1000)
-        if some and weight + times > _TIMES:
+        samples = 3_600_000 // max(row.interval_ms, 1000) * max(row.gpus, _LEAST_GPUS)
+        if some and weight + samples > _SAMPLES:
             yield hour, some
             some, weight = [], 0
         some.append(row.node_id)
-        weight += times
+        weight += samples
     yield hour, some
 
 

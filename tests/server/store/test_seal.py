@@ -183,6 +183,16 @@ def test_many_nodes_are_sealed_in_portions(store: Store, fleet: Fleet) -> None:
     assert len(held(store, SEALED)) == 10
 
 
+def test_a_node_of_many_gpus_weighs_more(store: Store, fleet: Fleet) -> None:
+    """What a transaction holds in memory is bounded by samples, not by nodes."""
+    nodes = [fleet.node(f"node-{n}", interval_ms=10_000) for n in range(4)]
+    for n in range(220):
+        fleet.gpu(nodes[1], f"GPU-{n}")
+    for node_id in nodes:
+        add(store, *gpu(node_id, 0, [(START + 1, 1)]))
+    assert pending(store, START + HOUR) == [(START, nodes[:1]), (START, nodes[1:2]), (START, nodes[2:])]
+
+
 def test_a_node_whose_rows_make_no_sense_keeps_no_other_waiting(
     store: Store, fleet: Fleet, caplog: pytest.LogCaptureFixture
 ) -> None:
