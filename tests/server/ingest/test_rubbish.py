@@ -227,6 +227,23 @@ def test_a_gigabyte_in_a_small_body_is_refused(refused: Refused) -> None:
     refused(story)
 
 
+def test_a_small_body_of_countless_samples_is_refused(refused: Refused) -> None:
+    """Times and GPUs multiply, and metrics that are not sent take no room in a body: their number is bounded."""
+
+    async def story(server: Server) -> None:
+        agent = server.agent(node=fresh_id(), gpus=tuple(f"GPU-{n}" for n in range(1024)))
+        wall, packed = agent.clock().wall, wire.pack([1000] * 3600, 4)
+        blocks = [
+            wire.Samples(gpus=list(agent.gpus), times=wire.pack(times, 8), durations=packed, columns={})
+            for times in ([wall - SECOND * (3600 * block - n) for n in range(3600)] for block in range(64, 0, -1))
+        ]
+        answer = await server.send(agent, agent.report(samples=blocks))
+        assert (answer.status_code, answer.json()["field"]) == (422, "samples")
+        assert "235929600 samples" in answer.json()["detail"]
+
+    refused(story)
+
+
 def test_a_truncated_report_is_refused_wherever_it_is_cut(refused: Refused) -> None:
     """No prefix of a report is a report."""
 
