@@ -82,9 +82,7 @@ class Peak:
             self._note()
 
     def _note(self) -> None:
-        # A process that ends while it is looked at, as those of a database do, is for the next look.
-        with suppress(FileNotFoundError, ProcessLookupError):
-            self.mb = max(self.mb, self._look())
+        self.mb = max(self.mb, self._look())
 
 
 def pss_mb(pids: list[int]) -> float:
@@ -98,7 +96,12 @@ def rss_mb(pids: list[int]) -> float:
 
 
 def _rollup(pid: int, field: str) -> int:
-    found = re.search(rf"^{field}:\s+(\d+) kB", (PROC / str(pid) / "smaps_rollup").read_text(), re.MULTILINE)
+    try:
+        told = (PROC / str(pid) / "smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        # It has ended meanwhile, as a database's processes do.
+        return 0
+    found = re.search(rf"^{field}:\s+(\d+) kB", told, re.MULTILINE)
     assert found is not None, f"smaps_rollup of {pid} has no {field}"
     return int(found[1])
 
