@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from gpufleet_agent.catalogue import BY_NAME
 from sqlalchemy import Connection, Select, func, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 
 from gpufleet_server.domain.clock import Correction
 from gpufleet_server.domain.problem import Problem
@@ -15,6 +15,7 @@ from gpufleet_server.ingest.check import check_created
 from gpufleet_server.ingest.columns import NAMES, NUMBERS, PRESENT
 from gpufleet_server.ingest.memory import STATES, Gpu, Memory, Newest, Node
 from gpufleet_server.ingest.prepare import Prepared
+from gpufleet_server.store.bulk import insert_new
 from gpufleet_server.store.schema import gpus, nodes, states, streams
 from gpufleet_server.store.tiers import latest
 
@@ -115,9 +116,8 @@ def _newest_states(dialect: str, ids: list[int]) -> Select[Any]:
 
 
 def _make(connection: Connection, reports: Sequence[Prepared]) -> None:
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     # Another server may be making the same node.
-    connection.execute(insert(nodes).on_conflict_do_nothing(), [_new_node(each) for each in reports])
+    insert_new(connection, nodes, [_new_node(each) for each in reports])
 
 
 def _new_node(prepared: Prepared) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from psycopg.types.string import BytesBinaryDumper
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Float, Integer, LargeBinary, MetaData, Table
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import JSON, SmallInteger, String
 
 if TYPE_CHECKING:
@@ -35,6 +36,13 @@ def insert_rows(connection: Connection, table: Table, columns: Sequence[str], ro
             connection.exec_driver_sql(statement, found)
         return
     _copy(connection, table, table.name, columns, rows)
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert the rows whose key is not there yet. Others may be at it too: all should keep to one order of rows."""
+    if rows:
+        make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+        connection.execute(make(table).on_conflict_do_nothing(), rows)
 
 
 def stage(connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, selec
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gpufleet_server.domain.state import GpuState
+from gpufleet_server.store.bulk import insert_new
 from gpufleet_server.store.condition import gpu_state
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.schema import gpus, nodes
@@ -60,10 +61,8 @@ def _owe_missed(store: Store, until: int) -> None:
         minutes = connection.execute(select(ts).distinct().where(ts > last - HOUR, ts <= until)).scalars()
         missed = sorted({begin_of(minute, HOUR) for minute in minutes})
     if missed:
-        make = postgresql.insert if store.dialect == "postgresql" else sqlite.insert
-        rows = [{"kind": "hour", "node_id": 0, "at": hour} for hour in missed]
         with store.writing() as connection:
-            connection.execute(make(due).on_conflict_do_nothing(), rows)
+            insert_new(connection, due, [{"kind": "hour", "node_id": 0, "at": hour} for hour in missed])
 
 
 def roll_hour(connection: Connection, begin: int) -> None:
@@ -94,8 +93,7 @@ def count_states(store: Store, now: int) -> int:
         with store.writing() as connection:
             ids = group_ids(connection, list(counts))
             rows = [{"group_id": ids[group], "ts": ts, "gpus": number} for group, number in counts.items()]
-            make = postgresql.insert if store.dialect == "postgresql" else sqlite.insert
-            connection.execute(make(fleet_states).on_conflict_do_nothing(), rows)
+            insert_new(connection, fleet_states, rows)
     return len(counts)
 
 
@@ -105,9 +103,7 @@ def group_ids(connection: Connection, groups: Sequence[Group]) -> dict[Group, in
     lacking = [group for group in groups if group not in known]
     if lacking:
         names = ("site", "model", "simulated", "state")
-        make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        rows = [dict(zip(names, group, strict=True)) for group in sorted(lacking)]
-        connection.execute(make(fleet_groups).on_conflict_do_nothing(), rows)
+        insert_new(connection, fleet_groups, [dict(zip(names, group, strict=True)) for group in sorted(lacking)])
         known = _known(connection)
     return known
 

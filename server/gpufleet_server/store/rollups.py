@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, RESERVED, Metric, Reason, Rollup
 from sqlalchemy import Connection, RowMapping, delete, select, text, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gpufleet_server.domain.use import Use, metrics, use
 from gpufleet_server.store import partitions
 from gpufleet_server.store.blocks import Block, Ints, cut, from_planes, merge, to_planes
-from gpufleet_server.store.bulk import insert_rows
+from gpufleet_server.store.bulk import insert_new, insert_rows
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.tiers import DAILY, DAY, HOURLY, USES, Tier, begin_of, due
 
@@ -77,9 +76,7 @@ def add_planes(connection: Connection, tier: Tier, span: int, blocks: Mapping[in
 def owe_day(connection: Connection, nodes: Iterable[int], at: int) -> None:
     """Have the day of these nodes in which hours ended at `at` (µs) rolled up once it is over."""
     rows = [{"kind": _DAY_DUE, "node_id": node_id, "at": begin_of(at, DAY)} for node_id in nodes]
-    if rows:
-        make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        connection.execute(make(due).values(rows).on_conflict_do_nothing())
+    insert_new(connection, due, rows)
 
 
 def roll_days(store: Store, now: int, go_on: Callable[[], bool] = lambda: True) -> int:
