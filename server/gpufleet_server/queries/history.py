@@ -2,7 +2,7 @@
 
 import dataclasses
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import Connection, and_, func, select
 
@@ -20,39 +20,34 @@ class History:
     def at_each(self, metric: str, times: Sequence[int]) -> list[State | None]:
         """What was in force at each time (µs); None before the first that is known."""
         known = self.by_metric.get(metric, ())
-        if len(known) <= 1:
-            # As most are.
-            return [known[0] if known and time >= known[0].ts else None for time in times]
+        if not known or not times:
+            return [None] * len(times)
+        if min(times) >= known[-1].ts:
+            # As most are: in force all the while.
+            return [known[-1]] * len(times)
         begins = [state.ts for state in known]
         places = (bisect_right(begins, time) for time in times)
         return [known[place - 1] if place else None for place in places]
 
 
-def of(connection: Connection, gpu_id: int, metrics: Sequence[str], grid: Grid) -> History:
+def of(connection: Connection, gpu_ids: Sequence[int], metrics: Collection[str], grid: Grid) -> dict[int, History]:
     """What was in force when the grid starts and at each bucket's end: however often it changed, a row a bucket."""
     if not metrics:
-        return History({})
-    before = newest_states(connection, [gpu_id], metrics, at=grid.start)
+        return {gpu_id: History({}) for gpu_id in gpu_ids}
+    before = newest_states(connection, gpu_ids, sorted(metrics), at=grid.start)
     bucket = (states.c.ts + (grid.step - 1)) // grid.step
     inside = and_(
-        states.c.gpu_id == gpu_id, states.c.metric.in_(metrics), states.c.ts > grid.start, states.c.ts <= grid.end
+        states.c.gpu_id.in_(gpu_ids), states.c.metric.in_(metrics), states.c.ts > grid.start, states.c.ts <= grid.end
     )
-    last = (
-        select(states.c.metric, func.max(states.c.ts).label("ts"))
-        .where(inside)
-        .group_by(states.c.metric, bucket)
-        .subquery()
-    )
-    query = (
-        select(states)
-        .join(last, and_(states.c.metric == last.c.metric, states.c.ts == last.c.ts))
-        .where(states.c.gpu_id == gpu_id)
-        .order_by(states.c.ts)
-    )
-    by_metric = {name: [state] for (_, name), state in before.items()}
-    for row in connection.execute(query):
-        by_metric.setdefault(row.metric, []).append(State(row.ts, row.value, row.reason))
-    return History(by_metric)
+    of_one = (states.c.gpu_id, states.c.metric)
+    last = select(*of_one, func.max(states.c.ts).label("ts")).where(inside).group_by(*of_one, bucket).subquery()
+    same = and_(*(states.c[name] == last.c[name] for name in ("gpu_id", "metric", "ts")))
+    found: dict[int, dict[str, list[State]]] = {gpu_id: {} for gpu_id in gpu_ids}
+    for (gpu_id, name), state in before.items():
+        found[gpu_id][name] = [state]
+    for row in connection.execute(select(states).join(last, same).order_by(states.c.ts)):
+        found[row.gpu_id].setdefault(row.metric, []).append(State(row.ts, row.value, row.reason))
+    return {gpu_id: History(by_metric) for gpu_id, by_metric in found.items()}
 
 
 def why(state: State | None) -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from gpufleet_agent.catalogue import BY_NAME, RESERVED, Metric, Rollup
@@ -18,6 +18,7 @@ _REDUCERS = {
     Rollup.MIN: np.minimum,
     Rollup.ANY: np.bitwise_or,
 }
+_Value = TypeVar("_Value")
 _SAFE = 1 << 62
 # Up to here floats hold every integer, so that a quotient of two is rounded once.
 _EXACT = float(1 << 53)
@@ -33,12 +34,15 @@ class Points:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Bucket:
-    """What the samples of one bucket say: ms observed, the newest one's time, and values in the metrics' units."""
+class Rolled:
+    """What the samples of each bucket of a grid say, a list with an element a bucket.
 
-    observed: int
-    newest: int
-    values: dict[str, float | int | None]
+    `observed` ms, the time of the `newest` one (µs, None where there is none), and metric → `values` in its unit.
+    """
+
+    observed: list[int]
+    newest: list[int | None]
+    values: dict[str, list[float | int | None]]
 
 
 def of_slot(block: Block, slot: int) -> Points:
@@ -53,31 +57,48 @@ def of_slot(block: Block, slot: int) -> Points:
     return Points(block.times[there], durations[there], columns)
 
 
-def of_buckets(points: Points, grid: Grid, metrics: Sequence[Metric]) -> dict[int, Bucket]:
-    """The buckets that hold points, by their place in the grid."""
-    places = (points.times - 1) // grid.step - grid.first
-    numbers, firsts = np.unique(places, return_index=True)
-    if not len(numbers):
-        return {}
-    observed = np.add.reduceat(points.durations, firsts).tolist()
-    newest = points.times[np.append(firsts[1:], len(places)) - 1].tolist()
-    columns = {metric.name: of_metric(metric, points, places) for metric in metrics}
-    return {
-        number: Bucket(observed[n], newest[n], {name: values.get(number) for name, values in columns.items()})
-        for n, number in enumerate(numbers.tolist())
-    }
+def of_grid(points: Points, grid: Grid, metrics: Sequence[Metric]) -> Rolled:
+    """Points inside a grid, rolled up into its buckets."""
+    places, size = (points.times - 1) // grid.step - grid.first, len(grid)
+    numbers, firsts = _runs(places)
+    observed = np.add.reduceat(points.durations, firsts).tolist() if len(firsts) else []
+    lasts = np.append(firsts[1:], len(places)) - 1
+    newest = points.times[lasts].tolist() if len(firsts) else []
+    seen: list[int | None] = _spread(size, numbers, observed)
+    return Rolled(
+        observed=[ms or 0 for ms in seen],
+        newest=_spread(size, numbers, newest),
+        values={metric.name: _spread(size, *_of_metric(metric, points, places)) for metric in metrics},
+    )
 
 
-def of_metric(metric: Metric, points: Points, places: Ints) -> dict[int, float | int]:
-    """The metric rolled up, in its unit, for each of the rising `places` at which any point has a value."""
+def _runs(places: Ints) -> tuple[Ints, Ints]:
+    """Each of the rising places once, and where it begins."""
+    begins = np.ones(len(places), bool)
+    np.not_equal(places[1:], places[:-1], out=begins[1:])
+    firsts = np.flatnonzero(begins)
+    return places[firsts], firsts
+
+
+def _spread(size: int, numbers: Ints, values: list[_Value]) -> list[_Value | None]:
+    """The values at their numbers in a list of this size."""
+    if len(values) == size:
+        return list(values)
+    spread: list[_Value | None] = [None] * size
+    for number, value in zip(numbers.tolist(), values, strict=True):
+        spread[number] = value
+    return spread
+
+
+def _of_metric(metric: Metric, points: Points, places: Ints) -> tuple[Ints, list[float | int]]:
+    """The metric rolled up, in its unit, and at which of the rising `places`: those where any point has a value."""
     stored = points.columns.get(metric.name)
     there = present(metric, stored) if stored is not None else np.zeros(0, bool)
     if stored is None or not there.any():
-        return {}
-    numbers, firsts = np.unique(places[there], return_index=True)
-    values, weights = stored[there], points.durations[there]
-    totals, over = _reduced(metric.rollup, values, weights, firsts)
-    return dict(zip(numbers.tolist(), _in_unit(metric, totals, over), strict=True))
+        return np.zeros(0, np.int64), []
+    numbers, firsts = _runs(places[there])
+    totals, over = _reduced(metric.rollup, stored[there], points.durations[there], firsts)
+    return numbers, _in_unit(metric, totals, over)
 
 
 def _in_unit(metric: Metric, totals: NDArray[Any], over: Ints | None) -> list[int | float]:

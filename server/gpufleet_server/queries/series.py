@@ -1,7 +1,7 @@
 """A GPU's metrics over time: at a step, or sample by sample."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpufleet_agent.catalogue import Cadence, Metric
@@ -11,7 +11,8 @@ from gpufleet_server.domain.problem import Problem
 from gpufleet_server.queries import history, points, rollup
 from gpufleet_server.queries.buckets import MAX_POINTS, Grid
 from gpufleet_server.queries.latest import NOT_OBSERVED, State
-from gpufleet_server.queries.rollup import Points
+from gpufleet_server.queries.rollup import Points, Rolled
+from gpufleet_server.store.blocks import Block
 from gpufleet_server.store.schema import gpus
 from gpufleet_server.store.tiers import DAY
 
@@ -44,7 +45,7 @@ def stepped(connection: Connection, gpu_id: int, grid: Grid, metrics: Sequence[M
     """Each bucket's rollup, and for what is sent on change the value in force at its end."""
     node_id, slot = _place(connection, gpu_id)
     block = points.points(connection, node_id, _sampled(metrics), grid.start, grid.end, grid.step)
-    return _stepped(connection, gpu_id, rollup.of_slot(block, slot), grid, metrics)
+    return _stepped(connection, {gpu_id: slot}, block, grid, metrics)[gpu_id]
 
 
 def of_node(
@@ -55,10 +56,8 @@ def of_node(
     query = select(gpus.c.gpu_id, gpus.c.slot, gpus.c.uuid, gpus.c.position).where(here)
     rows = sorted(connection.execute(query), key=lambda row: (row.position is None, row.position or 0, row.gpu_id))
     block = points.points(connection, node_id, _sampled(metrics), grid.start, grid.end, grid.step)
-    return [
-        (row.uuid, row.position, _stepped(connection, row.gpu_id, rollup.of_slot(block, row.slot), grid, metrics))
-        for row in rows
-    ]
+    found = _stepped(connection, {row.gpu_id: row.slot for row in rows}, block, grid, metrics)
+    return [(row.uuid, row.position, found[row.gpu_id]) for row in rows]
 
 
 def raw(connection: Connection, gpu_id: int, start: int, end: int, metrics: Sequence[Metric]) -> Series:
@@ -71,7 +70,8 @@ def raw(connection: Connection, gpu_id: int, start: int, end: int, metrics: Sequ
     _check(found)
     times: list[int] = found.times.tolist()
     values = {metric.name: _values(metric, found) for metric in metrics if metric.cadence is Cadence.EVERY_SAMPLE}
-    past = _past(connection, gpu_id, Grid(start, end, 1), metrics, values, times)
+    lacking = _lacking(values, len(times))
+    past = history.of(connection, [gpu_id], _asked(metrics) | lacking, Grid(start, end, 1))[gpu_id]
     columns = []
     for metric in metrics:
         if metric.cadence is Cadence.ON_CHANGE:
@@ -83,26 +83,36 @@ def raw(connection: Connection, gpu_id: int, start: int, end: int, metrics: Sequ
     )
 
 
-def _stepped(connection: Connection, gpu_id: int, known: Points, grid: Grid, metrics: Sequence[Metric]) -> Series:
+def _stepped(
+    connection: Connection, slots: Mapping[int, int], block: Block, grid: Grid, metrics: Sequence[Metric]
+) -> dict[int, Series]:
+    """A series for each of a node's GPUs, given their slots; what was in force is asked for all of them at once."""
     sampled = [metric for metric in metrics if metric.cadence is Cadence.EVERY_SAMPLE]
-    found = rollup.of_buckets(known, grid, sampled)
-    each = [found.get(number) for number in range(len(grid))]
-    values = {metric.name: [bucket.values[metric.name] if bucket else None for bucket in each] for metric in sampled}
-    ends = [grid.edges(number)[1] for number in range(len(grid))]
-    newest = [bucket.newest if bucket else None for bucket in each]
-    past = _past(connection, gpu_id, grid, metrics, values, newest)
+    rolled = {gpu_id: rollup.of_grid(rollup.of_slot(block, slot), grid, sampled) for gpu_id, slot in slots.items()}
+    names = _asked(metrics).union(
+        *(_lacking(one.values, len(one.newest) - one.newest.count(None)) for one in rolled.values())
+    )
+    past = history.of(connection, list(slots), names, grid)
+    edges = [grid.edges(number) for number in range(len(grid))]
+    return {gpu_id: _series(one, past[gpu_id], grid, edges, metrics) for gpu_id, one in rolled.items()}
+
+
+def _series(
+    rolled: Rolled, past: history.History, grid: Grid, edges: Sequence[tuple[int, int]], metrics: Sequence[Metric]
+) -> Series:
+    ends = [end for _, end in edges]
     columns = []
     for metric in metrics:
         if metric.cadence is Cadence.ON_CHANGE:
             columns.append(_in_force(metric, past, ends))
         else:
-            columns.append(Column(metric, values[metric.name], _reasons(metric, values[metric.name], past, newest)))
-    observed = [bucket.observed if bucket else 0 for bucket in each]
+            values = rolled.values[metric.name]
+            columns.append(Column(metric, values, _reasons(metric, values, past, rolled.newest)))
     return Series(
         step=grid.step,
         times=grid.begins(),
-        coverage=[_share(seen, *grid.edges(number)) for number, seen in enumerate(observed)],
-        observed=observed,
+        coverage=[_share(seen, begin, end) for seen, (begin, end) in zip(rolled.observed, edges, strict=True)],
+        observed=rolled.observed,
         columns=columns,
     )
 
@@ -117,19 +127,14 @@ def _sampled(metrics: Sequence[Metric]) -> list[str]:
     return [metric.name for metric in metrics if metric.cadence is Cadence.EVERY_SAMPLE]
 
 
-def _past(
-    connection: Connection,
-    gpu_id: int,
-    grid: Grid,
-    metrics: Sequence[Metric],
-    values: dict[str, list[Any]],
-    at: Sequence[int | None],
-) -> history.History:
-    """The states that are needed: of metrics that are sent on change, and of those that a sample lacked."""
-    sampled = [place for place, time in enumerate(at) if time is not None]
-    lacking = {name for name, column in values.items() if any(column[place] is None for place in sampled)}
-    names = [metric.name for metric in metrics if metric.name not in values or metric.name in lacking]
-    return history.of(connection, gpu_id, names, grid)
+def _asked(metrics: Sequence[Metric]) -> set[str]:
+    """Those that are sent on change: their states are their values."""
+    return {metric.name for metric in metrics if metric.cadence is Cadence.ON_CHANGE}
+
+
+def _lacking(values: Mapping[str, list[Any]], sampled: int) -> set[str]:
+    """Metrics that have fewer values than there are samples: their states say why."""
+    return {name for name, column in values.items() if len(column) - column.count(None) < sampled}
 
 
 def _check(found: Points) -> None:

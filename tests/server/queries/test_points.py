@@ -18,6 +18,7 @@ from sqlalchemy import delete, insert
 
 from tests.server.fleet import NOW, SECOND, Fleet
 from tests.server.queries.planes import put
+from tests.server.queries.rolled import Bucket, of_buckets
 
 BEGIN = NOW // DAY * DAY
 NAMES = ["gpu_utilization", "energy", "gpu_temperature", "temperature_margin", "clock_event_reasons"]
@@ -51,14 +52,14 @@ def store_hours(store: Store, every: Block, hours: Sequence[int], *, keep: bool 
                 rollups.put(connection, HOURLY, {1: rollups.point(part, BEGIN + (hour + 1) * HOUR)})
 
 
-def rolled(store: Store, grid: Grid, slot: int) -> dict[int, rollup.Bucket]:
+def rolled(store: Store, grid: Grid, slot: int) -> dict[int, Bucket]:
     """What the store's points say of a GPU."""
     with store.reading() as connection:
         block = points.points(connection, 1, NAMES, grid.start, grid.end, grid.step)
-    return rollup.of_buckets(rollup.of_slot(block, slot), grid, METRICS)
+    return of_buckets(rollup.of_slot(block, slot), grid, METRICS)
 
 
-def same(found: dict[int, rollup.Bucket], expected: dict[int, rollup.Bucket]) -> None:
+def same(found: dict[int, Bucket], expected: dict[int, Bucket]) -> None:
     """Exactly the same but for means, which points round to a step each."""
     assert found.keys() == expected.keys()
     for number, bucket in found.items():
@@ -86,7 +87,7 @@ def test_points_are_as_good_as_samples(
     grid = Grid(BEGIN + start * HOUR, BEGIN + end * HOUR, step * HOUR)
     inside = blocks.cut(every, grid.start, grid.end)
     for slot in (0, 1):
-        same(rolled(store, grid, slot), rollup.of_buckets(rollup.of_slot(inside, slot), grid, METRICS))
+        same(rolled(store, grid, slot), of_buckets(rollup.of_slot(inside, slot), grid, METRICS))
 
 
 def test_a_mean_of_points_is_weighted_by_what_was_observed(store: Store) -> None:
@@ -95,7 +96,7 @@ def test_a_mean_of_points_is_weighted_by_what_was_observed(store: Store) -> None
     every.columns["gpu_utilization"][:] = np.maximum(every.columns["gpu_utilization"], 0)
     store_hours(store, every, range(24))
     grid = Grid(BEGIN, BEGIN + DAY, 12 * HOUR)
-    expected = rollup.of_buckets(rollup.of_slot(every, 1), grid, METRICS)
+    expected = of_buckets(rollup.of_slot(every, 1), grid, METRICS)
     for number, bucket in rolled(store, grid, 1).items():
         assert bucket.values["gpu_utilization"] == pytest.approx(expected[number].values["gpu_utilization"], abs=0.01)
 
@@ -106,7 +107,7 @@ def test_cut_hours_are_read_from_samples(store: Store) -> None:
     store_hours(store, every, range(6))
     grid = Grid(BEGIN + HOUR // 2, BEGIN + 4 * HOUR + HOUR // 3, HOUR)
     inside = blocks.cut(every, grid.start, grid.end)
-    same(rolled(store, grid, 0), rollup.of_buckets(rollup.of_slot(inside, 0), grid, METRICS))
+    same(rolled(store, grid, 0), of_buckets(rollup.of_slot(inside, 0), grid, METRICS))
 
 
 def test_late_samples_count_before_they_are_rolled_up(store: Store, fleet: Fleet) -> None:
@@ -133,7 +134,7 @@ def test_coarser_points_stand_for_samples_that_are_gone(store: Store) -> None:
     grid = Grid(BEGIN, BEGIN + 48 * HOUR, HOUR // 2)
     found = rolled(store, grid, 0)
     last = blocks.cut(every, BEGIN + 46 * HOUR, BEGIN + 48 * HOUR)
-    fine = rollup.of_buckets(rollup.of_slot(last, 0), grid, METRICS)
+    fine = of_buckets(rollup.of_slot(last, 0), grid, METRICS)
     assert {number for number in found if number < 92} == {47, *range(49, 92, 2)}
     assert found[47].observed == int(day.durations[0, 0])
     same({number: bucket for number, bucket in found.items() if number >= 92}, fine)
@@ -149,7 +150,7 @@ def test_a_day_that_is_due_is_read_by_the_hour(store: Store) -> None:
         rollups.put(connection, DAILY, {1: wrong})
         connection.execute(insert(due).values(kind="day", node_id=1, at=BEGIN))
     grid = Grid(BEGIN, BEGIN + DAY, DAY)
-    same(rolled(store, grid, 1), rollup.of_buckets(rollup.of_slot(every, 1), grid, METRICS))
+    same(rolled(store, grid, 1), of_buckets(rollup.of_slot(every, 1), grid, METRICS))
     with store.writing() as connection:
         connection.execute(delete(due))
     assert rolled(store, grid, 1)[0].observed == int(wrong.durations[0, 1])
