@@ -81,6 +81,29 @@ def test_reports_that_wait_are_committed_together(store: Store) -> None:
     _told(story)
 
 
+def test_what_takes_several_rounds_is_added_to_minutes_together(store: Store) -> None:
+    """Rosters of one node are compared one after the other; samples count to the model that the GPU had in each."""
+
+    async def story() -> None:
+        statistics = Statistics()
+        writer = Writer(store, TokenCache(store, TIME), statistics, now=TIME)
+        one, other = Agent(TIME), Agent(TIME, node=fresh_id())
+        reports = [_prepared(one, one.report(roster=one.roster(model=model))) for model in ("H100", "H200", "H100")]
+        writer.start()
+        answers = [writer.submit(each) for each in (*reports, _prepared(other, other.report()))]
+        assert [cast(wire.Ack, each).seq for each in await _outcomes(answers)] == [1, 2, 3, 1]
+        await asyncio.to_thread(writer.stop)
+        assert statistics.commits <= 2
+
+    _told(story)
+    query = (
+        "SELECT model, sum(observed) FROM fleet_minutes JOIN fleet_groups USING (group_id) GROUP BY model ORDER BY 1"
+    )
+    with store.reading() as connection:
+        found = [(model, int(ms)) for model, ms in connection.execute(text(query))]
+    assert found == [("", 2000), ("H100", 4000), ("H200", 2000)]
+
+
 def test_a_bad_report_fails_alone(store: Store) -> None:
     """Of reports in one transaction two are refused; they leave nothing, their neighbours are stored."""
 
