@@ -195,7 +195,9 @@ def main() -> None:
     parser.add_argument("--ramp", type=float, default=120.0, help="seconds in which the agents come, at first")
     parser.add_argument("--then", type=float, nargs="*", default=[5.0, 2.0, 1.0], help="intervals to try afterwards")
     parser.add_argument("--then-minutes", type=float, default=3.0)
-    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument(
+        "--connections", type=int, default=1000, help="that agents share: how many reports are on their way"
+    )
     parser.add_argument("--folder", type=Path, help="on which disk the data lie while it runs")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gpufleet-bench-", dir=args.folder) as folder:

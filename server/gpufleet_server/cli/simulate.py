@@ -57,7 +57,7 @@ def simulate(
     ] = None,
     duration: Annotated[str | None, _time(_LOAD, "How long to report; else until Ctrl-C.")] = None,
     grace: Annotated[str, _time(_LOAD, "How long to go on at the end with what waits.")] = "30s",
-    connections: Annotated[int, typer.Option(min=1, max=60_000, rich_help_panel=_LOAD, help="At most at once.")] = 64,
+    connections: Annotated[int, typer.Option(min=1, max=60_000, rich_help_panel=_LOAD, help="At most at once.")] = 512,
     offline: Share = 0.0,
     backlog: Annotated[str, _time(_LOAD, "What those agents could not send before.")] = "1d",
     json: Annotated[bool, typer.Option("--json", rich_help_panel=_SHOW, help="Print a JSON object a line.")] = False,
