@@ -2,10 +2,24 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, cast, exists, func, literal, or_, select
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    cast,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+)
 
 from gpufleet_server.domain.state import GpuState, NodeState
 from gpufleet_server.domain.use import Use
@@ -96,15 +110,21 @@ def of_gpus(wanted: GpuFilter, now: int) -> Conditions:
     else:
         conditions.append(gpus.c.removed_at.is_(None))
     if wanted.q:
-        conditions.append(
-            or_(
-                gpus.c.uuid.istartswith(wanted.q, autoescape=True),
-                gpus.c.uuid.istartswith(f"GPU-{wanted.q}", autoescape=True),
-                gpus.c.serial.istartswith(wanted.q, autoescape=True),
-                nodes.c.hostname.icontains(wanted.q, autoescape=True),
-            )
-        )
+        conditions.append(gpus.c.gpu_id.in_(_found(wanted.q)))
     return conditions
+
+
+def _found(text: str) -> CompoundSelect[Any]:
+    """Ids of GPUs by what is searched for: one select for each index that finds some, some of them twice."""
+    begins = ((gpus.c.uuid, text), (gpus.c.uuid, f"GPU-{text}"), (gpus.c.serial, text))
+    named = (func.lower(column).like(func.lower(_pattern(start)), escape="/") for column, start in begins)
+    on_nodes = select(nodes.c.node_id).where(nodes.c.hostname.icontains(text, autoescape=True))
+    return union_all(*(select(gpus.c.gpu_id).where(each) for each in (*named, gpus.c.node_id.in_(on_nodes))))
+
+
+def _pattern(begin: str) -> str:
+    """What LIKE takes for a text that begins so."""
+    return re.sub("[/%_]", r"/\g<0>", begin) + "%"
 
 
 def one_of(connection: Connection, column: ColumnElement[int], ids: Sequence[int]) -> ColumnElement[bool]:

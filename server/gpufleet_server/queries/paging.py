@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, func, literal, or_
+from sqlalchemy import ColumnElement, Integer, Row, Select, and_, cast, func, literal, or_
 
 from gpufleet_server.domain.problem import Problem
 
@@ -52,8 +52,7 @@ class CountedPage(Page[_Item]):
 
 def nulls_last(column: ColumnElement[Any], type: type[int] | type[str], *, descending: bool = False) -> list[Key]:
     """The keys that sort by a nullable column; rows without a value come last either way."""
-    missing = case((column.is_(None), 1), else_=0)
-    return [Key(missing, int), Key(func.coalesce(column, type()), type, descending)]
+    return [Key(cast(column.is_(None), Integer), int), Key(func.coalesce(column, type()), type, descending)]
 
 
 def page(query: Select[Any], order: Order, limit: int, cursor: str | None) -> Select[Any]:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    func,
     text,
 )
 
@@ -55,6 +56,10 @@ nodes = Table(
     Column("first_seen", BigInteger, nullable=False),
     Column("last_seen", BigInteger, nullable=False, comment="server time of the last report taken"),
     Column("version", BigInteger, nullable=False, default=0, comment="grows with every commit: who writes compares it"),
+    # The order of listings; queries/paging.py makes the same expressions of columns that may be NULL.
+    Index("ix_nodes_place", text("((site IS NULL)::integer)"), text("coalesce(site, '')"), "hostname").ddl_if(
+        "postgresql"
+    ),
     # Most columns change with every report; the facts, which don't, lie elsewhere.
     postgresql_with={"fillfactor": 50, "toast_tuple_target": 256},
 )
@@ -97,6 +102,10 @@ gpus = Table(
     Index("ix_gpus_narrow", "node_id", postgresql_include=_NARROW),
     Index("ix_gpus_unwell", "gpu_id", postgresql_where=_UNWELL),
 )
+for _name in ("uuid", "serial"):
+    # What is searched for by its beginning, in any case. SQLite's LIKE has no use for it.
+    _lower = func.lower(gpus.c[_name]).label("lower")
+    Index(f"ix_gpus_{_name}_begins", _lower, postgresql_ops={"lower": "text_pattern_ops"}).ddl_if("postgresql")
 
 partitions = Table(
     "partitions",

@@ -37,6 +37,7 @@ def _catalogue(store: Store) -> list[Any]:
         return list(connection.execute(text(query)))
 
 
+@pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified expression-based index")
 def test_the_migrations_make_the_schema(store: Store) -> None:
     """Alembic finds no difference between the migrated store and the tables in code."""
     with store.reading() as connection:

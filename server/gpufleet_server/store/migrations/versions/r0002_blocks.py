@@ -63,6 +63,10 @@ def upgrade() -> None:
     op.create_index("ix_gpus_narrow", "gpus", ["node_id"], postgresql_include=narrow)
     unwell = sa.text("lost OR removed_at IS NOT NULL")
     op.create_index("ix_gpus_unwell", "gpus", ["gpu_id"], postgresql_where=unwell)
+    if op.get_bind().dialect.name == "postgresql":
+        for name in ("uuid", "serial"):
+            op.execute(f"CREATE INDEX ix_gpus_{name}_begins ON gpus (lower({name}) text_pattern_ops)")
+        op.execute("CREATE INDEX ix_nodes_place ON nodes (((site IS NULL)::integer), coalesce(site, ''), hostname)")
 
 
 def _recent() -> None:
