@@ -12,7 +12,6 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Connection,
-    cast,
     exists,
     func,
     literal,
@@ -130,7 +129,8 @@ def _pattern(begin: str) -> str:
 def one_of(connection: Connection, column: ColumnElement[int], ids: Sequence[int]) -> ColumnElement[bool]:
     """Whether a column is one of these. There may be as many as the fleet has GPUs: they are one parameter."""
     if connection.dialect.name == "postgresql":
-        return column == func.any(cast(literal(f"{{{','.join(map(str, ids))}}}"), ARRAY(BigInteger)))
+        # As an array, not as its text: that would be read again for every row.
+        return column == func.any(literal(list(ids), ARRAY(BigInteger)))
     return column.in_(select(func.json_each(json.dumps(ids)).table_valued("value").c.value))
 
 
