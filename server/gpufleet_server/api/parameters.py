@@ -10,8 +10,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from gpufleet_server.domain import times
 from gpufleet_server.domain.problem import Problem
-from gpufleet_server.queries.selection import SORTS
 from gpufleet_server.queries.paging import MAX_CURSOR
+from gpufleet_server.queries.selection import SORTS
 
 _SECONDS = {"type": "number", "minimum": times.EARLIEST // 10**6, "maximum": times.LATEST // 10**6}
 _CLEAN = r"^[^\x00]*$"
