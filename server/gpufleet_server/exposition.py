@@ -108,7 +108,7 @@ class _Upkeep(Collector):
                 last.add_metric([step], each.last / 1e6)
         yield last
         sealed = done.sealed
-        yield CounterMetricFamily(f"{name}_sealed_hours", "Hours of nodes sealed.", value=sealed.hours)
+        yield CounterMetricFamily(f"{name}_sealed_blocks", "Hours of single nodes sealed.", value=sealed.hours)
         yield CounterMetricFamily(f"{name}_sealed_samples", "Samples in them.", value=sealed.samples)
         too_late = "Samples that came after their time to be kept; only their rollup is."
         yield CounterMetricFamily(f"{name}_too_late_samples", too_late, value=sealed.too_late)

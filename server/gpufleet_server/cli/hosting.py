@@ -17,6 +17,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from gpufleet_server.cli.errors import CliError
+from gpufleet_server.cli.protocol import BoundedProtocol
 from gpufleet_server.cli.reports import ReportProtocol
 
 # Longer than the agents' usual time between reports, so that their connections are kept.
@@ -94,9 +95,10 @@ def configured(app: Starlette, certificate: Path | None = None, key: Path | None
     return Server(config)
 
 
-def _protocol(app: Starlette) -> type[ReportProtocol]:
-    """What speaks HTTP for an app whose reports it knows."""
-    return type("Protocol", (ReportProtocol,), {"reports": app.state.reports})
+def _protocol(app: Starlette) -> type[BoundedProtocol]:
+    """What speaks HTTP for an app; where that takes reports, with the short way for them."""
+    reports = getattr(app.state, "reports", None)
+    return BoundedProtocol if reports is None else type("Protocol", (ReportProtocol,), {"reports": reports})
 
 
 @contextlib.asynccontextmanager

@@ -85,7 +85,10 @@ def history(connection: Connection, metric: Metric, by: By | None, wanted: Fleet
     owned = groups.owned(connection, by, wanted, ends)
     lines = [_line(metric, name, found.get(name, {}), over, owned.get(name, [])) for name in _names(found, owned, by)]
     return FleetHistory(
-        metric, over, lines, _shares(over, _sums(lines), [sum(each) for each in zip(*owned.values(), strict=True)])
+        metric,
+        over,
+        lines,
+        _shares(over, _sums(lines, over), [sum(each) for each in zip(*owned.values(), strict=True)]),
     )
 
 
@@ -185,5 +188,5 @@ def _shares(over: Grid, observed: Sequence[int], owned: Sequence[float]) -> list
     ]
 
 
-def _sums(lines: Sequence[Line]) -> list[int]:
-    return [sum(each) for each in zip(*(line.observed for line in lines), strict=True)]
+def _sums(lines: Sequence[Line], over: Grid) -> list[int]:
+    return [sum(line.observed[n] for line in lines) for n in range(len(over))]

@@ -146,3 +146,13 @@ def test_a_step_is_whole_minutes() -> None:
     with pytest.raises(Problem, match="whole minutes") as refused:
         fleet_history.grid(BEGIN, BEGIN + HOUR, 90_000_000)
     assert refused.value.field == "step"
+
+
+def test_a_fleet_that_was_not_observed(store: Store, fleet: Fleet) -> None:
+    """GPUs that are owned and of which nothing came: no line by use, and a coverage of 0."""
+    fleet.gpu(fleet.node("n1"), "GPU-a")
+    over = fleet_history.grid(NOW - 3 * MINUTE, NOW, MINUTE)
+    with store.reading() as connection:
+        found = fleet_history.history(connection, BY_NAME["power"], "state", FleetFilter(), over)
+    assert found.lines == []
+    assert set(found.coverage) == {0.0}
