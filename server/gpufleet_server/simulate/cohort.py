@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 from gpufleet_agent.catalogue import ON_CHANGE
@@ -25,6 +27,9 @@ _LATEST = 300 * SECOND
 # Between these many agents the event loop gets its turn, so that answers do not wait.
 _AT_ONCE = 8
 
+# How many reports back agents are sampled together, and how many such batches are held.
+_RECENT, _HELD = 30, 2
+
 _Changed = list[list[State]]
 
 
@@ -41,6 +46,11 @@ class Cohort:
         self._states_at = 0
         # What the last batch told of ended then.
         self._until = min(agent.outbox.until for agent in agents)
+        # The ends of the last reports; whoever is late with one is hardly alone, so it is sampled for all, once.
+        self._closed: deque[int] = deque(maxlen=_RECENT)
+        self._batches: OrderedDict[int, Sampled] = OrderedDict()
+        for number, agent in enumerate(agents):
+            agent.batch = partial(self.batch, number)
 
     def close(self, until: int) -> Iterator[None]:
         """Every agent closes a report as of `until` and sends it; now and then others get their turn."""
@@ -56,6 +66,17 @@ class Cohort:
                 agent.go_on()
             yield
         self._until = until
+        self._closed.append(until)
+
+    def batch(self, number: int, since: int, until: int) -> tuple[Sampled, int] | None:
+        """All agents' samples of a report that was closed lately, and this agent's place in them."""
+        if until not in self._closed or since != until - self._every:
+            return None
+        if until not in self._batches:
+            self._batches[until] = Sampled(self._boards, grid(since, until, self._interval), self._interval)
+            if len(self._batches) > _HELD:
+                self._batches.popitem(last=False)
+        return self._batches[until], number
 
     def skip(self, until: int) -> None:
         """Let the time until then go by unobserved."""
