@@ -33,9 +33,8 @@ class Together(Generic[Asked, Answer]):
             await self._do(lot)
 
     async def _do(self, lot: list[tuple[Asked, asyncio.Future[Answer]]]) -> None:
-        done = (await asyncio.gather(asyncio.to_thread(self._work, [each for each, _ in lot]), return_exceptions=True))[
-            0
-        ]
+        working = asyncio.to_thread(self._work, [each for each, _ in lot])
+        (done,) = await asyncio.gather(working, return_exceptions=True)
         outcomes = [done] * len(lot) if isinstance(done, BaseException) else done
         for (_, answer), outcome in zip(lot, outcomes, strict=True):
             if answer.done():
