@@ -106,8 +106,8 @@ class Writer:
                 self._write(jobs)
             elif self._stop.is_set():
                 break
-            elif self._waiting.trouble is not None:
-                self._look_for_the_store()
+            elif self._waiting.trouble is not None and not self._look_for_the_store():
+                self._stop.wait(_PROBE_S)
             if time.monotonic() >= self._chores_at:
                 self._do_chores()
         self._do_chores()
@@ -185,10 +185,11 @@ class Writer:
     def _put_off(self, jobs: Sequence[Job], error: Exception) -> None:
         _LOG.error("%d reports could not be committed: %s", len(jobs), cause(error))
         self._failed, self._told_until = f"the last commit failed: {cause(error)}", time.monotonic() + _TOLD_S
-        _answer(jobs, [unavailable("the store is busy or full; nothing was stored")] * len(jobs))
+        # Looked for first: whoever gets this answer and asks /readyz is told which of the two it is.
         self._look_for_the_store()
+        _answer(jobs, [unavailable("the store is busy or full; nothing was stored")] * len(jobs))
 
-    def _look_for_the_store(self) -> None:
+    def _look_for_the_store(self) -> bool:
         """Take reports only while the database answers; turn those that wait away while it does not."""
         try:
             with self._store.reading() as connection:
@@ -199,9 +200,9 @@ class Writer:
             self._told_until = 0.0
             waiting = self._waiting.drain()
             _answer(waiting, [unavailable(self._waiting.closed or "")] * len(waiting))
-            self._stop.wait(_PROBE_S)
-        else:
-            self._waiting.hold(None)
+            return False
+        self._waiting.hold(None)
+        return True
 
     def _do_chores(self) -> None:
         self._chores_at = time.monotonic() + _CHORES_S
