@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 COMPILER := $(if $(shell command -v cc || command -v gcc || command -v clang),,--group compiler)
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo -n)
 
-.PHONY: up demo test test-agent lint docs bench bench-agent bench-ingest bench-scale bench-queries chaos tools bench-tools clean help
+.PHONY: up demo test test-agent lint docs bench bench-agent bench-ingest bench-scale bench-queries bench-backlog bench-growth chaos tools bench-tools clean help
 
 help:  ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -36,7 +36,7 @@ lint: .venv/dev .venv/bench  ## Style, types, imports, sizes
 docs: .venv/installed  ## Write the generated pages again
 	$(BIN)/python docs/build.py
 
-bench: bench-agent bench-ingest bench-scale bench-queries  ## All benchmarks
+bench: bench-agent bench-ingest bench-scale bench-queries bench-backlog bench-growth  ## All benchmarks
 
 bench-agent: .venv/dev .venv/bench  ## The agent's CPU and memory beside nvitop-exporter
 	$(BIN)/python -m tests.bench.agent
@@ -49,6 +49,12 @@ bench-scale: .venv/dev .venv/bench  ## 100,000 simulated GPUs into one server an
 
 bench-queries: .venv/dev .venv/bench bench-tools  ## How long the questions asked of 100,000 GPUs take, beside VictoriaMetrics
 	$(BIN)/python -m tests.bench.queries
+
+bench-backlog: .venv/dev .venv/bench  ## What a fleet notices while a fifth of it tells of a day offline
+	$(BIN)/python -m tests.bench.backlog
+
+bench-growth: .venv/dev .venv/bench  ## What a GPU costs among 1,000, 10,000 and 100,000
+	$(BIN)/python -m tests.bench.growth
 
 chaos: .venv/dev  ## 200 kills and cuts of everything under load; then every sample and event is looked for
 	$(BIN)/python -m tests.chaos.run

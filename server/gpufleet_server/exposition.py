@@ -15,13 +15,14 @@ from gpufleet_server.domain.problem import Problem
 from gpufleet_server.domain.state import GpuState, NodeState
 from gpufleet_server.domain.tokens import bearer
 from gpufleet_server.ingest.statistics import Statistics
-from gpufleet_server.queries import fleet, storage
+from gpufleet_server.queries import fleet
 from gpufleet_server.queries.access import READERS, check
 from gpufleet_server.queries.filters import FleetFilter
 from gpufleet_server.queries.fleet import Group, Sum, Totals
 from gpufleet_server.queries.reading import reading
 from gpufleet_server.store import upkeep
 from gpufleet_server.store.engine import Store
+from gpufleet_server.store.size import database_bytes
 from gpufleet_server.store.tokens import TokenCache
 
 
@@ -138,7 +139,7 @@ class _Fleet(Collector):
         with reading(self._store) as connection:
             groups = fleet.groups(connection, everything, now)
             nodes = fleet.nodes_by_state(connection, everything, now)
-            size = storage.size(connection)
+            size = database_bytes(connection)
         store = GaugeMetricFamily("gpufleet_store_size_bytes", "The store's size on disk.", value=size)
         return [store, _nodes(nodes), *_gpus(groups)]
 

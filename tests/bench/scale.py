@@ -89,16 +89,21 @@ def stack(folder: Path) -> Iterator[Stack]:
             server.kill()
 
 
+def simulate(it: Stack, args: argparse.Namespace, agents: int, interval: float, credentials: str) -> list[str]:
+    """The command that reports as agents do at an interval (s), whose credentials are kept in a file of that name."""
+    return [
+        str(BIN / "gpufleet"), "simulate", "--server", it.server.url, "--agents", str(agents),
+        "--gpus-per-node", str(args.gpus_per_node), "--interval", f"{interval:g}s", "--json", "--report-every", "10s",
+        "--connections", str(args.connections), "--credentials", str(it.folder / credentials),
+    ]  # fmt: skip
+
+
 def phase(
     it: Stack, args: argparse.Namespace, interval: float, minutes: float, ramp: float
 ) -> tuple[Phase, dict[str, Any]]:
     """Run the agents at an interval, the last begins `ramp` s after the first; what it cost, and their last line."""
-    command = [
-        str(BIN / "gpufleet"), "simulate", "--server", it.server.url, "--agents", str(args.agents),
-        "--gpus-per-node", str(args.gpus_per_node), "--interval", f"{interval:g}s", "--duration", f"{minutes * 60:g}s",
-        "--json", "--report-every", "10s", "--grace", "120s", "--connections", str(args.connections),
-        "--credentials", str(it.folder / "credentials"), "--ramp", f"{ramp:g}s",
-    ]  # fmt: skip
+    command = simulate(it, args, args.agents, interval, "credentials")
+    command += ["--duration", f"{minutes * 60:g}s", "--grace", "120s", "--ramp", f"{ramp:g}s"]
     env = os.environ | {"GPUFLEET_AGENT_TOKEN": it.server.token("join")}
     before, began, memory = it.cpu(), time.monotonic(), []
     lines: list[dict[str, Any]] = []

@@ -36,9 +36,15 @@ class Truth:
         name = (report.node, report.stream, report.seq)
         self.different += self.reports.setdefault(name, body) != body
 
+    def every(self) -> list[stored.Sample]:
+        """Each sample that is in them, by node, GPU and time."""
+        found = [sample for report in self._all() for sample in _samples(report)]
+        return sorted(found, key=lambda sample: (sample.node, sample.gpu, sample.ts))
+
     def samples(self) -> Samples:
-        """Each sample that is in them."""
-        return {key: digest for report in self._all() for key, digest in _samples(report)}
+        """The same as digests: there may be many."""
+        told = (sample for report in self._all() for sample in _samples(report))
+        return {(each.node, each.gpu, each.ts): _digest(each.duration, each.stored) for each in told}
 
     def events(self) -> collections.Counter[Event]:
         """Each event that is in them, and how often."""
@@ -91,7 +97,7 @@ def sealed_rows(store: Store) -> int:
         return connection.execute(select(func.count()).select_from(SEALED.table)).scalar_one()
 
 
-def _samples(report: Report) -> Iterable[tuple[tuple[str, str, int], bytes]]:
+def _samples(report: Report) -> Iterable[stored.Sample]:
     for block in report.samples:
         times = np.frombuffer(block.times, "<i8").tolist()
         durations = np.frombuffer(block.durations, "<i4").tolist()
@@ -103,7 +109,7 @@ def _samples(report: Report) -> Iterable[tuple[tuple[str, str, int], bytes]]:
         for t, at in enumerate(times):
             for g, gpu in enumerate(block.gpus):
                 values = _MISSING | {name: column[t][g] for name, column in columns.items()}
-                yield (report.node, gpu, at), _digest(durations[t], values)
+                yield stored.Sample(report.node, gpu, at, durations[t], values)
 
 
 def _digest(duration: int, values: dict[str, int]) -> bytes:

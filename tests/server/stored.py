@@ -7,7 +7,7 @@ from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, Reason
 from gpufleet_server.store.blocks import Block, from_planes, from_recent
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.schema import gpus, nodes
-from gpufleet_server.store.tiers import SEALED, recent
+from gpufleet_server.store.tiers import SEALED, USES, Tier, recent
 from sqlalchemy import Connection, select
 
 NAMES = tuple(metric.name for metric in EVERY_SAMPLE)
@@ -16,7 +16,10 @@ _MISSING = {metric.name: metric.absent(Reason.NOT_OBSERVED) for metric in EVERY_
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One sample of one GPU: `ts` in µs, `duration` in ms, `stored` as on the wire (absences included)."""
+    """One sample of one GPU: `ts` in µs, `duration` in ms, `stored` as on the wire (absences included).
+
+    A point of a rollup reads the same: it ends at `ts`, `duration` of it was observed, and `stored` has the ms in USES.
+    """
 
     node: str
     gpu: str
@@ -42,6 +45,16 @@ def every(store: Store) -> list[Sample]:
         names = _names(connection)
         found = [sample for node_id, block in _blocks(connection) for sample in _of(names, node_id, block)]
     return sorted(found, key=lambda sample: (sample.node, sample.gpu, sample.ts))
+
+
+def points(store: Store, tier: Tier) -> list[Sample]:
+    """Every point of a tier of rollups, by node, GPU and time."""
+    with store.reading() as connection:
+        names = _names(connection)
+        rows = list(connection.execute(select(tier.table)).mappings())
+        blocks = [(row["node_id"], from_planes(row, tier, (*NAMES, *USES))) for row in rows]
+        found = [point for node_id, block in blocks for point in _of(names, node_id, block)]
+    return sorted(found, key=lambda point: (point.node, point.gpu, point.ts))
 
 
 def samples(store: Store, node: str | None = None) -> dict[tuple[str, int], dict[str, int | None]]:
@@ -82,7 +95,5 @@ def _of(names: dict[tuple[int, int], tuple[str, str]], node_id: int, block: Bloc
     for t, ts in enumerate(block.times.tolist()):
         for g, slot in enumerate(block.slots.tolist()):
             if duration := int(block.durations[t, g]):
-                stored = {
-                    name: int(block.columns[name][t, g]) if name in block.columns else _MISSING[name] for name in NAMES
-                }
+                stored = _MISSING | {name: int(values[t, g]) for name, values in block.columns.items()}
                 yield Sample(*names[node_id, slot], ts, duration, stored)

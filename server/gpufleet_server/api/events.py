@@ -9,7 +9,7 @@ from pydantic import Field
 from gpufleet_server.api import errors
 from gpufleet_server.api.answers import Answer, Instant, NodeName
 from gpufleet_server.api.context import Given
-from gpufleet_server.api.parameters import Cursor, Limit, Query, Texts, Time
+from gpufleet_server.api.parameters import Cursor, Limit, NodesNamed, Query, Sites, Texts, Time
 from gpufleet_server.domain import times
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.queries import events
@@ -49,11 +49,13 @@ class EventPage(Answer):
 class EventsQuery(Query):
     """Which events, and in what order."""
 
-    site: Texts = Field([])
-    node: Texts = Field([], description="id or hostname")
-    gpu: Texts = Field([], description="UUID or serial")
-    kind: Texts = Field([])
-    code: list[Annotated[int, Field(ge=0, lt=1 << 31)]] = Field([], max_length=100)
+    site: Sites = Field([])
+    node: NodesNamed = Field([])
+    gpu: Texts = Field([], description="only of this GPU, by UUID or serial; may be repeated")
+    kind: Texts = Field([], description="only of this kind; may be repeated", examples=[["xid"]])
+    code: list[Annotated[int, Field(ge=0, lt=1 << 31)]] = Field(
+        [], max_length=100, description="only XIDs of this code; may be repeated", examples=[[79]]
+    )
     since: Time = Field(None, description="at this time or later")
     until: Time = Field(None, description="before this time")
     after: int | None = Field(None, ge=0, lt=1 << 63, description="only those with a higher id, in the order of ids")

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from gpufleet_server.api import errors
 from gpufleet_server.api.answers import Answer, Instant, Number
 from gpufleet_server.api.context import Given
-from gpufleet_server.api.parameters import Length, Query, Texts, Time, known, whole_range
+from gpufleet_server.api.parameters import Length, Models, Query, Sites, Time, known, whole_range
 from gpufleet_server.domain.clock import SECOND
 from gpufleet_server.domain.use import Use
 from gpufleet_server.queries import fleet_history, quantiles
@@ -31,9 +31,33 @@ def _gauge(name: str) -> str:
     return known("gauge of every sample", _GAUGES, name)
 
 
-Sampled = Annotated[str, AfterValidator(_sampled), Field(json_schema_extra={"enum": _SAMPLED})]
-Gauge = Annotated[str, AfterValidator(_gauge), Field(json_schema_extra={"enum": _GAUGES})]
+Sampled = Annotated[
+    str,
+    AfterValidator(_sampled),
+    Field(
+        description="a metric of every sample; /metrics tells its unit and how it is rolled up",
+        examples=["power"],
+        json_schema_extra={"enum": _SAMPLED},
+    ),
+]
+Gauge = Annotated[
+    str,
+    AfterValidator(_gauge),
+    Field(
+        description="a gauge of every sample; /metrics tells its unit",
+        examples=["gpu_temperature"],
+        json_schema_extra={"enum": _GAUGES},
+    ),
+]
+Shares = Annotated[
+    list[Annotated[float, Field(ge=0, le=1)]],
+    Field(min_length=1, max_length=20, description="shares, 0 to 1: 0.5 is the median; may be repeated"),
+]
 Coverage = Number | None
+Simulated = Annotated[
+    Number | None,
+    Field(description="share of what was observed that is of simulated GPUs, 0 to 1; null where nothing was observed"),
+]
 
 
 class FleetPart(Answer):
@@ -45,6 +69,7 @@ class FleetPart(Answer):
     coverage: list[Coverage] = Field(
         description="share of the time of all its GPUs that samples cover, 0 to 1; null by use, which says itself"
     )
+    simulated: Simulated
 
 
 class HistoryAnswer(Answer):
@@ -59,6 +84,7 @@ class HistoryAnswer(Answer):
     step_s: Number
     times: list[Instant]
     coverage: list[Coverage] = Field(description="of all parts together")
+    simulated: Simulated
     parts: list[FleetPart]
 
 
@@ -66,9 +92,10 @@ class UsePart(Answer):
     """What some of the fleet was used for."""
 
     name: str | None = Field(description="the site or model; null for GPUs without one, or for the whole")
-    gpu_hours: dict[str, Number] = Field(description="active, held, free and unknown")
-    owned_gpu_hours: Number = Field(description="hours of all its GPUs")
-    coverage: Coverage = Field(description="share of them that samples cover, 0 to 1")
+    gpu_hours: dict[str, Number] = Field(description="active, held, free and unknown, h")
+    owned_gpu_hours: Number = Field(description="hours of all its GPUs, h")
+    coverage: Coverage = Field(description="share of them that samples cover, 0 to 1; null where it had no GPUs")
+    simulated: Simulated
 
 
 class UseAnswer(Answer):
@@ -101,9 +128,12 @@ class QuantilesAnswer(Answer):
     parts: list[QuantilePart]
 
 
-class _Range(Query):
-    site: Texts = Field([])
-    model: Texts = Field([])
+class _Part(Query):
+    site: Sites = Field([])
+    model: Models = Field([])
+
+
+class _Range(_Part):
     start: Time = Field(None, description="after this; a day before `end` without it")
     end: Time = Field(None, description="up to and with this; now without it")
 
@@ -115,7 +145,9 @@ class HistoryQuery(_Range):
     by: Literal["site", "model", "use"] | None = Field(None, description="the whole fleet without it")
     step: Length | None = Field(
         None,
-        description="whole minutes: seconds, or with a unit such as 5m or 1h; without it, one with at most 300 points",
+        description="whole minutes: seconds, or with a unit such as 5m or 1h, cut in UTC; without it, one with at most "
+        "300 points. Where only hours are left, a finer step has each hour's value in the step in which the hour ends",
+        examples=["5m"],
     )
 
 
@@ -125,14 +157,12 @@ class UseQuery(_Range):
     by: Literal["site", "model"] | None = Field(None, description="the whole fleet without it")
 
 
-class QuantilesQuery(Query):
+class QuantilesQuery(_Part):
     """Which metric of what."""
 
     metric: Gauge
-    q: list[Annotated[float, Field(ge=0, le=1)]] = Field([0.5, 0.95, 0.99], min_length=1, max_length=20)
+    q: Shares = Field([0.5, 0.95, 0.99])
     by: Literal["site", "model"] | None = Field(None, description="the whole fleet without it")
-    site: Texts = Field([])
-    model: Texts = Field([])
 
 
 @router.get("/history", responses=errors.documented())
@@ -155,12 +185,14 @@ def fleet_history_over(context: Given, query: Annotated[HistoryQuery, FromQuery(
         step_s=over.step / SECOND,
         times=found.times,
         coverage=found.coverage,
+        simulated=_share(sum(line.simulated for line in found.lines), sum(sum(line.observed) for line in found.lines)),
         parts=[
             FleetPart(
                 name=line.name,
                 values=line.values,
                 observed_s=[ms / 1000 for ms in line.observed],
                 coverage=line.coverage,
+                simulated=_share(line.simulated, sum(line.observed)),
             )
             for line in found.lines
         ],
@@ -172,19 +204,21 @@ def fleet_use(context: Given, query: Annotated[UseQuery, FromQuery()]) -> UseAns
     """For how many GPU-hours of a time the fleet, or a part of it, was active, held and free."""
     now = context.now()
     start, end = whole_range(query.start, query.end, now, _DAY)
+    end = max(start, min(end, now))
     wanted = FleetFilter(site=query.site, model=query.model)
     with reading(context.store) as connection:
-        found = fleet_history.use_hours(connection, query.by, wanted, start, min(end, now))
+        found = fleet_history.use_hours(connection, query.by, wanted, start, end)
     parts = [
         UsePart(
             name=part.name,
             gpu_hours={use.word: part.hours[use] for use in (Use.ACTIVE, Use.HELD, Use.FREE, Use.UNKNOWN)},
             owned_gpu_hours=part.owned,
             coverage=part.coverage,
+            simulated=_share(part.simulated, sum(part.hours.values())),
         )
         for part in found
     ]
-    return UseAnswer(by=query.by, start=start, end=min(end, now), parts=parts)
+    return UseAnswer(by=query.by, start=start, end=end, parts=parts)
 
 
 @router.get("/quantiles", responses=errors.documented())
@@ -199,8 +233,12 @@ def fleet_quantiles(context: Given, query: Annotated[QuantilesQuery, FromQuery()
             values=part.values,
             gpus=part.gpus,
             owned=part.owned,
-            coverage=part.gpus / part.owned if part.owned else None,
+            coverage=_share(part.gpus, part.owned),
         )
         for part in found
     ]
     return QuantilesAnswer(metric=metric.name, unit=metric.unit.symbol, by=query.by, time=now, q=query.q, parts=parts)
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None

@@ -12,7 +12,19 @@ from pydantic import ConfigDict, Field, WithJsonSchema
 from gpufleet_server.api import errors
 from gpufleet_server.api.answers import Answer, Instant, NodeName, Number, ReasonText, complete_schema
 from gpufleet_server.api.context import Given
-from gpufleet_server.api.parameters import Cursor, GpuName, Limit, Nothing, Query, Simulated, Sort, Text, Texts
+from gpufleet_server.api.parameters import (
+    Cursor,
+    GpuName,
+    Limit,
+    Models,
+    NodesNamed,
+    Nothing,
+    Query,
+    Simulated,
+    Sites,
+    Sort,
+    Text,
+)
 from gpufleet_server.domain.state import GpuState
 from gpufleet_server.domain.use import Use
 from gpufleet_server.queries import gpus
@@ -96,9 +108,9 @@ class GpuPage(Answer):
 class GpusQuery(Query):
     """Which GPUs, and in what order."""
 
-    site: Texts = Field([])
-    node: Texts = Field([], description="id or hostname")
-    model: Texts = Field([])
+    site: Sites = Field([])
+    node: NodesNamed = Field([])
+    model: Models = Field([])
     state: list[GpuState] = Field([], max_length=10, description="without it, all but removed ones")
     use: list[Literal["active", "held", "free", "unknown"]] = Field(
         [], max_length=10, description="what those that report are used for, by their newest sample"

@@ -11,7 +11,17 @@ from gpufleet_server.api import errors
 from gpufleet_server.api.answers import Answer, Instant, complete_schema
 from gpufleet_server.api.context import Given
 from gpufleet_server.api.gpus import GpuItem, item
-from gpufleet_server.api.parameters import Cursor, Limit, NodeName, Nothing, Query, Simulated, Text, Texts
+from gpufleet_server.api.parameters import (
+    Cursor,
+    Limit,
+    NodeName,
+    NodesNamed,
+    Nothing,
+    Query,
+    Simulated,
+    Sites,
+    Text,
+)
 from gpufleet_server.domain.state import NodeState
 from gpufleet_server.queries import gpus, nodes
 from gpufleet_server.queries.filters import NodeFilter
@@ -81,9 +91,9 @@ class NodePage(Answer):
 class NodesQuery(Query):
     """Which nodes."""
 
-    site: Texts = Field([])
-    node: Texts = Field([], description="id or hostname")
-    state: list[NodeState] = Field([], max_length=10)
+    site: Sites = Field([])
+    node: NodesNamed = Field([])
+    state: list[NodeState] = Field([], max_length=10, description="only in this state; may be repeated")
     simulated: Simulated | None = None
     q: Text | None = Field(None, description="part of a hostname, beginning of an id, or a DMI serial")
     limit: Limit = 100

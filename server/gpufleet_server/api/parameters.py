@@ -63,10 +63,17 @@ Length = Annotated[
 ]
 Text = Annotated[str, Field(min_length=1, max_length=256, pattern=_CLEAN)]
 Texts = Annotated[list[Text], Field(max_length=100)]
+Sites = Annotated[Texts, Field(description="only at this site, by its whole name; may be repeated")]
+Models = Annotated[
+    Texts, Field(description="only of this model, by its whole name as /summary lists it; may be repeated")
+]
+NodesNamed = Annotated[Texts, Field(description="only of this node, by id or hostname; may be repeated")]
 Time = Annotated[
     int | None,
     BeforeValidator(_time),
-    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, _SECONDS]}),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "format": "date-time"}, _SECONDS], "examples": ["2026-11-21T09:00:00Z", 1795251600]}
+    ),
 ]
 Limit = Annotated[int, Field(ge=1, le=1000, description="How many at most.")]
 Cursor = Annotated[

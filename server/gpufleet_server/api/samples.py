@@ -20,6 +20,11 @@ from gpufleet_server.queries.series import Column, Series
 router = APIRouter()
 _HOUR = 3600 * SECOND
 _RAW: Literal["raw"] = "raw"
+_OBSERVED = (
+    "time that samples cover, s; an increment over this is a rate. More than a step where only rollups are left: "
+    "they stand in the step in which their hour or day ends"
+)
+_STEP = "seconds, or with a unit such as 5m or 1h, cut in UTC"
 
 
 class MetricColumn(Answer):
@@ -41,7 +46,7 @@ class SamplesAnswer(Answer):
     step_s: Number | None = Field(description="null for raw samples")
     times: list[Instant]
     coverage: list[Number] = Field(description="share of the step that samples cover, 0 to 1")
-    observed_s: list[Number] = Field(description="time that samples cover, s; an increment over this is a rate")
+    observed_s: list[Number] = Field(description=_OBSERVED)
     metrics: dict[str, MetricColumn]
 
 
@@ -51,7 +56,7 @@ class GpuSamples(Answer):
     gpu: str
     index: int | None = Field(description="the driver's")
     coverage: list[Number] = Field(description="share of the step that samples cover, 0 to 1")
-    observed_s: list[Number] = Field(description="time that samples cover, s; an increment over this is a rate")
+    observed_s: list[Number] = Field(description=_OBSERVED)
     metrics: dict[str, MetricColumn]
 
 
@@ -80,7 +85,8 @@ class SamplesQuery(Query):
     step: Annotated[str, AfterValidator(_step)] | None = Field(
         None,
         max_length=32,
-        description="seconds, or with a unit such as 5m or 1h, or `raw`; without it, one with at most 300 points",
+        description=f"{_STEP}; or `raw`; without it, one with at most 300 points",
+        examples=["5m"],
     )
     metrics: Metrics = Field([], description="names, with commas or repeated; all without it")
 
@@ -91,7 +97,7 @@ class NodeSamplesQuery(Query):
     start: Time = Field(None, description="after this; an hour before `end` without it")
     end: Time = Field(None, description="up to and with this; now without it")
     step: Length | None = Field(
-        None, description="seconds, or with a unit such as 5m or 1h; without it, one with at most 300 points"
+        None, description=f"{_STEP}; without it, one with at most 300 points", examples=["5m"]
     )
     metrics: Metrics = Field([], description="names, with commas or repeated; all without it")
 

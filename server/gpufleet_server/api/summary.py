@@ -11,7 +11,7 @@ from pydantic import Field
 from gpufleet_server.api import errors
 from gpufleet_server.api.answers import Answer, Instant, Quantity
 from gpufleet_server.api.context import Given
-from gpufleet_server.api.parameters import Query, Texts
+from gpufleet_server.api.parameters import Models, Query, Sites
 from gpufleet_server.domain.clock import SECOND
 from gpufleet_server.domain.state import GpuState, NodeState
 from gpufleet_server.queries import events, fleet
@@ -90,8 +90,8 @@ class Summary(Answer):
 class SummaryQuery(Query):
     """Which part of the fleet."""
 
-    site: Texts = Field([])
-    model: Texts = Field([])
+    site: Sites = Field([])
+    model: Models = Field([])
 
 
 @router.get("/summary", responses=errors.documented())

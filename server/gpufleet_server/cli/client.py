@@ -1,5 +1,6 @@
 """Reads a server through its REST API."""
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,6 +18,10 @@ Params = Mapping[str, str | int | float | bool | list[str] | None]
 Json = dict[str, Any]
 
 _PAGE = 500
+# A parameter in a problem: its name, and which of several values it is.
+_PARAMETER = re.compile(r"\bquery\.(\w+)(?:\.\d+)?")
+# What the API calls otherwise than the option is called.
+_OPTIONS = {"start": "since", "end": "until"}
 
 
 class NotFound(CliError):
@@ -100,10 +105,16 @@ class Api:
         if answer.status_code == httpx.codes.NOT_FOUND and _is_problem(answer):
             return NotFound(f"{self.server}: {detail}")
         if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY and _is_problem(answer):
-            return CliError(f"{self.server} refuses --{detail.removeprefix('query.')}")
+            return CliError(f"{self.server} refuses {_by_option(detail, answer.json().get('field'))}", 2)
         if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             return Unreachable(f"{answer.request.url} answers {answer.status_code}: {detail}")
         return CliError(f"{answer.request.url} answers {answer.status_code}: {detail}")
+
+
+def _by_option(detail: str, field: str | None) -> str:
+    """What is wrong with a parameter, which is called as its option is."""
+    named = detail if field is None or detail.startswith(field) else f"{field}: {detail}"
+    return _PARAMETER.sub(lambda found: f"--{_OPTIONS.get(found[1], found[1])}", named)
 
 
 def _is_problem(answer: httpx.Response) -> bool:

@@ -5,15 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpufleet_server.cli import keep, options
+from gpufleet_server.cli.database import Database, opened
 from gpufleet_server.cli.errors import CliError, Commands
-from gpufleet_server.cli.token import Database, opened
 
 if TYPE_CHECKING:
     from gpufleet_server.store.size import StoreSize, TableSize
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help="Look after the database: migrate, measure, seal, trim it.")
 
-_DAY = 86_400_000_000
 # What people call them.
 _NAMES = {"recent": "samples, not sealed", "sealed": "samples, sealed"}
 
@@ -60,7 +59,7 @@ def stats(
 @app.command()
 def seal(database: Database = None, until: Until = None, json: options.Json = False) -> None:
     """Seal hours that are over, as a server does by itself, with their rollups."""
-    from gpufleet_server.cli.plain import show_json
+    from gpufleet_server.cli.times import iso_or_none
     from gpufleet_server.domain import clock
     from gpufleet_server.store.seal import horizon
     from gpufleet_server.store.upkeep import seal_everything
@@ -69,38 +68,37 @@ def seal(database: Database = None, until: Until = None, json: options.Json = Fa
     moment = horizon(now) if until is None else min(_moment(until, "--until"), now)
     with opened(database) as store:
         done = seal_everything(store, moment)
-    if json:
-        show_json({"hours": done.hours, "rows": done.rows, "samples": done.samples, "until": _iso(moment)})
-    else:
-        typer.echo(f"sealed {done.samples} samples in {done.hours} hours of nodes, until {_seconds(moment)}", err=True)
+    found = {"hours": done.hours, "rows": done.rows, "samples": done.samples, "until": iso_or_none(moment)}
+    _tell(found, json, f"sealed {done.samples} samples in {done.hours} hours of nodes, until {_seconds(moment)}")
 
 
 @app.command()
 def retention(
     database: Database = None,
-    keep_samples: keep.KeepSamples = keep.SAMPLES,
-    keep_hourly: keep.KeepHourly = keep.HOURLY,
-    keep_daily: keep.KeepDaily = keep.DAILY,
-    keep_fleet_minutes: keep.KeepFleetMinutes = keep.FLEET_MINUTES,
-    keep_fleet_hours: keep.KeepFleetHours = keep.FLEET_HOURS,
+    keep_samples: keep.KeepSamples = "0",
+    keep_hourly: keep.KeepHourly = "0",
+    keep_daily: keep.KeepDaily = "0",
+    keep_fleet_minutes: keep.KeepFleetMinutes = "0",
+    keep_fleet_hours: keep.KeepFleetHours = "0",
     json: options.Json = False,
 ) -> None:
-    """Remove now what is older than it is to be kept, as a server does by itself every ten minutes."""
-    from gpufleet_server.cli.plain import show_json
+    """Remove now what is older than it is to be kept, as a server does by itself every ten minutes.
+
+    Nothing else than what is given here: a server's own settings are not known to this command.
+    """
     from gpufleet_server.domain import clock
-    from gpufleet_server.store.retention import retain
+    from gpufleet_server.store.retention import Keep, retain
 
     kept = keep.keep(keep_samples, keep_hourly, keep_daily, keep_fleet_minutes, keep_fleet_hours)
+    if kept == Keep(0, 0, 0, 0, 0):
+        raise CliError("what is too old? Give --keep-samples 30d or another of the server's --keep settings", 2)
     with opened(database) as store:
         unit = "partitions" if store.dialect == "postgresql" else "rows"
         removed = retain(store, kept, clock.now())
-    if json:
-        show_json({"removed": removed})
-        return
-    for name, count in removed.items():
-        typer.echo(f"removed {count} {'rows' if name.startswith('fleet_') else unit} of {name}", err=True)
-    if not removed:
-        typer.echo("nothing is too old", err=True)
+    lines = [
+        f"removed {count} {'rows' if name.startswith('fleet_') else unit} of {name}" for name, count in removed.items()
+    ]
+    _tell({"removed": removed}, json, "\n".join(lines) or "nothing is too old")
 
 
 @app.command()
@@ -112,9 +110,10 @@ def rebuild(
 ) -> None:
     """Make rollups anew: hours and days of GPUs from sealed samples, hours of the fleet from its minutes.
 
-    What the samples are gone of stays as it is. It may be ended and run again.
+    What the samples are gone of stays as it is. The minutes of the fleet are not made anew: they were committed with
+    their samples, by the site and model of then. It may be ended and run again.
     """
-    from gpufleet_server.cli.plain import show_json
+    from gpufleet_server.cli.times import iso_or_none
     from gpufleet_server.domain import clock
     from gpufleet_server.store.rebuild import rebuild
 
@@ -124,10 +123,18 @@ def rebuild(
         raise CliError(f"--since {since!r} is not before --until {until or 'now'!r}", 2)
     with opened(database) as store:
         hours = rebuild(store, begin, end)
+    found = {"hours": hours, "since": iso_or_none(begin), "until": iso_or_none(end)}
+    _tell(found, json, f"made {hours} hours of nodes anew, {_seconds(begin)} to {_seconds(end)}")
+
+
+def _tell(found: dict[str, Any], json: bool, text: str) -> None:
+    """What came of it: to programs as JSON, to people on stderr."""
+    from gpufleet_server.cli.plain import show_json
+
     if json:
-        show_json({"hours": hours, "since": _iso(begin), "until": _iso(end)})
+        show_json(found)
     else:
-        typer.echo(f"made {hours} hours of nodes anew, {_seconds(begin)} to {_seconds(end)}", err=True)
+        typer.echo(text, err=True)
 
 
 def _moment(text: str, option: str) -> int:
@@ -140,9 +147,11 @@ def _moment(text: str, option: str) -> int:
 def _told(found: "StoreSize") -> dict[str, Any]:
     import dataclasses
 
+    from gpufleet_server.cli.times import iso_or_none
+
     told = dataclasses.asdict(found)
     for table in told["tables"]:
-        table["oldest"], table["newest"] = _iso(table["oldest"]), _iso(table["newest"])
+        table["oldest"], table["newest"] = iso_or_none(table["oldest"]), iso_or_none(table["newest"])
         table["keep_seconds"] = None if (kept := table.pop("keep")) is None else kept / 1e6
         for name in ("per_gpu_day", "per_day", "steady"):
             table[f"bytes_{name}"] = _rounded(table.pop(name))
@@ -162,7 +171,8 @@ def _show(found: "StoreSize") -> None:
     out = console()
     rows = [{"table": each} for each in found.tables]
     show(table(rows, _columns(), out.width), out)
-    parts = [f"{units.number(found.gpus)} GPUs in {units.number(found.nodes)} nodes"]
+    gpus, nodes = "GPU" if found.gpus == 1 else "GPUs", "node" if found.nodes == 1 else "nodes"
+    parts = [f"{units.number(found.gpus)} {gpus} in {units.number(found.nodes)} {nodes}"]
     parts.append(f"{found.engine} database {units.size(found.database)}")
     parts += [
         f"{what} {units.size(size)}"
@@ -215,14 +225,9 @@ def _comes_to(table: "TableSize") -> str:
     return units.ABSENT
 
 
-def _iso(micros: int | None) -> str | None:
-    from gpufleet_server.domain.times import iso
-
-    return None if micros is None else iso(micros)
-
-
 def _seconds(micros: int | None) -> str:
     from gpufleet_server.cli import units
+    from gpufleet_server.cli.times import iso_or_none
 
-    text = _iso(micros)
+    text = iso_or_none(micros)
     return units.ABSENT if text is None else f"{text[:19]}Z"

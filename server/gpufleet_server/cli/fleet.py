@@ -108,10 +108,14 @@ def _print(path: str, items: list[Item], total: int, *, narrowed: bool) -> None:
     if items:
         show(table(items, columns(path, items), out.width), out)
     if not items:
-        nothing = f"no {what} matches" if narrowed else f"no {what}s yet: they appear with an agent's first report"
-        typer.echo(nothing, err=True)
+        typer.echo(nothing(what, narrowed=narrowed), err=True)
     elif total > len(items):
         typer.echo(f"{len(items)} of {total} {what}s; --all shows the rest", err=True)
+
+
+def nothing(what: str, *, narrowed: bool) -> str:
+    """What is said where there is nothing to list, of all there is or of what was asked for."""
+    return f"no {what} matches" if narrowed else f"no {what}s yet: they appear with an agent's first report"
 
 
 def models_like(api: "Api", wanted: list[str] | None) -> list[str] | None:

@@ -1,5 +1,7 @@
 """`gpufleet history | use | quantiles`: the fleet over time, what it was used for, and how its values are spread."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,13 +26,29 @@ Since = Annotated[
 Until = Annotated[str | None, typer.Option(metavar="TIME", help="Until when; now without it.")]
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is asked of a server: of which part of the fleet, and whether its answer is shown as it comes."""
+
+    path: str
+    given: Item
+    site: list[str] | None
+    model: list[str] | None
+    json: bool
+
+    @property
+    def narrowed(self) -> bool:
+        return bool(self.site or self.model)
+
+
 def history(
     metric: Metric = "gpu_utilization",
     by: By = None,
     since: Since = "24h",
     until: Until = None,
     step: Annotated[
-        str | None, typer.Option(metavar="LENGTH", help="A row for each such time: whole minutes, such as 5m or 1h.")
+        str | None,
+        typer.Option(metavar="LENGTH", help="A row for each such time: whole minutes, such as 5m or 1h, cut in UTC."),
     ] = None,
     site: options.Sites = None,
     model: options.Models = None,
@@ -41,11 +59,7 @@ def history(
     """A metric of the fleet over time: means weighted by time, energy and bytes as totals of each step."""
     _check(by, _BY_USE)
     given = _range(since, until) | {"metric": metric, "by": by, "step": _step(step)}
-    found = _get("/fleet/history", given, site, model, server, token, raw=json)
-    if json:
-        _show_json(found)
-        return
-    _show_history(found)
+    _answer(_Asked("/fleet/history", given, site, model, json), server, token, _history_table)
 
 
 def use(
@@ -60,17 +74,14 @@ def use(
 ) -> None:
     """For how many GPU-hours the fleet was active, held (nothing ran, but a process or memory was there) and free."""
     _check(by, _BY)
-    found = _get("/fleet/use", _range(since, until) | {"by": by}, site, model, server, token, raw=json)
-    if json:
-        _show_json(found)
-        return
-    _show_table(found["parts"], _use_columns(by))
+    _answer(_Asked("/fleet/use", _range(since, until) | {"by": by}, site, model, json), server, token, _use_table)
 
 
 def quantiles(
     metric: Metric = "gpu_temperature",
     q: Annotated[
-        list[float] | None, typer.Option("--q", metavar="SHARE", help="Such as 0.95; may be repeated.")
+        list[float] | None,
+        typer.Option("--q", min=0, max=1, metavar="SHARE", help="Such as 0.95; may be repeated."),
     ] = None,
     by: ByPlace = None,
     site: options.Sites = None,
@@ -81,29 +92,34 @@ def quantiles(
 ) -> None:
     """How a metric is spread over the GPUs that report now: each value is one that a GPU has."""
     _check(by, _BY)
-    found = _get("/fleet/quantiles", {"metric": metric, "by": by, "q": q}, site, model, server, token, raw=json)
-    if json:
-        _show_json(found)
-        return
-    _show_table(found["parts"], _quantile_columns(found))
+    given = {"metric": metric, "by": by, "q": q}
+    _answer(_Asked("/fleet/quantiles", given, site, model, json), server, token, _quantile_table)
 
 
-def _get(
-    path: str,
-    given: Item,
-    site: list[str] | None,
-    model: list[str] | None,
-    server: str | None,
-    token: str | None,
-    *,
-    raw: bool,
-) -> Item:
+_Table = Callable[[Item], tuple[list[Item], "list[Column]"]]
+
+
+def _answer(asked: _Asked, server: str | None, token: str | None, of: _Table) -> None:
+    """Ask, and print the answer: as it is, or as the table that `of` makes of it."""
     from gpufleet_server.cli.client import Api
-    from gpufleet_server.cli.fleet import models_like
+    from gpufleet_server.cli.fleet import models_like, nothing
+    from gpufleet_server.cli.plain import show_json
+    from gpufleet_server.cli.render import console, show, table
     from gpufleet_server.cli.settings import access
 
-    with Api(access(server, token), raw=raw) as api:
-        return api.get(path, given | {"site": site, "model": models_like(api, model)})
+    with Api(access(server, token), raw=asked.json) as api:
+        found = api.get(asked.path, asked.given | {"site": asked.site, "model": models_like(api, asked.model)})
+    if asked.json:
+        show_json(found)
+        return
+    rows, columns = of(found)
+    if not rows:
+        # Nothing is told of what is to come.
+        future = "start" in found and found["start"] >= found["end"]
+        typer.echo("that time is still to come" if future else nothing("GPU", narrowed=asked.narrowed), err=True)
+        return
+    out = console()
+    show(table(rows, columns, out.width), out)
 
 
 def _check(by: str | None, known: tuple[str, ...]) -> None:
@@ -114,65 +130,64 @@ def _check(by: str | None, known: tuple[str, ...]) -> None:
 def _range(since: str, until: str | None) -> Item:
     from gpufleet_server.cli.times import moment
 
-    return {"start": moment(since, "--since"), "end": moment(until, "--until") if until else None}
+    return {"start": moment(since, "--since"), "end": None if until is None else moment(until, "--until")}
 
 
 def _step(step: str | None) -> float | None:
     from gpufleet_server.cli.times import length
 
-    return length(step, "--step") / 1e6 if step else None
+    return None if step is None else length(step, "--step") / 1e6
 
 
-def _show_json(found: Item) -> None:
-    from gpufleet_server.cli.plain import show_json
-
-    show_json(found)
-
-
-def _show_table(rows: list[Item], columns: "list[Column]") -> None:
-    from gpufleet_server.cli.render import console, show, table
-
-    if not rows:
-        typer.echo("no GPUs match", err=True)
-        return
-    out = console()
-    show(table(rows, columns, out.width), out)
-
-
-def _show_history(found: Item) -> None:
+def _history_table(found: Item) -> "tuple[list[Item], list[Column]]":
     from gpufleet_server.cli import units
-    from gpufleet_server.cli.render import Column
+    from gpufleet_server.cli.render import Column, marks
 
     rows = [
         {
             "time": units.local(time),
             "coverage": found["coverage"][n],
             "values": [part["values"][n] for part in found["parts"]],
+            "simulated": found["simulated"],
         }
         for n, time in enumerate(found["times"])
     ]
-    parts = [_part_column(found, place) for place in range(len(found["parts"]))]
-    time = Column(f"FROM ({units.zone()})", lambda row: row["time"])
-    _show_table(
-        rows if parts else [], [time, *parts, Column("COVERAGE", lambda row: _share(row["coverage"]), 0, "right")]
-    )
+    columns = [
+        Column(f"FROM ({units.zone()})", lambda row: row["time"]),
+        *marks(rows),
+        *(_part_column(found, place) for place in range(len(found["parts"]))),
+        Column("COVERAGE", lambda row: _share(row["coverage"]), 0, "right"),
+    ]
+    owned = any(row["coverage"] is not None for row in rows)
+    return rows if owned else [], columns
 
 
 def _part_column(found: Item, place: int) -> "Column":
     from gpufleet_server.cli.render import Column
 
-    name, unit = _name(found["parts"][place]["name"], found["by"]), found["unit"]
-    return Column(name.upper(), lambda row: _value(row["values"][place], unit), place + 1, "right")
+    unit, name = found["unit"], found["parts"][place]["name"]
+    header = _name(name, found["by"]) if found["by"] else found["metric"].replace("_", " ")
+    return Column(header.upper(), lambda row: _value(row["values"][place], unit), place + 1, "right")
 
 
-def _use_columns(by: str | None) -> "list[Column]":
-    from gpufleet_server.cli.render import Column
+def _use_table(found: Item) -> "tuple[list[Item], list[Column]]":
+    parts = [part for part in found["parts"] if part["coverage"] is not None or any(part["gpu_hours"].values())]
+    return parts, _use_columns(found["by"], parts)
+
+
+def _quantile_table(found: Item) -> "tuple[list[Item], list[Column]]":
+    return found["parts"], _quantile_columns(found)
+
+
+def _use_columns(by: str | None, parts: list[Item]) -> "list[Column]":
+    from gpufleet_server.cli.render import Column, marks
 
     def hours(use: str) -> "Column":
         return Column(f"{use.upper()} GPU-H", lambda part: _hours(part["gpu_hours"][use]), 1, "right")
 
     return [
         Column((by or _WHOLE).upper(), lambda part: _name(part["name"], by)),
+        *marks(parts),
         *(hours(use) for use in ("active", "held", "free", "unknown")),
         Column("OWNED GPU-H", lambda part: _hours(part["owned_gpu_hours"]), 2, "right"),
         Column("COVERAGE", lambda part: _share(part["coverage"]), 0, "right"),
@@ -223,4 +238,6 @@ def _value(value: float | None, unit: str) -> str:
         return told(value)
     if value is None:
         return units.ABSENT
-    return f"{int(value):#x}" if unit == "flags" else f"{value:g} {unit}".rstrip()
+    if unit == "flags":
+        return f"{int(value):#x}"
+    return f"{value:g} {'' if unit == 'level' else unit}".rstrip()

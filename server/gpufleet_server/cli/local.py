@@ -17,9 +17,9 @@ import typer
 
 from gpufleet_server.app import create_app
 from gpufleet_server.cli import hosting
+from gpufleet_server.cli.database import opened
 from gpufleet_server.cli.errors import CliError
 from gpufleet_server.cli.settings import Access, database_in, keep_access, write_private
-from gpufleet_server.cli.token import opened
 from gpufleet_server.domain import clock
 from gpufleet_server.domain.tokens import TokenKind
 from gpufleet_server.store import tokens

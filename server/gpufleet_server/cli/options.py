@@ -1,91 +1,82 @@
 """Options that several commands share."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+
+def _of(panel: str, *names: str, **settings: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=panel, **settings)
+
 
 _ACCESS, _FILTER, _SHOW = "Server", "Which", "Output"
 
 Server = Annotated[
     str | None,
-    typer.Option(
+    _of(
+        _ACCESS,
         metavar="URL",
         envvar="GPUFLEET_SERVER",
-        rich_help_panel=_ACCESS,
         help="The server to read; else the one that `gpufleet up` or `demo` started last.",
     ),
 ]
 Token = Annotated[
     str | None,
-    typer.Option(
+    _of(
+        _ACCESS,
         metavar="TOKEN",
         envvar="GPUFLEET_TOKEN",
-        rich_help_panel=_ACCESS,
         help="A reader token. Better in the environment: other users can see arguments.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", rich_help_panel=_SHOW, help="Print the server's answer as JSON.")]
-Limit = Annotated[int, typer.Option(min=1, metavar="N", rich_help_panel=_SHOW, help="Show at most this many.")]
-All = Annotated[bool, typer.Option("--all", rich_help_panel=_SHOW, help="Show all, however many there are.")]
+Json = Annotated[bool, _of(_SHOW, "--json", help="Print the server's answer as JSON.")]
+Limit = Annotated[int, _of(_SHOW, min=1, metavar="N", help="Show at most this many.")]
+All = Annotated[bool, _of(_SHOW, "--all", help="Show all, however many there are.")]
 
 Sites = Annotated[
-    list[str] | None,
-    typer.Option("--site", metavar="SITE", rich_help_panel=_FILTER, help="Only at this site; may be repeated."),
+    list[str] | None, _of(_FILTER, "--site", metavar="SITE", help="Only at this site; may be repeated.")
 ]
 Nodes = Annotated[
     list[str] | None,
-    typer.Option(
-        "--node", metavar="NODE", rich_help_panel=_FILTER, help="Only of this node: hostname or id; may be repeated."
-    ),
+    _of(_FILTER, "--node", metavar="NODE", help="Only of this node: hostname or id; may be repeated."),
 ]
 Models = Annotated[
     list[str] | None,
-    typer.Option(
-        "--model",
-        metavar="TEXT",
-        rich_help_panel=_FILTER,
-        help="Only models with this in their names; may be repeated.",
-    ),
+    _of(_FILTER, "--model", metavar="TEXT", help="Only models with this in their names; may be repeated."),
 ]
 Simulated = Annotated[
-    bool | None,
-    typer.Option("--simulated/--real", rich_help_panel=_FILTER, help="Only simulated ones, or only real ones."),
+    bool | None, _of(_FILTER, "--simulated/--real", help="Only simulated ones, or only real ones.")
 ]
 Search = Annotated[
     str | None,
-    typer.Option(
-        "--search",
-        "-q",
-        metavar="TEXT",
-        rich_help_panel=_FILTER,
-        help="Only what a UUID's beginning, a serial or a hostname names.",
+    _of(
+        _FILTER, "--search", "-q", metavar="TEXT", help="Only what a UUID's beginning, a serial or a hostname names."
     ),
 ]
-
 Uses = Annotated[
     list[str] | None,
-    typer.Option(
+    _of(
+        _FILTER,
         "--use",
         metavar="USE",
-        rich_help_panel=_FILTER,
-        help="Only those that report and are used so: active, held, free, unknown.",
+        help="Only those that report and are used so: active, held, free, unknown; may be repeated.",
     ),
 ]
 NodeStates = Annotated[
     list[str] | None,
-    typer.Option(
+    _of(
+        _FILTER,
         "--state",
         metavar="STATE",
-        rich_help_panel=_FILTER,
-        help="Only in this state: reporting, driver_failed, not_reporting.",
+        help="Only in this state: reporting, driver_failed, not_reporting; may be repeated.",
     ),
 ]
 GpuStates = Annotated[
     list[str] | None,
-    typer.Option(
+    _of(
+        _FILTER,
         "--state",
         metavar="STATE",
-        rich_help_panel=_FILTER,
-        help="Only in this state: reporting, lost, driver_failed, not_reporting, removed.",
+        help="Only in this state: reporting, lost, driver_failed, not_reporting, removed; may be repeated.",
     ),
 ]

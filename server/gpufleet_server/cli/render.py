@@ -88,8 +88,9 @@ def state(word: str | None) -> Text:
 
 
 def mark(item: Item) -> Text:
-    """`simulated` where the item is."""
-    return Text("simulated", style="magenta") if item.get("simulated") else Text("")
+    """`simulated` where the item is; `partly simulated` where a share of it is, above 0 and below 1."""
+    share = float(item.get("simulated") or 0)
+    return Text("partly simulated" if 0 < share < 1 else "simulated" if share else "", style="magenta")
 
 
 def marks(items: Iterable[Item]) -> list[Column]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpufleet_server.cli import keep
+from gpufleet_server.cli.database import Database, opened
 from gpufleet_server.cli.errors import CliError
 from gpufleet_server.cli.settings import DEFAULT_LISTEN, address, default_database
-from gpufleet_server.cli.token import Database, opened
 
 if TYPE_CHECKING:
     import socket

@@ -24,6 +24,11 @@ def moment(text: str, option: str, now: int | None = None) -> str:
         raise CliError(f"{option}: {error}; or a length ago such as 1h", 2) from None
 
 
+def iso_or_none(micros: int | None) -> str | None:
+    """A time (µs) as the API gives it."""
+    return None if micros is None else times.iso(micros)
+
+
 def _with_offset(text: str) -> str:
     try:
         then = datetime.fromisoformat(text)

@@ -1,18 +1,15 @@
 """`gpufleet token`: who may report, read and administer."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gpufleet_server.cli import options
+from gpufleet_server.cli.database import Database, opened
 from gpufleet_server.cli.errors import CliError, Commands
 
 if TYPE_CHECKING:
-    from gpufleet_server.store.engine import Store
     from gpufleet_server.store.tokens import TokenRow
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help="Make, list and revoke tokens, on the database.")
@@ -24,16 +21,6 @@ class Kind(StrEnum):
     JOIN = "join"
     READER = "reader"
     ADMIN = "admin"
-
-
-Database = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        envvar="GPUFLEET_DATABASE",
-        help="The server's database: a URL such as sqlite:////var/lib/gpufleet/fleet.db, or a file.",
-    ),
-]
 
 
 @app.command()
@@ -48,7 +35,7 @@ def create(
 ) -> None:
     """Make a token and print it. It is shown this once: only its hash is kept."""
     from gpufleet_server.cli.plain import show_json
-    from gpufleet_server.cli.times import length
+    from gpufleet_server.cli.times import iso_or_none, length
     from gpufleet_server.domain import clock
     from gpufleet_server.domain.tokens import TokenKind
     from gpufleet_server.store import tokens
@@ -57,7 +44,7 @@ def create(
     with opened(database, make=True) as store, store.writing() as connection:
         number, text = tokens.create(connection, TokenKind(kind.value), name, expires_at=until)
     if json:
-        about = {"id": number, "kind": kind.value, "name": name, "token": text, "expires_at": _iso(until)}
+        about = {"id": number, "kind": kind.value, "name": name, "token": text, "expires_at": iso_or_none(until)}
         show_json(about)
         return
     typer.echo(text)
@@ -97,49 +84,19 @@ def revoke(
     typer.echo(f"token {id} is revoked", err=True)
 
 
-@contextmanager
-def opened(database: str | None, *, make: bool = False) -> "Iterator[Store]":
-    """The store at a URL or in a file, migrated; it is made only where `make` says so. CliError where it can't be."""
-    from gpufleet_server.cli.settings import default_database
-    from gpufleet_server.store.engine import Store, StoreError
-    from gpufleet_server.store.migrate import migrate
-
-    url = database or default_database()
-    if "://" not in url and not url.startswith("sqlite:"):
-        url = f"sqlite:///{Path(url).absolute()}"
-    file = Path(url.removeprefix("sqlite:///"))
-    if url.startswith("sqlite:///") and not make and not file.exists():
-        raise CliError(f"there is no database {file}; give the server's with --database")
-    try:
-        store = Store.open(url)
-    except StoreError as error:
-        raise CliError(str(error)) from error
-    try:
-        migrate(store)
-        yield store
-    except StoreError as error:
-        raise CliError(str(error)) from error
-    finally:
-        store.close()
-
-
 def _told(row: "TokenRow") -> dict[str, Any]:
+    from gpufleet_server.cli.times import iso_or_none
+
     return {
         "id": row.id,
         "kind": row.kind.value,
         "name": row.name,
         "node": row.node,
-        "created_at": _iso(row.created_at),
-        "expires_at": _iso(row.expires_at),
-        "revoked_at": _iso(row.revoked_at),
-        "last_used_at": _iso(row.last_used_at),
+        "created_at": iso_or_none(row.created_at),
+        "expires_at": iso_or_none(row.expires_at),
+        "revoked_at": iso_or_none(row.revoked_at),
+        "last_used_at": iso_or_none(row.last_used_at),
     }
-
-
-def _iso(micros: int | None) -> str | None:
-    from gpufleet_server.domain.times import iso
-
-    return None if micros is None else iso(micros)
 
 
 def _columns() -> list[Any]:

@@ -31,6 +31,11 @@ class Prepared:
     received_at: int
     size: int
 
+    @property
+    def lay(self) -> int:
+        """How long it lay with its agent before it came, µs; 0 where that is not known."""
+        return 0 if self.measured is None else self.received_at - self.report.created.wall - self.measured
+
 
 def prepare(body: bytes, sent: wire.Clock | None, token_node: str | None, hostname: str, now: int) -> Prepared:
     """Decode and check a body. Problem says what is wrong with it; nothing of it may be stored then.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from gpufleet_server.domain.problem import Problem
+from gpufleet_server.ingest.settle import settle
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
@@ -37,9 +38,4 @@ class Together(Generic[Asked, Answer]):
         (done,) = await asyncio.gather(working, return_exceptions=True)
         outcomes = [done] * len(lot) if isinstance(done, BaseException) else done
         for (_, answer), outcome in zip(lot, outcomes, strict=True):
-            if answer.done():
-                continue
-            if isinstance(outcome, BaseException):
-                answer.set_exception(outcome)
-            else:
-                answer.set_result(outcome)
+            settle(answer, outcome)

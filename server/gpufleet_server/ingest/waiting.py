@@ -9,31 +9,25 @@ from typing import Protocol
 
 from gpufleet_agent import wire
 
-from gpufleet_server.domain.problem import Problem
+from gpufleet_server.domain.clock import SECOND
 from gpufleet_server.ingest.failures import unavailable
 from gpufleet_server.ingest.prepare import Prepared
+from gpufleet_server.ingest.settle import Waiter
 from gpufleet_server.ingest.statistics import Statistics
 
-_STOPPING = "the server is stopping"
+_STOPPING, _FULL = "the server is stopping", "too many reports wait to be written"
+# What lay with its agent for longer than this, µs, is late: it may be one of a day's.
+_LATE = 60 * SECOND
 
 
-class Answer(Protocol):
-    """Who waits for the answer to a report: an asyncio.Future, or what does as much with less."""
+class Answer(Waiter[wire.Ack], Protocol):
+    """Who waits for the answer to a report: the Ack once it is committed, or a Problem."""
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         """The event loop in which it is to be told."""
 
-    def done(self) -> bool:
-        """Whether it is told, or nobody waits any more."""
-
     def cancelled(self) -> bool:
         """Whether nobody waits any more."""
-
-    def set_result(self, ack: wire.Ack, /) -> None:
-        """It is committed."""
-
-    def set_exception(self, problem: Problem, /) -> None:
-        """It is not stored."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -49,7 +43,8 @@ class Job:
 class Bounds:
     """How much may wait, how much is taken at once (`batch` reports, of `batch_bytes`), and how often (`pause`, s).
 
-    A batch that is large enough to need a good part of a second is followed by the next only after the pause.
+    A batch that is large enough to need a good part of a second is followed by the next only after the pause. Late
+    reports may fill a share of the room, `late`: however many agents come back at once, live ones find the rest.
     """
 
     reports: int = 8000
@@ -57,6 +52,7 @@ class Bounds:
     batch: int = 1000
     batch_bytes: int = 16 << 20
     pause: float = 0.2
+    late: float = 0.5
     # Reports in a batch from which on pauses are made.
     busy: int = 20
 
@@ -81,7 +77,7 @@ class Waiting:
             return _STOPPING
         if self._trouble is not None:
             return "the database does not answer; nothing was stored"
-        return None if self._has_room(0) else "too many reports wait to be written"
+        return None if self._has_room(0) else _FULL
 
     @property
     def trouble(self) -> str | None:
@@ -107,8 +103,9 @@ class Waiting:
     def put(self, prepared: Prepared, answer: Answer) -> None:
         """Have a report wait. Problem 503 where that is not possible."""
         with self._changed:
-            if (closed := self.closed) is not None or not self._has_room(prepared.size):
-                raise unavailable(closed or "too many reports wait to be written")
+            share = self._bounds.late if prepared.lay > _LATE else 1.0
+            if (closed := self.closed) is not None or not self._has_room(prepared.size, share):
+                raise unavailable(closed or _FULL)
             self._jobs.append(Job(prepared, answer, time.monotonic()))
             self._statistics.queued_reports = len(self._jobs)
             self._statistics.queued_bytes += prepared.size
@@ -159,7 +156,8 @@ class Waiting:
         self._statistics.queued_reports = len(self._jobs)
         self._statistics.queued_bytes -= sum(job.prepared.size for job in gone)
 
-    def _has_room(self, size: int) -> bool:
+    def _has_room(self, size: int, share: float = 1.0) -> bool:
         # One report is always taken, however large: otherwise it never could be.
         queued, bounds = self._statistics.queued_bytes, self._bounds
-        return len(self._jobs) < bounds.reports and (not self._jobs or queued + size <= bounds.bytes)
+        most_reports, most_bytes = bounds.reports * share, bounds.bytes * share
+        return not self._jobs or (len(self._jobs) < most_reports and queued + size <= most_bytes)

@@ -18,6 +18,7 @@ from gpufleet_server.ingest.failures import OF_THE_DATA, STORE_FAILED, cause, un
 from gpufleet_server.ingest.memory import Memory
 from gpufleet_server.ingest.prepare import Prepared
 from gpufleet_server.ingest.record import Batch, Outcome, record
+from gpufleet_server.ingest.settle import settle
 from gpufleet_server.ingest.statistics import Statistics, Tally
 from gpufleet_server.ingest.waiting import Answer, Bounds, Job, Waiting
 from gpufleet_server.store.engine import Store
@@ -227,9 +228,4 @@ def _answer(jobs: Iterable[Job], outcomes: Iterable[Outcome]) -> None:
 
 def _resolve(answers: list[tuple[Answer, Outcome]]) -> None:
     for answer, outcome in answers:
-        if answer.done():
-            continue
-        if isinstance(outcome, Problem):
-            answer.set_exception(outcome)
-        else:
-            answer.set_result(outcome)
+        settle(answer, outcome)

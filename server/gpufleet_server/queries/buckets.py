@@ -28,8 +28,8 @@ class Grid:
         return -(-self.end // self.step) - self.first if self.end > self.start else 0
 
     def until(self, end: int) -> "Grid":
-        """The same grid, ending at `end` where it would go on."""
-        return dataclasses.replace(self, end=min(self.end, end))
+        """The same grid, ending at `end` where it would go on; empty where it begins after that."""
+        return dataclasses.replace(self, end=max(self.start, min(self.end, end)))
 
     def begins(self) -> list[int]:
         """When each bucket begins."""

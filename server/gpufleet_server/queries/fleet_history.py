@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gpufleet_agent.catalogue import Metric, Rollup
-from sqlalchemy import ColumnElement, Connection, Select, Subquery, func, literal, select
+from sqlalchemy import ColumnElement, Connection, Select, Subquery, case, func, literal, select
 
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.domain.use import Use
@@ -18,6 +18,7 @@ from gpufleet_server.store.tiers import DAY, HOUR, fleet_groups
 _OVER_TIME = (Rollup.MEAN, Rollup.SUM)
 # Unless a step is given, what is short is told by the minute, what is long by six hours, all else by the hour.
 _SHORT, _LONG = 6 * HOUR, 14 * DAY
+_MS_AN_HOUR = 3_600_000
 # label → how to total it, and what.
 _Parts = dict[str, tuple[Callable[[Any], Any], ColumnElement[Any]]]
 
@@ -27,13 +28,14 @@ class Line:
     """A part of the fleet (None: those without a site or model, or all) at each time.
 
     `values` in the metric's unit, None where nothing was observed; `observed` is GPU-ms; `coverage` the share, 0 to 1,
-    of the time of all GPUs owned that was observed, None by use.
+    of the time of all GPUs owned that was observed, None by use. `simulated` is the GPU-ms that simulated GPUs were.
     """
 
     name: str | None
     values: list[float | int | None]
     observed: list[int]
     coverage: list[float | None]
+    simulated: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,12 +55,16 @@ class FleetHistory:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UseHours:
-    """A part of the fleet: hours of GPUs in each use, how many hours its GPUs had, and the share that was observed."""
+    """A part of the fleet: hours of GPUs in each use, how many hours its GPUs had, and the share that was observed.
+
+    `simulated` are the hours in use, of whatever kind, that were of simulated GPUs.
+    """
 
     name: str | None
     hours: dict[Use, float]
     owned: float
     coverage: float | None
+    simulated: float
 
 
 def grid(start: int, end: int, step: int | None) -> Grid:
@@ -94,19 +100,27 @@ def history(connection: Connection, metric: Metric, by: By | None, wanted: Fleet
 
 def use_hours(connection: Connection, by: By | None, wanted: FleetFilter, start: int, end: int) -> list[UseHours]:
     """Free, held, active and unknown GPU-hours of (start, end], minutes that it cuts included, by site or model."""
-    start = start // MINUTE * MINUTE
+    start = start // MINUTE * MINUTE if start < end else end
     rows = groups.rows(connection, ["observed"], wanted, start, _whole(end), coarse=True).subquery()
-    state = fleet_groups.c.state
+    observed: _Parts = {"observed": (func.sum, rows.c.observed)}
     hours: dict[str | None, dict[Use, float]] = {}
+    simulated: dict[str | None, float] = {}
     uses = {use.word: use for use in Use}
-    for row in connection.execute(_by_name(by, rows, None, {"observed": (func.sum, rows.c.observed)}, state)):
+    for row in connection.execute(_by_name(by, rows, None, observed, fleet_groups.c.state)):
         if row.state in uses:
-            hours.setdefault(row.name or None, dict.fromkeys(Use, 0.0))[uses[row.state]] = int(row.observed) / 3_600_000
+            name = row.name or None
+            hours.setdefault(name, dict.fromkeys(Use, 0.0))[uses[row.state]] = int(row.observed) / _MS_AN_HOUR
+            simulated[name] = simulated.get(name, 0.0) + int(row.simulated) / _MS_AN_HOUR
     instants = [start + (end - start) * n // 24 for n in range(1, 25)]
     counts = groups.owned(connection, by, wanted, instants)
     length = (end - start) / HOUR
     return [
-        _use(name, hours.get(name, dict.fromkeys(Use, 0.0)), length * sum(counts.get(name, [])) / len(instants))
+        _use(
+            name,
+            hours.get(name, dict.fromkeys(Use, 0.0)),
+            length * sum(counts.get(name, [])) / len(instants),
+            simulated.get(name, 0.0),
+        )
         for name in _names(hours, counts, by)
     ]
 
@@ -116,8 +130,8 @@ def _whole(end: int) -> int:
     return -(-end // MINUTE) * MINUTE
 
 
-def _use(name: str | None, hours: dict[Use, float], owned: float) -> UseHours:
-    return UseHours(name, hours, owned, min(1.0, sum(hours.values()) / owned) if owned else None)
+def _use(name: str | None, hours: dict[Use, float], owned: float, simulated: float) -> UseHours:
+    return UseHours(name, hours, owned, min(1.0, sum(hours.values()) / owned) if owned else None, simulated)
 
 
 def _names(found: Mapping[str | None, Any], owned: Mapping[str | None, Any], by: By | None) -> list[str | None]:
@@ -128,13 +142,17 @@ def _names(found: Mapping[str | None, Any], owned: Mapping[str | None, Any], by:
 def _by_name(
     by: By | None, rows: Subquery, place: ColumnElement[int] | None, parts: _Parts, *more: ColumnElement[Any]
 ) -> Select[Any]:
-    """The parts by name and place. First by group, whose number is quicker to tell apart than its names are."""
+    """The parts by name and place, and how much of what was `observed` is simulated.
+
+    First by group, whose number is quicker to tell apart than its names are.
+    """
     keys = [rows.c.group_id, *([place] if place is not None else [])]
     totals = (total(cells).label(label) for label, (total, cells) in parts.items())
     each = select(*keys, *totals).group_by(*keys).subquery()
     name = (fleet_groups.c[by] if by else literal("")).label("name")
     of = [name, *([each.c.place] if place is not None else []), *more]
-    query = select(*of, *(total(each.c[label]).label(label) for label, (total, _) in parts.items()))
+    simulated = func.sum(case((fleet_groups.c.simulated, each.c.observed), else_=0)).label("simulated")
+    query = select(*of, simulated, *(total(each.c[label]).label(label) for label, (total, _) in parts.items()))
     return query.join_from(each, fleet_groups, each.c.group_id == fleet_groups.c.group_id).group_by(*of)
 
 
@@ -162,7 +180,8 @@ def _line(
 ) -> Line:
     values = [_value(metric, found[n]) if n in found else None for n in range(len(over))]
     observed = [int(found[n]["observed"]) if n in found else 0 for n in range(len(over))]
-    return Line(name, values, observed, _shares(over, observed, owned))
+    simulated = sum(int(row["simulated"]) for row in found.values())
+    return Line(name, values, observed, _shares(over, observed, owned), simulated)
 
 
 def _value(metric: Metric, row: Mapping[Any, Any]) -> float | int | None:

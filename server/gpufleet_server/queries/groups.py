@@ -1,13 +1,13 @@
 """Rows of the fleet's groups over a time: hours where they are rolled up, minutes for the rest; and how many it had."""
 
 import bisect
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal
 
 from sqlalchemy import CompoundSelect, Connection, Select, Table, and_, false, func, or_, select, union_all
 
 from gpufleet_server.domain.state import GpuState
-from gpufleet_server.queries.filters import FleetFilter
+from gpufleet_server.queries.filters import FleetFilter, one_of
 from gpufleet_server.store.schema import gpus, nodes
 from gpufleet_server.store.tiers import HOUR, begin_of, fleet_groups, fleet_hours, fleet_minutes, fleet_states
 
@@ -40,12 +40,14 @@ def owned(
     """
     key = fleet_groups.c[by] if by in ("site", "model") else None
     minutes = [end // MINUTE * MINUTE for end in ends]
-    found = _counted(connection, key, wanted, minutes)
-    known = sorted({minute for minute, _ in found})
+    # The newest count may be of the minute before; of old ones only those at full hours are left.
+    tried = {near for minute in minutes for near in (minute, minute - MINUTE, minute // HOUR * HOUR)}
+    known = _times_counted(connection, tried)
     if not known:
         return {name: [float(count)] * len(ends) for name, count in _inventory(connection, by, wanted).items()}
     nearest = [known[max(bisect.bisect_right(known, minute) - 1, 0)] for minute in minutes]
-    names = {name for _, name in found}
+    found = _counted(connection, key, wanted, set(nearest))
+    names = {None} if key is None else {name for _, name in found}
     return {name: [float(found.get((minute, name), 0)) for minute in nearest] for name in names}
 
 
@@ -64,9 +66,10 @@ def _select(table: Table, columns: Iterable[str], wanted: FleetFilter, spans: It
 
 
 def _hours(connection: Connection, start: int, end: int) -> _Span:
-    """From the first whole hour of the range to the last one that is rolled up."""
-    query = select(func.max(fleet_hours.c.ts)).where(fleet_hours.c.ts > start, fleet_hours.c.ts <= end)
-    return -(-start // HOUR) * HOUR, connection.execute(query).scalar_one() or 0
+    """From the first whole hour of the range that is there to the last one: either tier may be kept for longer."""
+    ts = fleet_hours.c.ts
+    first, last = connection.execute(select(func.min(ts), func.max(ts)).where(ts > start, ts <= end)).one()
+    return (0, 0) if last is None else (max(first - HOUR, -(-start // HOUR) * HOUR), last)
 
 
 def _gone(connection: Connection, start: int, end: int) -> _Span:
@@ -75,14 +78,21 @@ def _gone(connection: Connection, start: int, end: int) -> _Span:
     return start, min(begin_of(oldest, HOUR), end) if oldest is not None else end
 
 
+def _times_counted(connection: Connection, minutes: Collection[int]) -> list[int]:
+    """At which of these minutes somebody counted, in order: who counts, counts all, so a part without any had none."""
+    ts = fleet_states.c.ts
+    return sorted(connection.execute(select(ts).distinct().where(one_of(connection, ts, sorted(minutes)))).scalars())
+
+
 def _counted(
-    connection: Connection, key: Any, wanted: FleetFilter, minutes: Sequence[int]
+    connection: Connection, key: Any, wanted: FleetFilter, minutes: Collection[int]
 ) -> dict[tuple[int, str | None], int]:
     of = [fleet_states.c.ts] if key is None else [fleet_states.c.ts, key]
     query = (
         select(*of, func.sum(fleet_states.c.gpus))
         .join_from(fleet_states, fleet_groups, fleet_states.c.group_id == fleet_groups.c.group_id)
-        .where(fleet_states.c.ts.in_(sorted(set(minutes))), fleet_groups.c.state != GpuState.REMOVED.value)
+        .where(one_of(connection, fleet_states.c.ts, sorted(minutes)))
+        .where(fleet_groups.c.state != GpuState.REMOVED.value)
         .where(*of_fleet(wanted))
         .group_by(*of)
     )

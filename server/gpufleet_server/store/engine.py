@@ -1,6 +1,7 @@
 """The store: an engine, and every connection to it."""
 
 import contextlib
+import re
 import threading
 from collections.abc import Iterator
 from typing import Protocol, Self
@@ -11,6 +12,8 @@ from sqlalchemy.exc import ArgumentError
 from gpufleet_server.store import postgres, sqlite
 from gpufleet_server.store.errors import StoreError
 
+# What libpq takes behind a `?` and is nobody's business.
+_SECRET = ("password", "sslpassword")
 _EXAMPLES = "sqlite:////path/to/fleet.db or postgresql://user@host/database"
 
 
@@ -40,8 +43,10 @@ class Store:
         """
         try:
             parsed = make_url(url)
-        except ArgumentError:
-            raise StoreError(f"{url!r} is no database URL; one looks like {_EXAMPLES}") from None
+        except (ArgumentError, ValueError):
+            # A port that is no number is a ValueError. Up to the last `@` it may be a password.
+            shown = re.sub("://([^:@/]*):.*@", r"://\1:***@", url)
+            raise StoreError(f"{shown!r} is no database URL; one looks like {_EXAMPLES}") from None
         name = parsed.get_backend_name()
         if name not in ("sqlite", "postgresql"):
             raise StoreError(f"{name} is not supported; use {_EXAMPLES}")
@@ -50,7 +55,7 @@ class Store:
     @property
     def name(self) -> str:
         """Its URL, with stars for a password."""
-        return self._url.render_as_string(hide_password=True)
+        return self._url.difference_update_query(_SECRET).render_as_string(hide_password=True)
 
     @property
     def dialect(self) -> str:

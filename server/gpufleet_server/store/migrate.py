@@ -10,11 +10,11 @@ from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from gpufleet_agent.catalogue import EVERY_SAMPLE, Metric
 from sqlalchemy import Column, Connection, LargeBinary, Table, inspect, text
-from sqlalchemy.exc import OperationalError
 
 from gpufleet_server.domain import clock
 from gpufleet_server.store import functions, partitions, postgres, views
-from gpufleet_server.store.engine import Store, StoreError
+from gpufleet_server.store.engine import Store
+from gpufleet_server.store.errors import StoreError, told_plainly
 from gpufleet_server.store.tiers import TIERS, fleet_hours, fleet_minutes, group_columns, latest, recent
 
 _PACKED = (recent, latest, *(tier.table for tier in TIERS))
@@ -24,13 +24,21 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('gpufleet migrate', 0))"
 def migrate(store: Store) -> None:
     """Apply what is missing, all or nothing.
 
-    StoreError where a newer gpufleet has written the store, where PostgreSQL is too old, or can't be connected to.
+    StoreError where a newer gpufleet has written the store, where PostgreSQL is too old, can't be connected to, or
+    does not let this role do it.
     """
-    try:
-        with store.writing() as connection:
-            _migrate(connection)
-    except OperationalError as error:
-        raise StoreError(f"can't use {store.name}: {str(error.orig).strip()}") from error
+    with told_plainly(store.name), store.writing() as connection:
+        _migrate(connection)
+
+
+def check(store: Store) -> None:
+    """StoreError unless the store has this version's schema, or can't be read. Nothing is changed."""
+    with told_plainly(store.name), store.reading() as connection:
+        current = _current(connection)
+    _check_known(current)
+    if current != _head():
+        state = "holds no fleet yet" if current is None else "is of an older gpufleet, and there is no way back"
+        raise StoreError(f"{store.name} {state}; `gpufleet db migrate` brings it to this version's schema")
 
 
 def _migrate(connection: Connection) -> None:
@@ -39,9 +47,7 @@ def _migrate(connection: Connection) -> None:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         # Several servers may start at once.
         connection.execute(text(_LOCK))
-    current = _current(connection)
-    if current is not None and current not in _revisions():
-        raise StoreError(f"the store is of a newer gpufleet (revision {current}); upgrade this one")
+    _check_known(_current(connection))
     upgrade(connection)
     add_metric_columns(connection, EVERY_SAMPLE)
     if connection.dialect.name == "postgresql":
@@ -76,6 +82,11 @@ def _add_columns(connection: Connection, table: Table, wanted: Iterable[Column[o
     for column in wanted:
         if column.name not in there:
             operations.add_column(table.name, column)
+
+
+def _check_known(current: str | None) -> None:
+    if current is not None and current not in _revisions():
+        raise StoreError(f"the store is of a newer gpufleet (revision {current}); upgrade this one")
 
 
 def _check_version(connection: Connection) -> None:

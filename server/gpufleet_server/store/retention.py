@@ -50,8 +50,12 @@ def retain(store: Store, keep: Keep, now: int, go_on: Callable[[], bool] = _alwa
     removed = {}
     for tier, length in ((SEALED, keep.samples), (HOURLY, keep.hourly), (DAILY, keep.daily)):
         removed[tier.name] = _retain_tier(store, tier, now - length, go_on) if length else 0
-    for table, length in ((fleet_minutes, keep.fleet_minutes), (fleet_hours, keep.fleet_hours)):
-        removed[table.name] = _remove_rows(store, table, now - length, go_on) if length else 0
+    if keep.fleet_minutes:
+        # Whole hours: of one that is cut nobody could tell that it is.
+        hour = (now - keep.fleet_minutes) // HOUR * HOUR
+        removed[fleet_minutes.name] = _remove_rows(store, fleet_minutes, hour + 1, go_on)
+    if keep.fleet_hours:
+        removed[fleet_hours.name] = _remove_rows(store, fleet_hours, now - keep.fleet_hours, go_on)
     if keep.fleet_minutes:
         removed[fleet_states.name] = _thin_states(store, now - keep.fleet_minutes, go_on)
     return {name: count for name, count in removed.items() if count}

@@ -77,10 +77,12 @@ class _Extent:
 def measure(store: Store, keep: Keep, now: int) -> StoreSize:
     """The sizes at `now` (µs), with what `keep` would cost. It reads whole indices: not for every minute."""
     with store.reading() as connection:
+        if store.dialect == "postgresql":
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
         method = "pg_total_relation_size" if store.dialect == "postgresql" else _sqlite_method(connection)
         fleet = _count(connection, nodes), _live_gpus(connection)
         tables = [_table(connection, table, length, fleet, method, now) for table, length in _settings(keep)]
-        database = _database(connection)
+        database = database_bytes(connection)
         free = _free(connection)
     return StoreSize(store.dialect, method, *fleet, tables, database, _wal(store), free)
 
@@ -189,7 +191,8 @@ def _sqlite_method(connection: Connection) -> str:
     return "dbstat" if "ENABLE_DBSTAT_VTAB" in set(options) else "sum of lengths"
 
 
-def _database(connection: Connection) -> int:
+def database_bytes(connection: Connection) -> int:
+    """Bytes that the database takes on disk, as it counts them itself."""
     if connection.dialect.name == "postgresql":
         query = "SELECT pg_database_size(current_database())"
     else:

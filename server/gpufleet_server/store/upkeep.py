@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gpufleet_server.domain import clock
 from gpufleet_server.store import partitions
 from gpufleet_server.store.engine import Store
+from gpufleet_server.store.errors import cause
 from gpufleet_server.store.fleet_rollups import count_states, roll_hours
 from gpufleet_server.store.retention import Keep, drop_emptied, retain
 from gpufleet_server.store.rollups import roll_days
@@ -156,7 +157,7 @@ class Upkeep:
             # Nothing that goes wrong with one step may end the thread: the store would grow until its disk is full.
             done.failures += 1
             ours = error if not isinstance(error, _OF_THE_STORE) else None
-            _LOG.warning("upkeep: %s failed and will be tried again: %s", step.name, _cause(error), exc_info=ours)
+            _LOG.warning("upkeep: %s failed and will be tried again: %s", step.name, cause(error), exc_info=ours)
         done.runs += 1
         done.seconds += time.monotonic() - began
 
@@ -204,7 +205,3 @@ def seal_everything(store: Store, until: int) -> Sealed:
     done = seal_until(store, until)
     drop_emptied(store, until, until)
     return done
-
-
-def _cause(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error)[:300]

@@ -1,5 +1,6 @@
 """A time-series database as a process on loopback with a data folder of its own."""
 
+import abc
 import json
 import shutil
 import subprocess
@@ -7,17 +8,17 @@ import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.bench.processes import cpu_seconds_ever, disk_bytes, pss_mb, tree
 from tests.e2e.stack import free_port
 
 
-class Peer:
-    """What VictoriaMetrics and Prometheus have in common; use one of these."""
+class Peer(abc.ABC):
+    """What VictoriaMetrics and Prometheus have in common."""
 
-    name = ""
-    program = ""
+    name: ClassVar[str]
+    program: ClassVar[str]
 
     def __init__(self, folder: Path) -> None:
         """Start it with empty data below `folder`. FileNotFoundError where the program is not there."""
@@ -27,13 +28,13 @@ class Peer:
         self._spent = 0.0
         self._process = self._start()
 
+    @abc.abstractmethod
     def command(self) -> list[str]:
         """Its command line."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def settle(self) -> dict[str, object]:
         """Have it bring its data into the form in which it keeps them; what was seen doing so."""
-        raise NotImplementedError
 
     def count(self, metric: str, end: float, seconds: int) -> int:
         """How many values of a metric it holds in the `seconds` before `end` (s since the epoch)."""

@@ -53,8 +53,32 @@ def test_use(client: TestClient) -> None:
     assert whole["gpu_hours"] == {"active": 0.5, "held": pytest.approx(1 / 6), "free": 0, "unknown": 0}
     assert get(client, "/fleet/use", site="mars")["parts"] == [
         {"name": None, "gpu_hours": dict.fromkeys(("active", "held", "free", "unknown"), 0), "owned_gpu_hours": 0}
-        | {"coverage": None}
+        | {"coverage": None, "simulated": None}
     ]
+
+
+@pytest.mark.usefixtures("ten_minutes")
+def test_what_is_to_come(client: TestClient, fleet: Fleet) -> None:
+    """Of a time that has not begun there is nothing: no steps, no hours."""
+    fleet.gpu(fleet.node("a", site="east"), "GPU-1")
+    given = {"start": NOW // SECOND + 3600, "end": NOW // SECOND + 7200}
+    steps, used = get(client, "/fleet/history", metric="power", **given), get(client, "/fleet/use", **given)
+    assert (steps["times"], steps["start"] <= steps["end"]) == ([], True)
+    assert (used["parts"][0]["owned_gpu_hours"], used["parts"][0]["coverage"]) == (0, None)
+    assert used["start"] == used["end"]
+
+
+@pytest.mark.usefixtures("ten_minutes")
+def test_what_is_simulated_is_told(client: TestClient, store: Store) -> None:
+    """As a share of what was observed, of each part and of all."""
+    minute(store, END, "east", Use.FREE, 10, simulated=True)
+    for path in ("/fleet/history", "/fleet/use"):
+        given = {"start": (END - 10 * MINUTE) / SECOND, "by": "site"} | (
+            {"metric": "power"} if path.endswith("history") else {}
+        )
+        assert get(client, path, **given)["parts"][0]["simulated"] == pytest.approx(0.2)
+    whole = get(client, "/fleet/history", metric="power", start=(END - 10 * MINUTE) / SECOND)
+    assert whole["simulated"] == pytest.approx(0.2)
 
 
 def test_quantiles(client: TestClient, fleet: Fleet) -> None:

@@ -2,8 +2,11 @@
 
 import json
 import re
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from gpufleet_server.cli import app
@@ -13,7 +16,7 @@ from gpufleet_server.store.tiers import DAY, HOUR, SEALED, begin_of
 from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
-from tests.server.fixtures import database, new_postgresql, new_sqlite
+from tests.server.fixtures import NewDatabase, database, new_postgresql, new_sqlite
 from tests.server.fleet import Fleet
 from tests.server.store.sampled import add, gpu, held, waiting
 
@@ -75,7 +78,7 @@ def test_stats(filled: str) -> None:
     header = shown.splitlines()[0]
     assert re.split(" {2,}", header) == ["TIER", "ROWS", "SIZE", "A GPU-DAY", "OLDEST", "NEWEST", "KEPT", "COMES TO"]
     assert "samples, sealed" in shown
-    assert "1 GPUs in 1 nodes" in shown
+    assert "1 GPU in 1 node;" in shown
 
 
 def test_retention(filled: str) -> None:
@@ -86,6 +89,12 @@ def test_retention(filled: str) -> None:
     store = Store.open(filled)
     assert len(held(store, SEALED)) == 1
     store.close()
+
+
+def test_retention_of_what_is_given_only(filled: str) -> None:
+    """A server may keep for longer what this command knows nothing of."""
+    db("seal", "--database", filled)
+    assert told("retention", "--database", filled, "--keep-fleet-hours", "1d")["removed"] == {}
 
 
 def test_rebuild(filled: str) -> None:
@@ -111,6 +120,7 @@ def test_migrate(tmp_path: Path) -> None:
     [
         (["retention", "--keep-samples", "30m"], "--keep-samples '30m' is less than 1h"),
         (["stats", "--keep-daily", "5d"], "--keep-daily '5d' is less than 32d"),
+        (["retention"], "what is too old? Give --keep-samples"),
         (["seal", "--until", "soon"], "--until"),
         (["rebuild", "--since", "1h", "--until", "2h"], "--since '1h' is not before --until '2h'"),
     ],
@@ -126,3 +136,63 @@ def test_wrong_usage(arguments: list[str], complaint: str, tmp_path: Path) -> No
 def test_no_database(tmp_path: Path) -> None:
     """A look at one that is not there makes none."""
     assert "there is no database" in db("stats", "--database", str(tmp_path / "none.db"), status=1).stderr
+
+
+@pytest.mark.parametrize("command", ["stats", "seal", "retention --keep-samples 30d", "rebuild --since 7d"])
+def test_an_older_store_is_left_as_it_is(database: str, command: str) -> None:
+    """There is no way back from a migration, and the server at work on it may be an older one."""
+    store = Store.open(database)
+    with store.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    failed = db(*command.split(), "--database", database, status=1)
+    assert "is of an older gpufleet, and there is no way back; `gpufleet db migrate`" in failed.stderr
+    with store.reading() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == "0001"
+    store.close()
+
+
+@pytest.fixture
+def guest(new_postgresql: NewDatabase) -> Iterator[str]:
+    """The URL of a migrated database for a role that may read it and do nothing else."""
+    url, name = urlsplit(new_postgresql()), f"guest_{secrets.token_hex(4)}"
+    store = Store.open(url.geturl())
+    with store.writing() as connection:
+        connection.execute(text(f"CREATE ROLE {name} LOGIN PASSWORD 'hush-hush'"))
+        connection.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {name}"))
+    yield url._replace(netloc=f"{name}:hush-hush@{url.hostname}:{url.port}").geturl()
+    with store.writing() as connection:
+        connection.execute(text(f"DROP OWNED BY {name}"))
+        connection.execute(text(f"DROP ROLE {name}"))
+    store.close()
+
+
+def test_who_may_only_read(guest: str) -> None:
+    """Sees how large it is; what would change it is refused in a line without the password."""
+    assert told("stats", "--database", guest)["engine"] == "postgresql"
+    failed = db("migrate", "--database", guest, status=1)
+    assert "gpufleet: can't use postgresql://" in failed.stderr
+    assert "must be owner" in failed.stderr or "permission denied" in failed.stderr
+    assert "hush" not in failed.stderr
+    assert len(failed.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"netloc": "nobody:hush-hush@{host}:{port}"}, "can't use postgresql://nobody:***@"),
+        ({"path": "/nowhere"}, '"nowhere" does not exist'),
+        ({"netloc": "postgres:hush-hush@{host}:1"}, "can't use postgresql://"),
+        ({"netloc": "postgres:hush-hush@{host}:many"}, "is no database URL"),
+        ({"scheme": "postgres"}, "postgres is not supported"),
+        ({"query": "password=hush-hush&sslmode=sometimes"}, "can't use postgresql://"),
+    ],
+)
+def test_a_database_that_cannot_be_had(new_postgresql: NewDatabase, change: dict[str, str], complaint: str) -> None:
+    """Status 1 and one line that says which and why, without a password."""
+    url = urlsplit(new_postgresql())
+    parts = {name: value.format(host=url.hostname, port=url.port) for name, value in change.items()}
+    failed = db("stats", "--database", url._replace(**parts).geturl(), status=1)
+    assert complaint in failed.stderr
+    assert len(failed.stderr.splitlines()) == 1
+    assert "hush" not in failed.stderr
+    assert str(url.password) not in failed.stderr

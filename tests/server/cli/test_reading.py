@@ -124,7 +124,7 @@ def test_gpus_by_use(env: Env) -> None:
     """Each GPU that reports has one use; a use that there is not is refused by name."""
     uses = {use: answer(env, "gpus", "--use", use)["total"] for use in ("active", "held", "free", "unknown")}
     assert sum(uses.values()) == GPUS - 1
-    assert "'idle'" in call("gpus", "--use", "idle", env=env, status=1).stderr
+    assert "refuses --use: Input should be" in call("gpus", "--use", "idle", env=env, status=2).stderr
 
 
 def test_history(env: Env) -> None:
@@ -135,7 +135,37 @@ def test_history(env: Env) -> None:
     shown = call("history", "--metric", "energy", "--by", "use", "--since", "10m", "--step", "5m", env=env).stdout
     assert shown.splitlines()[0].startswith("FROM (UTC)")
     assert "kWh" in shown
-    assert "--by 'rack' is none of site, model, use" in call("history", "--by", "rack", env=env, status=2).stderr
+    assert all("  simulated  " in row for row in shown.splitlines()[1:])
+    assert "  GPU UTILIZATION  " in call("history", env=env).stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("history --by rack", "--by 'rack' is none of site, model, use"),
+        ("history --step 90s", "refuses --step: a step of 90 s is not whole minutes"),
+        ("history --metric powr", "refuses --metric: 'powr' is no metric of every sample; near it: power"),
+        ("history --since 1h --until 2h", "refuses --since: start "),
+        ("use --until soon", "--until: 'soon' is no length of time"),
+        ("use --until=", "--until: '' is no time"),
+        ("quantiles --q 95", "95"),
+    ],
+)
+def test_what_cannot_be_asked(env: Env, arguments: str, told: str) -> None:
+    """Status 2, and the option is named as it was typed."""
+    assert told in call(*arguments.split(), env=env, status=2).stderr
+
+
+@pytest.mark.parametrize("command", ["history", "use", "quantiles"])
+def test_a_site_that_there_is_not(env: Env, command: str) -> None:
+    """No table of nothing, but a line that says so."""
+    result = call(command, "--site", "mars", env=env)
+    assert (result.stdout, result.stderr) == ("", "no GPU matches\n")
+
+
+def test_a_time_to_come(env: Env) -> None:
+    """Is told as such."""
+    assert "still to come" in call("use", "--since", "2999-01-01", "--until", "2999-01-02", env=env).stderr
 
 
 def test_use_hours(env: Env) -> None:
@@ -144,6 +174,7 @@ def test_use_hours(env: Env) -> None:
     assert sum(sum(part["gpu_hours"].values()) for part in found) > 0
     shown = rows(env, "use", "--by", "model", "--since", "10m")
     assert [part["name"].removeprefix("NVIDIA ") in row for part, row in zip(found, shown, strict=True)]
+    assert all("  simulated  " in row for row in shown)
 
 
 def test_quantiles(env: Env) -> None:
@@ -157,7 +188,7 @@ def test_quantiles(env: Env) -> None:
 
 def test_orders_are_listed(env: Env) -> None:
     """An order that there is not is answered with those that there are."""
-    failed = call("gpus", "--sort", "beauty", env=env, status=1)
+    failed = call("gpus", "--sort", "beauty", env=env, status=2)
     assert "--sort: 'beauty' is no order; there are site, state, hostname, index, model," in failed.stderr
 
 
@@ -309,8 +340,8 @@ def test_a_token_that_is_not_taken(env: Env) -> None:
 
 def test_a_filter_that_is_refused(env: Env) -> None:
     """The server's reason is passed on, naming field and value."""
-    failed = call("gpus", "--state", "sleepy", env=env, status=1)
-    assert "state" in failed.stderr
+    failed = call("gpus", "--state", "sleepy", env=env, status=2)
+    assert "refuses --state: " in failed.stderr
     assert "'sleepy'" in failed.stderr
     assert len(failed.stderr.splitlines()) == 1
 

@@ -11,7 +11,7 @@ from gpufleet_server.queries.filters import FleetFilter
 from gpufleet_server.queries.fleet_history import Line
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.fleet_rollups import group_ids, roll_hour
-from gpufleet_server.store.tiers import HOUR, fleet_minutes, fleet_states
+from gpufleet_server.store.tiers import HOUR, fleet_hours, fleet_minutes, fleet_states
 from sqlalchemy import delete, insert
 
 from tests.server.fleet import NOW, Fleet
@@ -20,7 +20,9 @@ MINUTE = 60_000_000
 BEGIN = NOW // HOUR * HOUR
 
 
-def minute(store: Store, ts: int, site: str, use: Use, gpus: int, **values: Any) -> None:
+def minute(
+    store: Store, ts: int, site: str, use: Use, gpus: int, *, simulated: bool = False, **values: Any
+) -> None:
     """GPUs of a site that were used so in the whole minute before `ts`; power in W, energy in J a GPU."""
     ms = gpus * 60_000
     row = {"observed": ms} | {name: value for name, value in values.items() if name not in ("power", "energy")}
@@ -29,7 +31,7 @@ def minute(store: Store, ts: int, site: str, use: Use, gpus: int, **values: Any)
     if "energy" in values:
         row |= {"energy": 1000.0 * values["energy"] * gpus, "energy_ms": ms}
     with store.writing() as connection:
-        group = (site, "H100", False, use.word)
+        group = (site, "H100", simulated, use.word)
         connection.execute(
             insert(fleet_minutes).values(row | {"ts": ts, "group_id": group_ids(connection, [group])[group]})
         )
@@ -139,6 +141,59 @@ def test_hours_of_use(store: Store) -> None:
     assert found["east"].owned == pytest.approx(5 / 30)
     assert found["east"].coverage == pytest.approx(0.8)
     assert found[None].hours[Use.FREE] == pytest.approx(2 / 30)
+
+
+def hours_of(store: Store, start: int, end: int, **wanted: Any) -> fleet_history.UseHours:
+    """The use of all that is wanted, together."""
+    with store.reading() as connection:
+        (whole,) = fleet_history.use_hours(connection, None, FleetFilter(**wanted), start, end)
+    return whole
+
+
+def test_hours_that_are_kept_for_less_than_minutes(store: Store) -> None:
+    """Minutes tell of the time of which hours are gone."""
+    for n in range(1, 181):
+        minute(store, BEGIN + n * MINUTE, "east", Use.ACTIVE, 1, energy=1)
+    with store.writing() as connection:
+        for n in range(3):
+            roll_hour(connection, BEGIN + n * HOUR)
+        connection.execute(delete(fleet_hours).where(fleet_hours.c.ts <= BEGIN + HOUR))
+    assert ask(store, "energy", "site", BEGIN, BEGIN + 3 * HOUR, HOUR)["east"].values == [60, 60, 60]
+    assert hours_of(store, BEGIN, BEGIN + 3 * HOUR).hours[Use.ACTIVE] == pytest.approx(3)
+
+
+def test_what_was_owned_long_ago(store: Store) -> None:
+    """Of old counts one an hour is left: it counts for the whole of it, not what the fleet is today."""
+    for n in range(48):
+        owned(store, BEGIN + n * HOUR, "east", reporting=4)
+    owned(store, BEGIN + 100 * 24 * HOUR, "east", reporting=40)
+    assert hours_of(store, BEGIN + 7 * MINUTE, BEGIN + 24 * HOUR + 7 * MINUTE).owned == pytest.approx(4 * 24)
+
+
+def test_what_was_owned_of_a_new_site(store: Store) -> None:
+    """Before it was counted for the first time, while others were, it had no GPUs: alone as beside the others."""
+    for n in range(11):
+        owned(store, BEGIN + n * HOUR, "east", reporting=4)
+    owned(store, BEGIN + 10 * HOUR, "west", reporting=6)
+    span = (BEGIN, BEGIN + 10 * HOUR, HOUR)
+    beside, alone = (ask(store, "power", "site", *span, **wanted)["west"] for wanted in ({}, {"site": ["west"]}))
+    assert alone.coverage == beside.coverage == [None] * 9 + [0]
+
+
+def test_what_is_simulated_is_told(store: Store) -> None:
+    """In a part of the fleet as much as its GPUs were observed."""
+    minute(store, BEGIN + MINUTE, "east", Use.ACTIVE, 3, power=600)
+    minute(store, BEGIN + MINUTE, "east", Use.ACTIVE, 1, simulated=True, power=600)
+    line = ask(store, "power", "site", BEGIN, BEGIN + MINUTE, MINUTE)["east"]
+    assert (line.simulated, sum(line.observed)) == (60_000, 240_000)
+    assert hours_of(store, BEGIN, BEGIN + MINUTE).simulated == pytest.approx(1 / 60)
+
+
+def test_a_range_without_length(store: Store) -> None:
+    """It has no hours, whoever owns what."""
+    owned(store, BEGIN, "east", reporting=4)
+    empty = hours_of(store, BEGIN + HOUR, BEGIN + HOUR)
+    assert (empty.owned, empty.coverage, sum(empty.hours.values())) == (0, None, 0)
 
 
 def test_a_step_is_whole_minutes() -> None:

@@ -75,11 +75,20 @@ def test_rows_of_the_fleet(store: Store) -> None:
             connection.execute(insert(table), [{"group_id": 1, "ts": ts, "observed": 1} for ts in ends])
         connection.execute(insert(fleet_states), [{"group_id": 1, "ts": ts, "gpus": 1} for ts in ends])
     removed = retain(store, Keep(fleet_minutes=DAY, fleet_hours=2 * DAY), MIDNIGHT + DAY)
-    assert _times(store, fleet_minutes) == [ts for ts in ends if ts >= MIDNIGHT]
+    assert _times(store, fleet_minutes) == [ts for ts in ends if ts > MIDNIGHT]
     assert _times(store, fleet_hours) == ends
     assert _times(store, fleet_states) == [ts for ts in ends if ts >= MIDNIGHT or ts % HOUR == 0]
-    assert removed == {"fleet_minutes": 72, "fleet_states": 48}
+    assert removed == {"fleet_minutes": 73, "fleet_states": 48}
     assert retain(store, Keep(fleet_hours=DAY), MIDNIGHT + DAY) == {"fleet_hours": 72}
+
+
+def test_minutes_go_by_whole_hours(store: Store) -> None:
+    """Of an hour that is partly old enough nothing goes: its minutes would tell of less than it had."""
+    ends = [MIDNIGHT + n * MINUTE for n in range(1, 181)]
+    with store.writing() as connection:
+        connection.execute(insert(fleet_minutes), [{"group_id": 1, "ts": ts, "observed": 1} for ts in ends])
+    retain(store, Keep(fleet_minutes=DAY), MIDNIGHT + DAY + HOUR + 30 * MINUTE)
+    assert _times(store, fleet_minutes) == ends[60:]
 
 
 def test_emptied_partitions_go(postgresql: Store) -> None:
