@@ -61,7 +61,7 @@ class EventsQuery(Query):
     after: int | None = Field(None, ge=0, lt=1 << 63, description="only those with a higher id, in the order of ids")
     order: Literal["newest", "oldest"] | None = Field(None, description="newest first without it; not with `after`")
     limit: Limit = 100
-    cursor: Cursor | None = None
+    cursor: Cursor = None
 
 
 @router.get("/events", responses=errors.documented())

@@ -115,11 +115,11 @@ class GpusQuery(Query):
     use: list[Literal["active", "held", "free", "unknown"]] = Field(
         [], max_length=10, description="what those that report are used for, by their newest sample"
     )
-    simulated: Simulated | None = None
+    simulated: Simulated = None
     q: Text | None = Field(None, description="beginning of a UUID or serial, or part of a hostname")
     sort: Sort = Field("site", description="`-` in front for the highest first; without a value come last")
     limit: Limit = 100
-    cursor: Cursor | None = None
+    cursor: Cursor = None
 
 
 @router.get("/gpus", responses=errors.documented(), response_model_exclude_unset=True)

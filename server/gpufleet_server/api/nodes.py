@@ -94,10 +94,10 @@ class NodesQuery(Query):
     site: Sites = Field([])
     node: NodesNamed = Field([])
     state: list[NodeState] = Field([], max_length=10, description="only in this state; may be repeated")
-    simulated: Simulated | None = None
+    simulated: Simulated = None
     q: Text | None = Field(None, description="part of a hostname, beginning of an id, or a DMI serial")
     limit: Limit = 100
-    cursor: Cursor | None = None
+    cursor: Cursor = None
 
 
 @router.get("/nodes", responses=errors.documented())

@@ -72,12 +72,16 @@ Time = Annotated[
     int | None,
     BeforeValidator(_time),
     WithJsonSchema(
-        {"anyOf": [{"type": "string", "format": "date-time"}, _SECONDS], "examples": ["2026-11-21T09:00:00Z", 1795251600]}
+        {
+            "anyOf": [{"type": "string", "format": "date-time"}, _SECONDS],
+            "examples": ["2026-11-21T09:00:00Z", 1795251600],
+        }
     ),
 ]
 Limit = Annotated[int, Field(ge=1, le=1000, description="How many at most.")]
 Cursor = Annotated[
-    str, Field(max_length=MAX_CURSOR, description="`next` of the page before.", json_schema_extra={"format": "cursor"})
+    Annotated[str, Field(max_length=MAX_CURSOR, json_schema_extra={"format": "cursor"})] | None,
+    Field(description="`next` of the page before; the first page without it"),
 ]
 Sort = Annotated[
     str,
@@ -89,7 +93,7 @@ Metrics = Annotated[
     BeforeValidator(_split),
     Field(max_length=len(BY_NAME)),
 ]
-Simulated = Annotated[bool, Field(description="Only simulated ones, or only real ones.")]
+Simulated = Annotated[bool | None, Field(description="only simulated ones, or only real ones; both without it")]
 GpuName = Annotated[str, Path(alias="id", max_length=256, pattern=_CLEAN, description="A GPU's UUID or serial.")]
 NodeName = Annotated[str, Path(alias="id", max_length=256, pattern=_CLEAN, description="A node's id or hostname.")]
 

@@ -13,12 +13,14 @@ from gpufleet_server.api.context import Given
 from gpufleet_server.api.parameters import GpuName, Length, Metrics, NodeName, Query, Time, whole_range
 from gpufleet_server.domain import times
 from gpufleet_server.domain.clock import SECOND
+from gpufleet_server.domain.problem import Problem
 from gpufleet_server.queries import buckets, gpus, nodes, series
 from gpufleet_server.queries.reading import reading
 from gpufleet_server.queries.series import Column, Series
 
 router = APIRouter()
 _HOUR = 3600 * SECOND
+_MOST_VALUES = 2_000_000
 _RAW: Literal["raw"] = "raw"
 _OBSERVED = (
     "time that samples cover, s; an increment over this is a rate. More than a step where only rollups are left: "
@@ -96,9 +98,7 @@ class NodeSamplesQuery(Query):
 
     start: Time = Field(None, description="after this; an hour before `end` without it")
     end: Time = Field(None, description="up to and with this; now without it")
-    step: Length | None = Field(
-        None, description=f"{_STEP}; without it, one with at most 300 points", examples=["5m"]
-    )
+    step: Length | None = Field(None, description=f"{_STEP}; without it, one with at most 300 points", examples=["5m"])
     metrics: Metrics = Field([], description="names, with commas or repeated; all without it")
 
 
@@ -121,13 +121,19 @@ def samples(context: Given, name: GpuName, query: Annotated[SamplesQuery, FromQu
 
 @router.get("/nodes/{id}/samples", responses=errors.documented(404, 409), response_model_exclude_unset=True)
 def node_samples(context: Given, name: NodeName, query: Annotated[NodeSamplesQuery, FromQuery()]) -> NodeSamplesAnswer:
-    """The metrics of all GPUs that a node holds, by index, over a time at a step, read at once."""
+    """The metrics of all GPUs that a node holds, by index, over a time at a step, read at once.
+
+    At most 11,000 points and two million values: a point of each metric of each GPU.
+    """
     now = context.now()
     start, end = whole_range(query.start, query.end, now, _HOUR)
     with reading(context.store) as connection:
         node = nodes.one(connection, name, now)
-        grid = buckets.grid(start, end, query.step, node.interval_ms).until(now)
-        found = series.of_node(connection, node.node_id, grid, _wanted(query.metrics))
+        grid, wanted = buckets.grid(start, end, query.step, node.interval_ms).until(now), _wanted(query.metrics)
+        if (values := len(grid) * node.gpus * len(wanted)) > _MOST_VALUES:
+            hint = "ask for fewer metrics, less time or a longer step"
+            raise Problem(422, f"{values} values are more than {_MOST_VALUES}: {hint}", "step")
+        found = series.of_node(connection, node.node_id, grid, wanted)
     parts = [
         GpuSamples(
             gpu=uuid,

@@ -83,7 +83,7 @@ def create_token(context: Given, wanted: NewToken, query: Annotated[Nothing, Fro
 @router.delete("/tokens/{id}", status_code=204, responses=errors.documented(404))
 def revoke_token(
     context: Given,
-    token_id: Annotated[int, Path(alias="id", ge=1, lt=1 << 63)],
+    token_id: Annotated[int, Path(alias="id", ge=1, lt=1 << 63, description="Its number, as the listing tells it.")],
     query: Annotated[Nothing, FromQuery()],
 ) -> None:
     """Revoke a token, within two seconds everywhere."""

@@ -33,9 +33,7 @@ Json = Annotated[bool, _of(_SHOW, "--json", help="Print the server's answer as J
 Limit = Annotated[int, _of(_SHOW, min=1, metavar="N", help="Show at most this many.")]
 All = Annotated[bool, _of(_SHOW, "--all", help="Show all, however many there are.")]
 
-Sites = Annotated[
-    list[str] | None, _of(_FILTER, "--site", metavar="SITE", help="Only at this site; may be repeated.")
-]
+Sites = Annotated[list[str] | None, _of(_FILTER, "--site", metavar="SITE", help="Only at this site; may be repeated.")]
 Nodes = Annotated[
     list[str] | None,
     _of(_FILTER, "--node", metavar="NODE", help="Only of this node: hostname or id; may be repeated."),
@@ -44,14 +42,10 @@ Models = Annotated[
     list[str] | None,
     _of(_FILTER, "--model", metavar="TEXT", help="Only models with this in their names; may be repeated."),
 ]
-Simulated = Annotated[
-    bool | None, _of(_FILTER, "--simulated/--real", help="Only simulated ones, or only real ones.")
-]
+Simulated = Annotated[bool | None, _of(_FILTER, "--simulated/--real", help="Only simulated ones, or only real ones.")]
 Search = Annotated[
     str | None,
-    _of(
-        _FILTER, "--search", "-q", metavar="TEXT", help="Only what a UUID's beginning, a serial or a hostname names."
-    ),
+    _of(_FILTER, "--search", "-q", metavar="TEXT", help="Only what a UUID's beginning, a serial or a hostname names."),
 ]
 Uses = Annotated[
     list[str] | None,

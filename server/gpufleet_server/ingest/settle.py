@@ -3,16 +3,16 @@
 from typing import Any, Protocol, TypeVar
 
 Answer = TypeVar("Answer")
-Given = TypeVar("Given", contravariant=True)
+Given_contra = TypeVar("Given_contra", contravariant=True)
 
 
-class Waiter(Protocol[Given]):
+class Waiter(Protocol[Given_contra]):
     """Who waits: an asyncio.Future, or what does as much with less."""
 
     def done(self) -> bool:
         """Whether it is told, or nobody waits any more."""
 
-    def set_result(self, answer: Given, /) -> None:
+    def set_result(self, answer: Given_contra, /) -> None:
         """The answer."""
 
     def set_exception(self, problem: Any, /) -> None:

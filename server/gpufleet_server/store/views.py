@@ -9,17 +9,26 @@ from sqlalchemy import Connection, text
 from gpufleet_server.store.tiers import DAILY, HOUR, HOURLY, SEALED, USES, Tier
 
 _Cell = Callable[[str, bool], str]
+# Who was granted to read a view, as GRANT takes it.
+_READERS = text(
+    "SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(r.rolname) END FROM pg_class c "
+    "CROSS JOIN LATERAL aclexplode(c.relacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee "
+    "WHERE c.oid = to_regclass(:name) AND a.privilege_type = 'SELECT' AND a.grantee <> c.relowner"
+)
 
 
 def refresh(connection: Connection) -> None:
-    """Make the views anew where the catalogue or this module changed."""
+    """Make the views anew where the catalogue or this module changed; whoever might read them still may."""
     for name, select in _views():
         digest = hashlib.sha256(select.encode()).hexdigest()[:16]
         query = text("SELECT obj_description(to_regclass(:name), 'pg_class')")
         if connection.execute(query, {"name": name}).scalar_one() != f"gpufleet {digest}":
+            readers = connection.execute(_READERS, {"name": name}).scalars().all()
             connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")
             connection.exec_driver_sql(f"CREATE VIEW {name} AS {select}")
             connection.exec_driver_sql(f"COMMENT ON VIEW {name} IS 'gpufleet {digest}'")
+            for reader in readers:
+                connection.exec_driver_sql(f"GRANT SELECT ON {name} TO {reader}")
 
 
 def _views() -> Iterator[tuple[str, str]]:

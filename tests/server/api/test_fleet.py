@@ -124,6 +124,16 @@ def test_a_nodes_samples(client: TestClient, fleet: Fleet) -> None:
     refused(client, "/nodes/nowhere/samples", 404)
 
 
+def test_a_nodes_samples_are_bounded(client: TestClient, fleet: Fleet) -> None:
+    """What would fill the server's memory is refused, however many GPUs a node has."""
+    node = fleet.node("a")
+    for number in range(8):
+        fleet.gpu(node, f"GPU-{number}", position=number)
+    given = {"start": NOW // SECOND - 10_800, "step": 1}
+    assert "values are more than 2000000" in refused(client, "/nodes/a/samples", **given)["detail"]
+    assert len(get(client, "/nodes/a/samples", metrics="power", **given)["times"]) == 10_800
+
+
 @pytest.mark.parametrize(
     ("path", "field", "params"),
     [

@@ -20,9 +20,7 @@ MINUTE = 60_000_000
 BEGIN = NOW // HOUR * HOUR
 
 
-def minute(
-    store: Store, ts: int, site: str, use: Use, gpus: int, *, simulated: bool = False, **values: Any
-) -> None:
+def minute(store: Store, ts: int, site: str, use: Use, gpus: int, *, simulated: bool = False, **values: Any) -> None:
     """GPUs of a site that were used so in the whole minute before `ts`; power in W, energy in J a GPU."""
     ms = gpus * 60_000
     row = {"observed": ms} | {name: value for name, value in values.items() if name not in ("power", "energy")}

@@ -2,10 +2,11 @@
 
 import datetime
 import re
+import secrets
 
 import numpy as np
 from gpufleet_agent.catalogue import BY_NAME, Reason
-from gpufleet_server.store import partitions
+from gpufleet_server.store import partitions, views
 from gpufleet_server.store.blocks import Block, to_planes
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.tiers import DAY, HOUR, HOURLY, SEALED, Tier, begin_of
@@ -89,3 +90,20 @@ def test_one_gpu_is_found_by_its_index(postgresql: Store) -> None:
         plan = "\n".join(connection.execute(text(query), {"hour": _HOUR_AGO // SECOND}).scalars())
     assert "ix_gpus_uuid" in plan
     assert re.search(r"Index Cond: \(\(node_id = \w+.node_id\) AND \(span >= ", plan), plan
+
+
+def test_who_was_granted_to_read_may_still(postgresql: Store) -> None:
+    """A view that is made anew for a new metric is read by the same roles as before."""
+    role = f"Reader {secrets.token_hex(4)}"
+    Fleet(postgresql).node("n1")
+    with postgresql.writing() as connection:
+        connection.execute(text(f'CREATE ROLE "{role}"'))
+        connection.execute(text(f'GRANT SELECT ON samples TO "{role}"'))
+        connection.execute(text("COMMENT ON VIEW samples IS 'of an older catalogue'"))
+    with postgresql.writing() as connection:
+        views.refresh(connection)
+        connection.execute(text(f'SET LOCAL ROLE "{role}"'))
+        assert connection.execute(text("SELECT count(*) FROM samples")).scalar_one() == 0
+        connection.execute(text("RESET ROLE"))
+        connection.execute(text(f'DROP OWNED BY "{role}"'))
+        connection.execute(text(f'DROP ROLE "{role}"'))
