@@ -21,6 +21,7 @@ class Prepared:
     """A checked report. `measured` is the clock offset in µs, None where the request did not tell its clock.
 
     `unknown`: columns of metrics that this server does not know. `size`: about how many bytes of memory it takes.
+    `lay`: how long it lay with its agent before it came, µs; 0 where that is not known.
     """
 
     report: wire.Report
@@ -30,11 +31,7 @@ class Prepared:
     hostname: str
     received_at: int
     size: int
-
-    @property
-    def lay(self) -> int:
-        """How long it lay with its agent before it came, µs; 0 where that is not known."""
-        return 0 if self.measured is None else self.received_at - self.report.created.wall - self.measured
+    lay: int
 
 
 def prepare(body: bytes, sent: wire.Clock | None, token_node: str | None, hostname: str, now: int) -> Prepared:
@@ -56,7 +53,9 @@ def prepare(body: bytes, sent: wire.Clock | None, token_node: str | None, hostna
         _refuse_states(report)
     blocks = [Block(samples, f"samples[{number}]") for number, samples in enumerate(report.samples)]
     check.check_blocks(report, blocks)
-    return Prepared(report, blocks, others, measured, hostname, now, len(body) + _size(report, blocks))
+    size = len(body) + _size(report, blocks)
+    lay = now - report.created.wall - measured if measured is not None else 0
+    return Prepared(report, blocks, others, measured, hostname, now, size, lay)
 
 
 def _size(report: wire.Report, blocks: list[Block]) -> int:
