@@ -21,7 +21,11 @@ Metric = Annotated[str, typer.Option(metavar="METRIC", help="Such as gpu_utiliza
 By = Annotated[str | None, typer.Option(metavar="WHAT", help="A column for each site, model or use.")]
 ByPlace = Annotated[str | None, typer.Option(metavar="WHAT", help="A row for each site or model.")]
 Since = Annotated[
-    str, typer.Option(metavar="TIME", help="From when: a length ago such as 24h or 30d, ISO 8601, or epoch seconds.")
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="From when: a length ago such as 24h or 30d, ISO 8601, or epoch seconds; a day before --until without it.",
+    ),
 ]
 Until = Annotated[str | None, typer.Option(metavar="TIME", help="Until when; now without it.")]
 
@@ -44,7 +48,7 @@ class _Asked:
 def history(
     metric: Metric = "gpu_utilization",
     by: By = None,
-    since: Since = "24h",
+    since: Since = None,
     until: Until = None,
     step: Annotated[
         str | None,
@@ -64,7 +68,7 @@ def history(
 
 def use(
     by: ByPlace = None,
-    since: Since = "24h",
+    since: Since = None,
     until: Until = None,
     site: options.Sites = None,
     model: options.Models = None,
@@ -127,10 +131,11 @@ def _check(by: str | None, known: tuple[str, ...]) -> None:
         raise CliError(f"--by {by!r} is none of {', '.join(known)}", 2)
 
 
-def _range(since: str, until: str | None) -> Item:
+def _range(since: str | None, until: str | None) -> Item:
     from gpufleet_server.cli.times import moment
 
-    return {"start": moment(since, "--since"), "end": None if until is None else moment(until, "--until")}
+    given = {"start": (since, "--since"), "end": (until, "--until")}
+    return {name: None if text is None else moment(text, option) for name, (text, option) in given.items()}
 
 
 def _step(step: str | None) -> float | None:

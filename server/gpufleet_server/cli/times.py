@@ -16,12 +16,13 @@ def length(text: str, option: str) -> int:
 
 def moment(text: str, option: str, now: int | None = None) -> str:
     """A length ago, ISO 8601 (local time unless it says otherwise) or epoch seconds, as the API takes it."""
-    if text[-1:].isalpha() and text[-1:] not in "Zz":
-        return times.iso((clock.now() if now is None else now) - length(text, option))
     try:
+        if text[-1:].isalpha() and text[-1:] not in "Zz":
+            return times.iso((clock.now() if now is None else now) - times.length(text))
         return times.iso(times.parse(_with_offset(text)))
-    except ValueError as error:
-        raise CliError(f"{option}: {error}; or a length ago such as 1h", 2) from None
+    except ValueError:
+        known = "ISO 8601 such as 2026-11-21T09:00, seconds since the epoch, or a length ago such as 1h"
+        raise CliError(f"{option}: {text!r} is no time: {known}", 2) from None
 
 
 def iso_or_none(micros: int | None) -> str | None:

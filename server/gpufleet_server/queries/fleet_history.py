@@ -111,9 +111,11 @@ def use_hours(connection: Connection, by: By | None, wanted: FleetFilter, start:
             name = row.name or None
             hours.setdefault(name, dict.fromkeys(Use, 0.0))[uses[row.state]] = int(row.observed) / _MS_AN_HOUR
             simulated[name] = simulated.get(name, 0.0) + int(row.simulated) / _MS_AN_HOUR
-    instants = [start + (end - start) * n // 24 for n in range(1, 25)]
+    # Before the first node there were no GPUs.
+    begin = min(max(start, groups.first_seen(connection) or start), end)
+    instants = [begin + (end - begin) * n // 24 for n in range(1, 25)]
     counts = groups.owned(connection, by, wanted, instants)
-    length = (end - start) / HOUR
+    length = (end - begin) / HOUR
     return [
         _use(
             name,

@@ -1,12 +1,27 @@
 """Rows of the fleet's groups over a time: hours where they are rolled up, minutes for the rest; and how many it had."""
 
 import bisect
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import CompoundSelect, Connection, Select, Table, and_, false, func, or_, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Select,
+    String,
+    Table,
+    and_,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+)
 
 from gpufleet_server.domain.state import GpuState
+from gpufleet_server.queries import filters
 from gpufleet_server.queries.filters import FleetFilter, one_of
 from gpufleet_server.store.schema import gpus, nodes
 from gpufleet_server.store.tiers import HOUR, begin_of, fleet_groups, fleet_hours, fleet_minutes, fleet_states
@@ -36,19 +51,29 @@ def owned(
 ) -> dict[str | None, list[float]]:
     """How many GPUs there were at each of the rising `ends`, by site or model (by state: of all states, as None).
 
-    Where nobody counted at such a minute, as many as were counted next to it; where nobody ever did, as many as now.
+    Where nobody counted at such a minute, as many as were counted last; before the first count, as many as had been
+    seen for the first time and were not removed.
     """
     key = fleet_groups.c[by] if by in ("site", "model") else None
     minutes = [end // MINUTE * MINUTE for end in ends]
     # The newest count may be of the minute before; of old ones only those at full hours are left.
     tried = {near for minute in minutes for near in (minute, minute - MINUTE, minute // HOUR * HOUR)}
     known = _times_counted(connection, tried)
-    if not known:
-        return {name: [float(count)] * len(ends) for name, count in _inventory(connection, by, wanted).items()}
-    nearest = [known[max(bisect.bisect_right(known, minute) - 1, 0)] for minute in minutes]
-    found = _counted(connection, key, wanted, set(nearest))
-    names = {None} if key is None else {name for _, name in found}
-    return {name: [float(found.get((minute, name), 0)) for minute in nearest] for name in names}
+    before = bisect.bisect_left(minutes, known[0]) if known else len(minutes)
+    nearest = [known[bisect.bisect_right(known, minute) - 1] for minute in minutes[before:]]
+    counted = _counted(connection, key, wanted, set(nearest))
+    seen = _seen(connection, by, wanted, minutes[:before]) if before else {}
+    names = {None} if key is None else {*seen, *(name for _, name in counted)}
+    nothing = [0.0] * before
+    return {
+        name: [*seen.get(name, nothing), *(float(counted.get((minute, name), 0)) for minute in nearest)]
+        for name in names
+    }
+
+
+def first_seen(connection: Connection) -> int | None:
+    """When the first node of the fleet was seen, µs; None where there is none."""
+    return connection.execute(select(func.min(nodes.c.first_seen))).scalar_one()
 
 
 def of_fleet(wanted: FleetFilter) -> list[Any]:
@@ -100,12 +125,33 @@ def _counted(
     return {(row[0], None if key is None else row[1] or None): int(row[-1]) for row in found}
 
 
-def _inventory(connection: Connection, by: By | None, wanted: FleetFilter) -> dict[str | None, int]:
-    column = {"site": nodes.c.site, "model": gpus.c.model}.get(by or "")
-    query = select(func.count()) if column is None else select(column, func.count()).group_by(column)
-    query = query.select_from(gpus.join(nodes, gpus.c.node_id == nodes.c.node_id)).where(gpus.c.removed_at.is_(None))
-    if wanted.site:
-        query = query.where(nodes.c.site.in_(wanted.site))
-    if wanted.model:
-        query = query.where(gpus.c.model.in_(wanted.model))
-    return {(row[0] if column is not None else None): row[-1] for row in connection.execute(query)}
+def _seen(
+    connection: Connection, by: By | None, wanted: FleetFilter, minutes: Sequence[int]
+) -> dict[str | None, list[float]]:
+    """How many GPUs had been seen at each of these minutes and were not removed, by the site and model of today."""
+    added = _by_minute(connection, by, wanted, gpus.c.first_seen)
+    removed = _by_minute(connection, by, wanted, gpus.c.removed_at)
+    return {
+        name: [float(_until(added[name], minute) - _until(removed.get(name, {}), minute)) for minute in minutes]
+        for name in added
+    }
+
+
+def _by_minute(
+    connection: Connection, by: By | None, wanted: FleetFilter, ts: ColumnElement[Any]
+) -> dict[str | None, dict[int, int]]:
+    """How many GPUs have this time in each minute (its beginning, µs)."""
+    name = {"site": nodes.c.site, "model": gpus.c.model}.get(by or "", literal(None, String()))
+    minute = (ts // MINUTE).label("minute")
+    query = select(name.label("name"), minute, func.count().label("gpus")).where(
+        ts.is_not(None), *filters.of_fleet(wanted)
+    )
+    query = query.select_from(gpus.join(nodes, gpus.c.node_id == nodes.c.node_id)).group_by("name", "minute")
+    found: dict[str | None, dict[int, int]] = {}
+    for row in connection.execute(query):
+        found.setdefault(row.name, {})[row.minute * MINUTE] = row.gpus
+    return found
+
+
+def _until(counts: Mapping[int, int], minute: int) -> int:
+    return sum(count for at, count in counts.items() if at <= minute)

@@ -6,7 +6,7 @@ import pytest
 from gpufleet_agent.catalogue import BY_NAME
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.domain.use import Use
-from gpufleet_server.queries import fleet_history
+from gpufleet_server.queries import fleet_history, groups
 from gpufleet_server.queries.filters import FleetFilter
 from gpufleet_server.queries.fleet_history import Line
 from gpufleet_server.store.engine import Store
@@ -54,6 +54,8 @@ def ask(store: Store, metric: str, by: Any, start: int, end: int, step: int | No
 
 def two_sites(store: Store) -> None:
     """Two minutes of two sites."""
+    owned(store, BEGIN, "east", reporting=4, lost=1)
+    owned(store, BEGIN, "", reporting=2)
     for n in (1, 2):
         minute(store, BEGIN + n * MINUTE, "east", Use.ACTIVE, 3, power=600, energy=36_000, gpu_temperature=70 + n)
         minute(store, BEGIN + n * MINUTE, "east", Use.HELD, 1, power=100, energy=6_000, gpu_temperature=40)
@@ -168,13 +170,29 @@ def test_what_was_owned_long_ago(store: Store) -> None:
     assert hours_of(store, BEGIN + 7 * MINUTE, BEGIN + 24 * HOUR + 7 * MINUTE).owned == pytest.approx(4 * 24)
 
 
+def test_what_was_owned_before_anybody_counted(store: Store, fleet: Fleet) -> None:
+    """GPUs count from when they were seen first to when they were removed."""
+    node = fleet.node("a", site="east", first_seen=BEGIN + HOUR)
+    fleet.gpu(node, "GPU-0", first_seen=BEGIN + HOUR)
+    fleet.gpu(node, "GPU-1", first_seen=BEGIN + HOUR, removed_at=BEGIN + 2 * HOUR)
+    fleet.gpu(node, "GPU-2", first_seen=BEGIN + 3 * HOUR)
+    owned(store, BEGIN + 4 * HOUR, "east", reporting=5)
+    for by in ("site", None):
+        with store.reading() as connection:
+            ends = [BEGIN + n * HOUR + MINUTE for n in range(5)]
+            found = groups.owned(connection, by, FleetFilter(site=["east"]), ends)
+        assert list(found.values()) == [[0, 2, 1, 2, 5]]
+    whole = hours_of(store, BEGIN - 1000 * HOUR, BEGIN + 2 * HOUR)
+    assert 1.8 <= whole.owned <= 2.1
+
+
 def test_what_was_owned_of_a_new_site(store: Store) -> None:
     """Before it was counted for the first time, while others were, it had no GPUs: alone as beside the others."""
     for n in range(11):
         owned(store, BEGIN + n * HOUR, "east", reporting=4)
     owned(store, BEGIN + 10 * HOUR, "west", reporting=6)
     span = (BEGIN, BEGIN + 10 * HOUR, HOUR)
-    beside, alone = (ask(store, "power", "site", *span, **wanted)["west"] for wanted in ({}, {"site": ["west"]}))
+    beside, alone = (ask(store, "power", "site", *span, site=site)["west"] for site in ([], ["west"]))
     assert alone.coverage == beside.coverage == [None] * 9 + [0]
 
 
