@@ -85,7 +85,7 @@ def quantiles(
     metric: Metric = "gpu_temperature",
     q: Annotated[
         list[float] | None,
-        typer.Option("--q", min=0, max=1, metavar="SHARE", help="Such as 0.95; may be repeated."),
+        typer.Option("--q", metavar="SHARE", help="0 to 1, such as 0.5 for the median; may be repeated."),
     ] = None,
     by: ByPlace = None,
     site: options.Sites = None,
@@ -96,6 +96,9 @@ def quantiles(
 ) -> None:
     """How a metric is spread over the GPUs that report now: each value is one that a GPU has."""
     _check(by, _BY)
+    for share in q or ():
+        if not 0 <= share <= 1:
+            raise CliError(f"--q {share:g} is not 0 to 1; 0.95 is the 95th percentile", 2)
     given = {"metric": metric, "by": by, "q": q}
     _answer(_Asked("/fleet/quantiles", given, site, model, json), server, token, _quantile_table)
 
@@ -106,7 +109,7 @@ _Table = Callable[[Item], tuple[list[Item], "list[Column]"]]
 def _answer(asked: _Asked, server: str | None, token: str | None, of: _Table) -> None:
     """Ask, and print the answer: as it is, or as the table that `of` makes of it."""
     from gpufleet_server.cli.client import Api
-    from gpufleet_server.cli.fleet import models_like, nothing
+    from gpufleet_server.cli.fleet import models_like
     from gpufleet_server.cli.plain import show_json
     from gpufleet_server.cli.render import console, show, table
     from gpufleet_server.cli.settings import access
@@ -118,12 +121,21 @@ def _answer(asked: _Asked, server: str | None, token: str | None, of: _Table) ->
         return
     rows, columns = of(found)
     if not rows:
-        # Nothing is told of what is to come.
-        future = "start" in found and found["start"] >= found["end"]
-        typer.echo("that time is still to come" if future else nothing("GPU", narrowed=asked.narrowed), err=True)
+        typer.echo(_nothing(found, narrowed=asked.narrowed), err=True)
         return
     out = console()
     show(table(rows, columns, out.width), out)
+
+
+def _nothing(found: Item, *, narrowed: bool) -> str:
+    from gpufleet_server.cli.fleet import nothing
+
+    if "start" not in found:
+        return nothing("GPU", narrowed=narrowed)
+    if found["start"] >= found["end"]:
+        # The API tells of nothing later than now.
+        return "that time is still to come"
+    return f"no GPU{' matches' if narrowed else 's'} at that time"
 
 
 def _check(by: str | None, known: tuple[str, ...]) -> None:

@@ -146,9 +146,9 @@ def test_history(env: Env) -> None:
         ("history --step 90s", "refuses --step: a step of 90 s is not whole minutes"),
         ("history --metric powr", "refuses --metric: 'powr' is no metric of every sample; near it: power"),
         ("history --since 1h --until 2h", "refuses --since: start "),
-        ("use --until soon", "--until: 'soon' is no length of time"),
+        ("use --until soon", "--until: 'soon' is no time: ISO 8601 such as"),
         ("use --until=", "--until: '' is no time"),
-        ("quantiles --q 95", "95"),
+        ("quantiles --q 95", "--q 95 is not 0 to 1; 0.95 is"),
     ],
 )
 def test_what_cannot_be_asked(env: Env, arguments: str, told: str) -> None:
@@ -156,16 +156,19 @@ def test_what_cannot_be_asked(env: Env, arguments: str, told: str) -> None:
     assert told in call(*arguments.split(), env=env, status=2).stderr
 
 
-@pytest.mark.parametrize("command", ["history", "use", "quantiles"])
-def test_a_site_that_there_is_not(env: Env, command: str) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("quantiles --site mars", "no GPU matches\n"),
+        ("history --site mars", "no GPU matches at that time\n"),
+        ("use --until 2020-01-01", "no GPUs at that time\n"),
+        ("use --since 2999-01-01 --until 2999-01-02", "that time is still to come\n"),
+    ],
+)
+def test_where_there_is_nothing(env: Env, arguments: str, told: str) -> None:
     """No table of nothing, but a line that says so."""
-    result = call(command, "--site", "mars", env=env)
-    assert (result.stdout, result.stderr) == ("", "no GPU matches\n")
-
-
-def test_a_time_to_come(env: Env) -> None:
-    """Is told as such."""
-    assert "still to come" in call("use", "--since", "2999-01-01", "--until", "2999-01-02", env=env).stderr
+    result = call(*arguments.split(), env=env)
+    assert (result.stdout, result.stderr) == ("", told)
 
 
 def test_use_hours(env: Env) -> None:
