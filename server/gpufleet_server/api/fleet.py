@@ -214,7 +214,7 @@ def fleet_use(context: Given, query: Annotated[UseQuery, FromQuery()]) -> UseAns
             gpu_hours={use.word: part.hours[use] for use in (Use.ACTIVE, Use.HELD, Use.FREE, Use.UNKNOWN)},
             owned_gpu_hours=part.owned,
             coverage=part.coverage,
-            simulated=_share(part.simulated, sum(part.hours.values())),
+            simulated=part.simulated,
         )
         for part in found
     ]

@@ -1,5 +1,6 @@
 """A metric of the fleet over time, by site, model or use; and how long its GPUs were free, held and active."""
 
+import collections
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -57,14 +58,14 @@ class FleetHistory:
 class UseHours:
     """A part of the fleet: hours of GPUs in each use, how many hours its GPUs had, and the share that was observed.
 
-    `simulated` are the hours in use, of whatever kind, that were of simulated GPUs.
+    `simulated` is the share of what was observed that was of simulated GPUs, None where nothing was.
     """
 
     name: str | None
     hours: dict[Use, float]
     owned: float
     coverage: float | None
-    simulated: float
+    simulated: float | None
 
 
 def grid(start: int, end: int, step: int | None) -> Grid:
@@ -103,27 +104,20 @@ def use_hours(connection: Connection, by: By | None, wanted: FleetFilter, start:
     start = start // MINUTE * MINUTE if start < end else end
     rows = groups.rows(connection, ["observed"], wanted, start, _whole(end), coarse=True).subquery()
     observed: _Parts = {"observed": (func.sum, rows.c.observed)}
-    hours: dict[str | None, dict[Use, float]] = {}
-    simulated: dict[str | None, float] = {}
+    found: dict[str | None, dict[Use, int]] = {}
+    simulated = collections.Counter[str | None]()
     uses = {use.word: use for use in Use}
     for row in connection.execute(_by_name(by, rows, None, observed, fleet_groups.c.state)):
         if row.state in uses:
-            name = row.name or None
-            hours.setdefault(name, dict.fromkeys(Use, 0.0))[uses[row.state]] = int(row.observed) / _MS_AN_HOUR
-            simulated[name] = simulated.get(name, 0.0) + int(row.simulated) / _MS_AN_HOUR
-    # Before the first node there were no GPUs.
-    begin = min(max(start, groups.first_seen(connection) or start), end)
+            found.setdefault(row.name or None, dict.fromkeys(Use, 0))[uses[row.state]] = int(row.observed)
+            simulated[row.name or None] += int(row.simulated)
+    begin = min(groups.begun(connection, start), end)
     instants = [begin + (end - begin) * n // 24 for n in range(1, 25)]
     counts = groups.owned(connection, by, wanted, instants)
     length = (end - begin) / HOUR
     return [
-        _use(
-            name,
-            hours.get(name, dict.fromkeys(Use, 0.0)),
-            length * sum(counts.get(name, [])) / len(instants),
-            simulated.get(name, 0.0),
-        )
-        for name in _names(hours, counts, by)
+        _use(name, found.get(name, {}), length * sum(counts.get(name, [])) / len(instants), simulated[name])
+        for name in _names(found, counts, by)
     ]
 
 
@@ -132,8 +126,10 @@ def _whole(end: int) -> int:
     return -(-end // MINUTE) * MINUTE
 
 
-def _use(name: str | None, hours: dict[Use, float], owned: float, simulated: float) -> UseHours:
-    return UseHours(name, hours, owned, min(1.0, sum(hours.values()) / owned) if owned else None, simulated)
+def _use(name: str | None, ms: Mapping[Use, int], owned: float, simulated: int) -> UseHours:
+    observed, hours = sum(ms.values()), {use: ms.get(use, 0) / _MS_AN_HOUR for use in Use}
+    coverage = min(1.0, observed / _MS_AN_HOUR / owned) if owned else None
+    return UseHours(name, hours, owned, coverage, simulated / observed if observed else None)
 
 
 def _names(found: Mapping[str | None, Any], owned: Mapping[str | None, Any], by: By | None) -> list[str | None]:

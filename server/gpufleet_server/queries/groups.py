@@ -24,12 +24,14 @@ from gpufleet_server.domain.state import GpuState
 from gpufleet_server.queries import filters
 from gpufleet_server.queries.filters import FleetFilter, one_of
 from gpufleet_server.store.schema import gpus, nodes
-from gpufleet_server.store.tiers import HOUR, begin_of, fleet_groups, fleet_hours, fleet_minutes, fleet_states
+from gpufleet_server.store.tiers import HOUR, begin_of, due, fleet_groups, fleet_hours, fleet_minutes, fleet_states
 
 MINUTE = 60_000_000
 By = Literal["site", "model", "state"]
 BYS: tuple[By, ...] = ("site", "model", "state")
 _Span = tuple[int, int]
+_newest_hour = select(func.max(fleet_hours.c.ts)).scalar_subquery()
+_oldest_minute = select(func.min(fleet_minutes.c.ts)).scalar_subquery()
 
 
 def rows(
@@ -40,10 +42,9 @@ def rows(
     With `coarse` hours stand for their minutes wherever they are rolled up; else only where the minutes are gone.
     """
     hours = _hours(connection, start, end) if coarse else _gone(connection, start, end)
-    if hours[0] >= hours[1]:
-        return union_all(_select(fleet_minutes, columns, wanted, [(start, end)]))
-    minutes = _select(fleet_minutes, columns, wanted, [(start, hours[0]), (hours[1], end)])
-    return union_all(_select(fleet_hours, columns, wanted, [hours]), minutes)
+    edges = [start, *(edge for span in hours for edge in span), end]
+    minutes = _select(fleet_minutes, columns, wanted, zip(edges[::2], edges[1::2], strict=True))
+    return union_all(*([_select(fleet_hours, columns, wanted, hours)] if hours else []), minutes)
 
 
 def owned(
@@ -71,9 +72,13 @@ def owned(
     }
 
 
-def first_seen(connection: Connection) -> int | None:
-    """When the first node of the fleet was seen, µs; None where there is none."""
-    return connection.execute(select(func.min(nodes.c.first_seen))).scalar_one()
+def begun(connection: Connection, start: int) -> int:
+    """`start`, or where nobody counted as early, when the first GPU was seen if that was later (µs)."""
+    counted = connection.execute(select(func.min(fleet_states.c.ts))).scalar_one()
+    if counted is not None and counted <= start:
+        return start
+    first: int | None = connection.execute(select(func.min(gpus.c.first_seen))).scalar_one()
+    return start if first is None else max(start, first)
 
 
 def of_fleet(wanted: FleetFilter) -> list[Any]:
@@ -90,17 +95,32 @@ def _select(table: Table, columns: Iterable[str], wanted: FleetFilter, spans: It
     return query.where(table.c.group_id.in_(select(fleet_groups.c.group_id).where(*of_fleet(wanted))))
 
 
-def _hours(connection: Connection, start: int, end: int) -> _Span:
-    """From the first whole hour of the range that is there to the last one: either tier may be kept for longer."""
+def _hours(connection: Connection, start: int, end: int) -> list[_Span]:
+    """Runs of whole hours of the range that are rolled up for good: not the newest, nor those with late samples.
+
+    Either tier may be kept for longer: where no minutes are left there is nothing but the hours.
+    """
     ts = fleet_hours.c.ts
     first, last = connection.execute(select(func.min(ts), func.max(ts)).where(ts > start, ts <= end)).one()
-    return (0, 0) if last is None else (max(first - HOUR, -(-start // HOUR) * HOUR), last)
+    if last is None:
+        return []
+    newest, oldest_minute = connection.execute(select(_newest_hour, _oldest_minute)).one()
+    if oldest_minute is not None and oldest_minute <= newest:
+        last = min(last, newest - HOUR)
+    begin = max(first - HOUR, -(-start // HOUR) * HOUR)
+    late = select(due.c.at).where(due.c.kind == "hour", due.c.at >= begin, due.c.at < last).order_by(due.c.at)
+    spans = []
+    for hour in connection.execute(late).scalars():
+        spans.append((begin, hour))
+        begin = hour + HOUR
+    return [span for span in (*spans, (begin, last)) if span[0] < span[1]]
 
 
-def _gone(connection: Connection, start: int, end: int) -> _Span:
+def _gone(connection: Connection, start: int, end: int) -> list[_Span]:
     """The part of a range of which there are no minutes any more."""
-    oldest = connection.execute(select(func.min(fleet_minutes.c.ts))).scalar_one()
-    return start, min(begin_of(oldest, HOUR), end) if oldest is not None else end
+    oldest = connection.execute(select(_oldest_minute)).scalar_one()
+    last = min(begin_of(oldest, HOUR), end) if oldest is not None else end
+    return [(start, last)] if start < last else []
 
 
 def _times_counted(connection: Connection, minutes: Collection[int]) -> list[int]:

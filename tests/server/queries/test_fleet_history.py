@@ -11,7 +11,7 @@ from gpufleet_server.queries.filters import FleetFilter
 from gpufleet_server.queries.fleet_history import Line
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.fleet_rollups import group_ids, roll_hour
-from gpufleet_server.store.tiers import HOUR, fleet_hours, fleet_minutes, fleet_states
+from gpufleet_server.store.tiers import HOUR, due, fleet_hours, fleet_minutes, fleet_states
 from sqlalchemy import delete, insert
 
 from tests.server.fleet import NOW, Fleet
@@ -162,6 +162,23 @@ def test_hours_that_are_kept_for_less_than_minutes(store: Store) -> None:
     assert hours_of(store, BEGIN, BEGIN + 3 * HOUR).hours[Use.ACTIVE] == pytest.approx(3)
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["newest", "late"])
+def test_hours_that_are_not_rolled_up_for_good(store: Store, late: bool) -> None:
+    """What came after an hour's rollup counts before it is made again: of the newest, and of one that is due."""
+    for n in range(1, 181):
+        minute(store, BEGIN + n * MINUTE, "east", Use.ACTIVE, 1, energy=1)
+    more = BEGIN + (HOUR if late else 2 * HOUR) + 30 * MINUTE
+    with store.writing() as connection:
+        for n in range(3):
+            roll_hour(connection, BEGIN + n * HOUR)
+        if late:
+            connection.execute(insert(due), {"kind": "hour", "node_id": 0, "at": BEGIN + HOUR})
+    minute(store, more, "west", Use.ACTIVE, 1, energy=1)
+    lines = ask(store, "energy", "site", BEGIN, BEGIN + 3 * HOUR, HOUR)
+    assert lines["east"].values == [60, 60, 60]
+    assert [value or 0 for value in lines["west"].values] == ([0, 1, 0] if late else [0, 0, 1])
+
+
 def test_what_was_owned_long_ago(store: Store) -> None:
     """Of old counts one an hour is left: it counts for the whole of it, not what the fleet is today."""
     for n in range(48):
@@ -202,7 +219,7 @@ def test_what_is_simulated_is_told(store: Store) -> None:
     minute(store, BEGIN + MINUTE, "east", Use.ACTIVE, 1, simulated=True, power=600)
     line = ask(store, "power", "site", BEGIN, BEGIN + MINUTE, MINUTE)["east"]
     assert (line.simulated, sum(line.observed)) == (60_000, 240_000)
-    assert hours_of(store, BEGIN, BEGIN + MINUTE).simulated == pytest.approx(1 / 60)
+    assert hours_of(store, BEGIN, BEGIN + MINUTE).simulated == 0.25
 
 
 def test_a_range_without_length(store: Store) -> None:
