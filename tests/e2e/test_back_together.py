@@ -31,7 +31,7 @@ from tests.server import expected, stored
 OTHERS, RETURNING, LIVE, GPUS = 2, 4, 6, 2
 # A day of each that was offline, a sample each four minutes.
 OFFLINE = {"offline": 1.0, "backlog": DAY / 1e6, "interval": 240_000}
-BACKLOG = RETURNING * 180
+BACKLOG = RETURNING * 120
 
 
 class Watch:
@@ -52,7 +52,10 @@ class Watch:
 
 
 async def come_back(it: Server, store: Store, truth: Truth) -> Watch:
-    """Have some agents tell their day, which is rolled up; then others tell theirs, while yet others report live."""
+    """Have some agents tell their day and others half of theirs, which is rolled up; then comes the rest of it.
+
+    Yet others report live.
+    """
     watch, token, proxy = Watch(), it.token("join"), Proxy([it.port], random.Random(1), truth.saw)
     await proxy.start()
 
@@ -60,19 +63,19 @@ async def come_back(it: Server, store: Store, truth: Truth) -> Watch:
         nodes = fleet_of(seed, count, GPUS, clock.now(), faults=False)
         return Fleet(nodes, f"http://127.0.0.1:{proxy.port}", token, pauses=(0.1, 0.5), **given)
 
-    others = agents(1, OTHERS, every=1_440_000, **OFFLINE)
+    others = agents(1, OTHERS, every=2_880_000, **OFFLINE)
+    returning = agents(2, RETURNING, every=720_000, committed=watch.returned, **OFFLINE)
+    live = agents(3, LIVE, committed=watch.reported, interval=500, every=500)
     await others.flush(60)
+    async with running(returning):
+        await until(lambda: len(watch.backlog) > BACKLOG // 2)
     # The new process begins with what upkeep is due.
     it.kill(signal.SIGTERM)
     await asyncio.to_thread(it.start)
-    await until(lambda: not pending(store, horizon(clock.now())))
-    returning = agents(2, RETURNING, every=480_000, committed=watch.returned, **OFFLINE)
-    live = agents(3, LIVE, committed=watch.reported, interval=500, every=500)
-    async with running(live), running(returning):
-        await until(lambda: len(watch.backlog) > BACKLOG // 2)
-        # What there is of their own day is sealed and rolled up, while the rest of it comes.
-        await asyncio.to_thread(run_once, store, clock.now())
-        await until(lambda: not returning.tally().waiting)
+    async with running(live):
+        await until(lambda: not pending(store, horizon(clock.now())))
+        async with running(returning):
+            await until(lambda: not returning.tally().waiting)
     for each in (live, returning):
         await each.flush(30)
     await proxy.stop()
@@ -120,6 +123,7 @@ def test_a_day_s_backlog_of_many(tmp_path: Path, postgres_database: str) -> None
         for table, step in ((fleet_minutes, MINUTE), (fleet_hours, HOUR)):
             rows = expected.fleet_rows(store, made, step), expected.fleet_rows_held(store, table)
             assert not differences(*(sorted(each.items()) for each in rows))
-    overtaken = [after - before for before, after in watch.live if before < BACKLOG]
+    overtaken = [after - before for before, after in watch.live if BACKLOG // 2 < after < BACKLOG]
+    # An agent has one report on its way at a time: a live one waits for a few of each that is back, not for all.
     assert len(overtaken) > LIVE
-    assert max(overtaken) < BACKLOG // 10
+    assert max(overtaken) < 10 * RETURNING
