@@ -138,11 +138,14 @@ class Stage:
 
     async def drain(self, agents: Fleet, seconds: float) -> None:
         """Wait until every agent has sent all it has. AssertionError where that takes too long."""
-        end = time.monotonic() + seconds
-        while agents.tally().waiting or self._spooled():
-            assert time.monotonic() < end, f"{agents.tally().waiting} reports and {self._spooled()} files still wait"
-            await agents.flush()
-            await asyncio.sleep(0.2)
+        try:
+            async with asyncio.timeout(seconds):
+                while agents.tally().waiting or self._spooled():
+                    await agents.flush()
+                    await asyncio.sleep(0.2)
+        except TimeoutError:
+            message = f"{agents.tally().waiting} reports and {self._spooled()} files still wait"
+            raise AssertionError(message) from None
 
     async def end_agent(self) -> None:
         """End the real agent as an operator would; it sends what it has."""

@@ -97,12 +97,14 @@ class Link:
             connection.fail(LinkError(f"no answer within {_TIMEOUT:.0f} s"))
 
     def close(self) -> None:
-        """Close all connections; whoever waits for an answer hears that it fails."""
+        """Close all connections; whoever waits for an answer, or for a turn, hears that it fails."""
+        queued, self._queue = self._queue, deque()
         for task in list(self._connecting):
             task.cancel()
         for connection in [*self._busy, *self._idle]:
             connection.fail(LinkError("closed"))
-        self._queue.clear()
+        for sender in queued:
+            sender.failed(LinkError("closed"))
 
     def _go_on(self) -> None:
         while self._queue and (self._idle or self._free):

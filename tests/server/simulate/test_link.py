@@ -165,3 +165,22 @@ def test_a_server_that_asks_for_a_pause_is_heard() -> None:
     """Retry-After is told in seconds; rubbish in it is no pause."""
     head = b"HTTP/1.1 503 x\r\nRetry-After: %s\r\n"
     assert [Answer(503, head % wait, b"").retry_after for wait in (b"7", b"soon")] == [7.0, 0.0]
+
+
+def test_who_waits_for_a_turn_hears_that_all_is_closed() -> None:
+    """Closing fails those that were sent and those that were not: none waits for an answer that never comes."""
+
+    async def never(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async def main() -> None:
+        async with peer(never) as url:
+            link = Link(url, connections=1)
+            askers = [Asker(link, b"") for _ in range(3)]
+            await asyncio.sleep(0.05)
+            link.close()
+            answers = await asyncio.wait_for(asyncio.gather(*(a.answer for a in askers), return_exceptions=True), 5)
+            assert [type(answer) for answer in answers] == [LinkError] * 3
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
