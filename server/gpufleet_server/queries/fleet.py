@@ -1,6 +1,7 @@
 """The fleet's totals. A mean or sum is over reporting GPUs that have a value, and says over how many."""
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -81,10 +82,14 @@ def groups(connection: Connection, wanted: FleetFilter, now: int) -> list[Group]
     if not those.any():
         return []
     key = np.ravel_multi_index((fleet.site, fleet.gpus.model, fleet.simulated.astype(np.int64), fleet.state), shape)
-    sums = {name: _sums(key[those], cells[those]) for name, cells in _cells(fleet).items()}
+    # GPUs of one group side by side; the narrower the key, the quicker it is sorted.
+    order = np.flatnonzero(those)
+    order = order[np.argsort(key[order].astype(np.min_scalar_type(math.prod(shape))), kind="stable")]
+    begins = np.flatnonzero(np.diff(key[order], prepend=-1))
+    sums = {name: np.add.reduceat(cells[order], begins).tolist() for name, cells in _cells(fleet).items()}
     found = []
-    for place in np.flatnonzero(sums["gpus"]).tolist():
-        of_group = {name: int(each[place]) for name, each in sums.items()}
+    for number, place in enumerate(key[order[begins]].tolist()):
+        of_group = {name: each[number] for name, each in sums.items()}
         found.append(_group(fleet, [int(part) for part in np.unravel_index(place, shape)], of_group))
     return sorted(found, key=lambda g: (g.site is None, g.site or "", g.model is None, g.model or "", g.state))
 
@@ -122,12 +127,6 @@ def nodes_by_state(connection: Connection, wanted: FleetFilter, now: int) -> dic
     each = select(state, nodes.c.simulated).where(*filters.of_fleet_nodes(wanted)).subquery()
     query = select(each.c.state, each.c.simulated, func.count()).group_by(each.c.state, each.c.simulated)
     return {(NodeState(state), simulated): count for state, simulated, count in connection.execute(query)}
-
-
-def _sums(key: NDArray[np.int64], cells: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A sum for each key. In two halves: weights are floats, which hold 53 bits, and all memory takes more."""
-    high, low = (np.bincount(key, half).astype(np.int64) for half in (cells >> 24, cells & 0xFFFFFF))
-    return (high << 24) + low
 
 
 def _cells(fleet: Present) -> dict[str, NDArray[np.int64]]:

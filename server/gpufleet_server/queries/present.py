@@ -8,22 +8,11 @@ import numpy as np
 import psycopg
 from gpufleet_agent.catalogue import BY_NAME, RESERVED
 from numpy.typing import NDArray
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Connection,
-    Integer,
-    Row,
-    Select,
-    cast,
-    func,
-    literal_column,
-    or_,
-    select,
-)
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, literal_column, or_, select, text, true
 
 from gpufleet_server.domain.state import GpuState, NodeState
 from gpufleet_server.queries import condition, roster
+from gpufleet_server.queries.frame import fingerprint, frame
 from gpufleet_server.queries.roster import Roster
 from gpufleet_server.store.schema import gpus, nodes
 from gpufleet_server.store.tiers import latest
@@ -67,15 +56,18 @@ class Present:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Nodes:
-    """Nodes by their ids. `lengths`: the bytes of each one's packed times; `packed`: columns, all nodes' on end."""
+class _Read:
+    """What was read of nodes and of their newest samples, each in an order of its own.
 
+    `state` is a place in STATES, `patience` µs. `lengths`: the bytes of the packed times of each of `sampled`;
+    `packed`: its columns, all nodes' on end.
+    """
+
+    fingerprint: int | None
     node_id: Ints
-    site: Sequence[str | None]
-    simulated: Mask
-    digest: Sequence[str]
-    state: Sequence[str]
+    state: Ints
     patience: Ints
+    sampled: Ints
     lengths: Ints
     packed: Mapping[str, bytes]
 
@@ -83,26 +75,29 @@ class _Nodes:
 def present(connection: Connection, now: int, metrics: Iterable[str]) -> Present:
     """The fleet at `now` (µs), with these metrics of every sample."""
     names = list(metrics)
-    of_node = _nodes(connection, now, names)
+    # In this order no GPU is of a node that the frame does not have.
     unwell = _unwell(connection)
-    removed = [row for row in unwell if row.removed_at is not None]
-    held = roster.held(connection, dict(zip(of_node.node_id.tolist(), of_node.digest, strict=True)))
-    those = roster.joined(held, ~np.isin(held.gpu_id, [row.gpu_id for row in removed]), roster.of_rows(removed))
-    node = np.searchsorted(of_node.node_id, those.node_id)
-    cells = _Cells(of_node, node, those.slot)
-    state = np.array(list(map(_OF_NODE.__getitem__, of_node.state)), np.int64)[node]
-    lost = np.isin(those.gpu_id, [row.gpu_id for row in unwell]) & (state != STATES.index(GpuState.NOT_REPORTING))
-    state[lost] = STATES.index(GpuState.LOST)
-    state[np.isin(those.gpu_id, [row.gpu_id for row in removed])] = STATES.index(GpuState.REMOVED)
+    read = _read(connection, now, names)
+    held = frame(connection, read.fingerprint)
+    gone = roster.of_rows([row for row in unwell if row.removed_at is not None])
+    rest = ~np.isin(held.gpus.gpu_id, gone.gpu_id)
+    those = roster.joined(held.gpus, rest, gone)
+    node = np.concatenate((held.node[rest], np.searchsorted(held.node_id, gone.node_id)))
+    # A node that is newer than what was read has not reported yet.
+    silent = STATES.index(GpuState.NOT_REPORTING)
+    state = _of(read.node_id, read.state, held.node_id, silent)[node]
+    patience = _of(read.node_id, read.patience, held.node_id, 0)[node]
+    state[np.isin(those.gpu_id, [row.gpu_id for row in unwell]) & (state != silent)] = STATES.index(GpuState.LOST)
+    state[np.isin(those.gpu_id, gone.gpu_id)] = STATES.index(GpuState.REMOVED)
+    cells = _Cells(read, held.node_id, node, those.slot)
     ts = cells.read("ts", 8, 0)
-    places = {site: place for place, site in enumerate(dict.fromkeys(of_node.site))}
     return Present(
         gpus=those,
-        sites=list(places),
-        site=np.array(list(map(places.__getitem__, of_node.site)), np.int64)[node],
-        simulated=of_node.simulated[node],
+        sites=held.sites,
+        site=held.site[node],
+        simulated=held.simulated[node],
         state=state,
-        fresh=(state == STATES.index(GpuState.REPORTING)) & (ts > 0) & (now - ts <= of_node.patience[node]),
+        fresh=(state == STATES.index(GpuState.REPORTING)) & (ts > 0) & (now - ts <= patience),
         stored={name: cells.read(name, BY_NAME[name].width, BY_NAME[name].lowest) for name in names},
     )
 
@@ -110,18 +105,28 @@ def present(connection: Connection, now: int, metrics: Iterable[str]) -> Present
 class _Cells:
     """Reads packed integers of nodes, each GPU's in the slot of its node."""
 
-    def __init__(self, of_node: _Nodes, node: Ints, slot: Ints) -> None:
-        self._packed = of_node.packed
-        lengths = of_node.lengths // 8
-        begins = np.cumsum(lengths) - lengths
+    def __init__(self, read: _Read, node_id: Ints, node: Ints, slot: Ints) -> None:
+        self._packed = read.packed
+        lengths = read.lengths // 8
+        begins = _of(read.sampled, np.cumsum(lengths) - lengths, node_id, 0)
         # A GPU that was never sampled has the cell behind all others.
-        self._cells = np.where(slot < lengths[node], begins[node] + slot, lengths.sum())
+        there = slot < _of(read.sampled, lengths, node_id, 0)[node]
+        self._cells = np.where(there, begins[node] + slot, lengths.sum())
 
     def read(self, name: str, width: int, missing: int) -> Ints:
         """A column, a cell a GPU; `missing` where there is nothing."""
         whole = np.frombuffer(self._packed[name] + _cell(missing, width), f"<i{width}")
         found: Ints = whole[self._cells].astype(np.int64)
         return found
+
+
+def _of(ids: Ints, values: Ints, wanted: Ints, missing: int) -> Ints:
+    """The value of each wanted id, given those of ids in any order."""
+    order = np.argsort(ids)
+    at = np.searchsorted(ids, wanted, sorter=order)
+    place = np.append(order, len(ids))[at]
+    there = np.append(ids, -1)[place] == wanted
+    return np.where(there, np.append(values, missing)[place], missing)
 
 
 def _cell(stored: int, width: int) -> bytes:
@@ -132,63 +137,57 @@ def _any_of(names: Sequence[str | None], wanted: Sequence[str]) -> Mask:
     return np.array([not wanted or name in wanted for name in names], bool)
 
 
-def _nodes(connection: Connection, now: int, metrics: Sequence[str]) -> _Nodes:
-    of_node = [nodes.c[name] for name in ("node_id", "site", "simulated", "roster_digest")]
-    state, patience = condition.node_state(now).label("state"), condition.tolerance().label("patience")
-    query = select(*of_node, state, patience, latest.c.ts, *(latest.c[name] for name in metrics))
-    joined = query.join_from(nodes, latest, latest.c.node_id == nodes.c.node_id, isouter=True)
-    query = joined.order_by(nodes.c.node_id)
+def _read(connection: Connection, now: int, metrics: Sequence[str]) -> _Read:
+    state = case(_OF_NODE, value=condition.node_state(now)).label("state")
     driver = connection.connection.driver_connection
     if isinstance(driver, psycopg.Connection):
-        return _put_together(connection, driver, query, metrics)
-    return _of_rows(connection.execute(query).all(), metrics)
+        return _put_together(connection, driver, state, metrics)
+    of_nodes = connection.execute(select(nodes.c.node_id, state, condition.tolerance())).all()
+    sampled = connection.execute(select(latest.c.node_id, latest.c.ts, *(latest.c[name] for name in metrics))).all()
+    return _of_rows(of_nodes, sampled, metrics)
 
 
-def _of_rows(rows: Sequence[Sequence[Any]], metrics: Sequence[str]) -> _Nodes:
-    columns: list[Sequence[Any]] = [*zip(*rows, strict=True)] if rows else [()] * (7 + len(metrics))
-    node_id, site, simulated, digest, state, patience, ts, *stored = columns
-    lengths = [len(times or b"") for times in ts]
-    packed = {"ts": b"".join(times or b"" for times in ts)}
-    for name, column in zip(metrics, stored, strict=True):
+def _of_rows(of_nodes: Sequence[Row[Any]], sampled: Sequence[Row[Any]], metrics: Sequence[str]) -> _Read:
+    node_id, state, patience = (np.array([row[n] for row in of_nodes], np.int64) for n in range(3))
+    packed = {"ts": b"".join(row.ts for row in sampled)}
+    for number, name in enumerate(metrics, 2):
         missing = _cell(BY_NAME[name].lowest, BY_NAME[name].width)
-        cells = (missing * (n // 8) if cell is None else cell for cell, n in zip(column, lengths, strict=True))
-        packed[name] = b"".join(cells)
-    ids, patient, sizes = (np.array(each, np.int64) for each in (node_id, patience, lengths))
-    return _Nodes(ids, site, np.array(simulated, bool), digest, state, patient, sizes, packed)
+        packed[name] = b"".join(row[number] or missing * (len(row.ts) // 8) for row in sampled)
+    ids, lengths = (
+        np.array(each, np.int64) for each in ([row.node_id for row in sampled], [len(row.ts) for row in sampled])
+    )
+    return _Read(None, node_id, state, patience, ids, lengths, packed)
 
 
 def _put_together(
-    connection: Connection, driver: psycopg.Connection[Any], query: Select[Any], metrics: Sequence[str]
-) -> _Nodes:
-    """The same, put together by PostgreSQL into one row: thousands of them take longer to send and to take apart."""
-    rows = query.subquery("rows")
-    ts = func.coalesce(rows.c.ts, literal_column("''::bytea"))
-    parts = [
-        _joined(func.int8send(rows.c.node_id)),
-        func.array_agg(rows.c.site),
-        _joined(func.int4send(cast(rows.c.simulated, Integer))),
-        func.array_agg(rows.c.roster_digest),
-        func.array_agg(rows.c.state),
-        _joined(func.int8send(cast(rows.c.patience, BigInteger))),
-        _joined(func.int4send(func.length(ts))),
-        _joined(ts),
-    ]
+    connection: Connection, driver: psycopg.Connection[Any], state: ColumnElement[int], metrics: Sequence[str]
+) -> _Read:
+    """The same, put together by PostgreSQL into one row: thousands of them take longer to send and to take apart.
+
+    Neither joined nor sorted there, which takes longer than it does here.
+    """
+    told = select(
+        fingerprint(connection),
+        _joined(func.int8send(nodes.c.node_id)),
+        _joined(func.int4send(state)),
+        _joined(func.int8send(condition.tolerance())),
+    ).subquery()
+    ts = latest.c.ts
+    newest = [_joined(func.int8send(latest.c.node_id)), _joined(func.int4send(func.length(ts)))]
     for name in metrics:
         missing = _cell(BY_NAME[name].lowest, BY_NAME[name].width).hex()
         filled = func.decode(func.repeat(missing, func.length(ts).op("/")(8)), "hex")
-        parts.append(_joined(func.coalesce(rows.c[name], filled)))
+        newest.append(_joined(func.coalesce(latest.c[name], filled)))
+    query = select(text("*")).select_from(told.join(select(*newest, _joined(ts)).subquery(), true()))
     # In binary form: bytes as text take twice the room.
-    text = str(select(*parts).compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True}))
+    statement = str(query.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True}))
     with driver.cursor(binary=True) as cursor:
-        found = cursor.execute(text.encode()).fetchall()[0]
+        mark, *found = cursor.execute(statement.encode()).fetchall()[0]
     # Of no rows nothing is put together.
-    nothing: tuple[Any, ...] = (b"", (), b"", (), (), b"", b"", *[b""] * (1 + len(metrics)))
-    whole = nothing if found[0] is None else found
-    node_id, site, simulated, digest, state, patience, sizes, times, *columns = whole
-    packed = {"ts": times} | dict(zip(metrics, columns, strict=True))
-    ids, patient = (np.frombuffer(each, ">i8").astype(np.int64) for each in (node_id, patience))
-    flags, lengths = (np.frombuffer(each, ">i4").astype(np.int64) for each in (simulated, sizes))
-    return _Nodes(ids, site, flags.astype(bool), digest, state, patient, lengths, packed)
+    node_id, states, patience, sampled, lengths, *packed = (each or b"" for each in found)
+    ids, patient, sampled_ids = (np.frombuffer(each, ">i8").astype(np.int64) for each in (node_id, patience, sampled))
+    places, sizes = (np.frombuffer(each, ">i4").astype(np.int64) for each in (states, lengths))
+    return _Read(mark, ids, places, patient, sampled_ids, sizes, dict(zip((*metrics, "ts"), packed, strict=True)))
 
 
 def _joined(packed: ColumnElement[Any]) -> ColumnElement[Any]:

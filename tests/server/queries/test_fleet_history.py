@@ -223,8 +223,11 @@ def test_what_is_simulated_is_told(store: Store) -> None:
 
 
 def test_a_range_without_length(store: Store) -> None:
-    """It has no hours, whoever owns what."""
+    """It has no steps and no hours, whoever owns what."""
     owned(store, BEGIN, "east", reporting=4)
+    over = fleet_history.grid(BEGIN + HOUR, BEGIN + 2 * HOUR, HOUR).until(BEGIN)
+    with store.reading() as connection:
+        assert fleet_history.history(connection, BY_NAME["power"], "site", FleetFilter(), over).lines == []
     empty = hours_of(store, BEGIN + HOUR, BEGIN + HOUR)
     assert (empty.owned, empty.coverage, sum(empty.hours.values())) == (0, None, 0)
 

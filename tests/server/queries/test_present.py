@@ -114,6 +114,21 @@ def test_a_kept_roster_is_never_old(store: Store) -> None:
     assert STATES[fleet.state[fleet.gpus.gpu_id == 17][0]] is GpuState.REMOVED
 
 
+def test_a_kept_frame_is_never_old(store: Store) -> None:
+    """A node that moves, or that is new and has never sampled, is seen by the next question."""
+    large(store)
+    assert counts(store)[GpuState.REPORTING] == NODES * HELD_BY_EACH
+    new = {"node_id": NODES + 1, "uuid": "new", "hostname": "new", "last_seen": 0, "interval_ms": 1, "facts": {}}
+    with store.writing() as connection:
+        connection.execute(update(nodes).where(nodes.c.node_id == 7).values(site="moved", simulated=True))
+        connection.execute(insert(nodes).values(new | {"driver_state": "ok", "driver_since": 0, "first_seen": 0}))
+        connection.execute(insert(gpus).values(gpu(NODES + 1, 0) | {"gpu_id": 9_000_000}))
+    with store.reading() as connection:
+        found = totals.groups(connection, FleetFilter(site=["moved"]), NOW)
+    assert [(group.simulated, group.gpus) for group in found] == [(True, HELD_BY_EACH)]
+    assert counts(store)[GpuState.NOT_REPORTING] == 1
+
+
 @pytest.mark.parametrize("sort", ["gpu_temperature", "-gpu_temperature"])
 def test_orders_by_a_metric_go_on_where_the_first_page_ended(store: Store, sort: str) -> None:
     """The first page is told by other means than the next ones: together they are one order, without gap or repeat."""

@@ -1,0 +1,75 @@
+"""What hardly changes of a fleet, as arrays: kept between questions while its nodes say that it is as it was."""
+
+import dataclasses
+import threading
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Connection, Engine, func, null, select
+
+from gpufleet_server.queries import roster
+from gpufleet_server.queries.roster import Roster
+from gpufleet_server.store.schema import nodes
+
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+# Smaller fleets are read anew each time.
+_SMALL = 5000
+_COLUMNS = (nodes.c.node_id, nodes.c.site, nodes.c.simulated, nodes.c.roster_digest)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frame:
+    """Nodes by their ids, and the GPUs that they hold. `node`: the place of each GPU's node; `site` indexes `sites`."""
+
+    node_id: Ints
+    sites: list[str | None]
+    site: Ints
+    simulated: Mask
+    gpus: Roster
+    node: Ints
+
+
+_kept: WeakKeyDictionary[Engine, tuple[int, Frame]] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def fingerprint(connection: Connection) -> ColumnElement[Any]:
+    """An aggregate over `nodes` that tells whether a frame is still good; NULL where the database has no such thing."""
+    if connection.dialect.name != "postgresql":
+        return null()
+    # Of no order: each node is in it once, and no two are equal.
+    return func.bit_xor(func.hash_record_extended(func.row(*_COLUMNS), 0))
+
+
+def frame(connection: Connection, wanted: int | None) -> Frame:
+    """The frame of this fingerprint, or a newer one; None: as it is now."""
+    with _lock:
+        known, kept = _kept.get(connection.engine, (None, None))
+    if kept is not None and known == wanted:
+        return kept
+    # In one statement: what is kept must be what its fingerprint is of.
+    of_all = select(fingerprint(connection)).select_from(nodes).scalar_subquery()
+    rows = connection.execute(select(*_COLUMNS, of_all).order_by(nodes.c.node_id)).all()
+    made = _frame(connection, rows)
+    if rows and rows[0][-1] is not None and len(made.node) > _SMALL:
+        with _lock:
+            _kept[connection.engine] = rows[0][-1], made
+    return made
+
+
+def _frame(connection: Connection, rows: Sequence[Any]) -> Frame:
+    held = roster.held(connection, {row.node_id: row.roster_digest for row in rows})
+    ids = np.array([row.node_id for row in rows], np.int64)
+    places = {site: place for place, site in enumerate(dict.fromkeys(row.site for row in rows))}
+    return Frame(
+        node_id=ids,
+        sites=list(places),
+        site=np.array([places[row.site] for row in rows], np.int64),
+        simulated=np.array([row.simulated for row in rows], bool),
+        gpus=held,
+        node=np.searchsorted(ids, held.node_id),
+    )
