@@ -23,22 +23,22 @@ Database = Annotated[
 
 
 @contextmanager
-def opened(database: str | None, *, make: bool = False) -> "Iterator[Store]":
+def opened(database: str | None, *, make: bool = False, upgrade: bool = False) -> "Iterator[Store]":
     """The store at a URL or in a file. CliError where it can't be opened, or does not do what it is asked to.
 
-    With `make` it is made, or brought to this version's schema; else it must have that already, for there is no way
-    back, and a server of an older version may be at work on it.
+    It must be there, unless it is to be made; and have this version's schema, unless it is to be brought there (which
+    makes it too): for there is no way back, and a server of an older version may be at work on it.
     """
     from gpufleet_server.cli.settings import default_database
     from gpufleet_server.store import migrate
     from gpufleet_server.store.engine import Store, StoreError
     from gpufleet_server.store.errors import told_plainly
 
-    url = _url(database or default_database(), make=make)
+    url = _url(database or default_database(), make=make or upgrade)
     try:
         store = Store.open(url)
         try:
-            (migrate.migrate if make else migrate.check)(store)
+            (migrate.migrate if upgrade else migrate.begin if make else migrate.check)(store)
             with told_plainly(store.name):
                 yield store
         finally:

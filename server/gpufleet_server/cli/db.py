@@ -25,7 +25,7 @@ Until = Annotated[
 @app.command()
 def migrate(database: Database = None) -> None:
     """Make the database, or bring it to this version's schema; with PostgreSQL also partitions for the next hours."""
-    with opened(database, make=True) as store:
+    with opened(database, upgrade=True) as store:
         typer.echo(f"the {store.dialect} database has this version's schema", err=True)
 
 

@@ -43,7 +43,7 @@ Reporting = Callable[[Local], AbstractAsyncContextManager[None]]
 def run(folder: Path, listen: tuple[str, int], reporting: Reporting) -> None:
     """Serve a folder until a signal comes. `reporting` runs within: it begins last and ends first."""
     hosting.log_to_stderr("warning")
-    with hosting.listen(*listen) as listening, opened(database_in(folder), make=True) as store:
+    with hosting.listen(*listen) as listening, opened(database_in(folder), upgrade=True) as store:
         server = hosting.configured(create_app(store))
         local = Local(hosting.url_of(listening), folder, _join_token(store))
         _leave_access(local.url, folder, store)

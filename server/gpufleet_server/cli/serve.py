@@ -61,7 +61,7 @@ def serve(
     kept = keep.keep(keep_samples, keep_hourly, keep_daily, keep_fleet_minutes, keep_fleet_hours)
     hosting.log_to_stderr(log_level.value)
     url = database or default_database()
-    with opened(url, make=True) as store:
+    with opened(url, upgrade=True) as store:
         app = create_app(store, public_metrics=metrics_public, keep=kept)
         server = hosting.configured(app, tls_cert, tls_key)
         with hosting.listen(*address(listen)) as listening:

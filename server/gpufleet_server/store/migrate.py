@@ -31,6 +31,13 @@ def migrate(store: Store) -> None:
         _migrate(connection)
 
 
+def begin(store: Store) -> None:
+    """Make the schema where there is none yet; StoreError where the store has another one than this version's."""
+    with told_plainly(store.name), store.reading() as connection:
+        empty = _current(connection) is None
+    (migrate if empty else check)(store)
+
+
 def check(store: Store) -> None:
     """StoreError unless the store has this version's schema, or can't be read. Nothing is changed."""
     with told_plainly(store.name), store.reading() as connection:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sqlite3
 import stat
 from pathlib import Path
 
@@ -101,3 +102,12 @@ def test_wrong_usage(arguments: list[str], database: Path) -> None:
     """Status 2, and nothing is made."""
     token(*arguments, status=2)
     assert not database.exists()
+
+
+def test_an_older_store_is_left_as_it_is(database: Path) -> None:
+    """To make a token is no reason to upgrade what an older server is at work on."""
+    token("create", "--kind", "join", "--name", "n")
+    with sqlite3.connect(database) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    connection.close()
+    assert "is of an older gpufleet" in token("create", "--kind", "join", "--name", "n", status=1).stderr

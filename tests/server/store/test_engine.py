@@ -97,9 +97,13 @@ def test_a_password_is_not_shown() -> None:
     opened = Store.open("postgresql://fleet:secret@host/db?sslmode=require")
     assert opened.name == "postgresql://fleet:***@host/db?sslmode=require"
     opened.close()
-    with pytest.raises(StoreError) as caught:
-        Store.open("mysql://fleet:secret@host/db")
-    assert "secret" not in str(caught.value)
+    opened = Store.open("postgresql://fleet@host/db?password=secret&sslmode=require")
+    assert opened.name == "postgresql://fleet@host/db?sslmode=require"
+    opened.close()
+    for url in ("mysql://fleet:secret@host/db", "postgresql://fleet:much@secret@host:many/db"):
+        with pytest.raises(StoreError) as caught:
+            Store.open(url)
+        assert "secret" not in str(caught.value)
 
 
 def test_another_file_is_left_alone(tmp_path: Path) -> None:
