@@ -1,5 +1,6 @@
 """Opens the database that a command works on."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +50,8 @@ def opened(database: str | None, *, make: bool = False, upgrade: bool = False) -
 
 def _url(database: str, *, make: bool) -> str:
     """The URL of a database that may be named by its file, which is there unless it is to be made."""
-    url = database if "://" in database or database.startswith("sqlite:") else f"sqlite:///{Path(database).absolute()}"
+    # Also `postgresql:/host`, which is neither, and no name for a file.
+    url = database if re.match("[a-z0-9+]+:", database) else f"sqlite:///{Path(database).absolute()}"
     file = Path(url.removeprefix("sqlite:///"))
     if url.startswith("sqlite:///") and not make and not file.exists():
         raise CliError(f"there is no database {file}; give the server's with --database")

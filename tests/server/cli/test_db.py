@@ -196,3 +196,10 @@ def test_a_database_that_cannot_be_had(new_postgresql: NewDatabase, change: dict
     assert len(failed.stderr.splitlines()) == 1
     assert "hush" not in failed.stderr
     assert str(url.password) not in failed.stderr
+
+
+def test_a_url_with_a_slip_makes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What begins like a URL is meant as one."""
+    monkeypatch.chdir(tmp_path)
+    assert "is no database URL" in db("migrate", "--database", "postgresql:/host/fleet", status=1).stderr
+    assert not list(tmp_path.iterdir())
