@@ -68,10 +68,7 @@ def test_gpus_of_different_abilities(client: TestClient, fleet: Fleet) -> None:
     node = fleet.node("a")
     able, old, _ = (fleet.gpu(node, f"GPU-{name}", position=n) for n, name in enumerate(("able", "old", "new")))
     fleet.sample(able, **{metric.name: 5 for metric in EVERY_SAMPLE})
-    fleet.sample(old, power=5)
-    for metric in EVERY_SAMPLE:
-        if metric.name != "power":
-            fleet.state(old, metric.name, NOW - SECOND, reason=Reason.UNSUPPORTED)
+    fleet.sample(old, **{metric.name: metric.absent(Reason.UNSUPPORTED) for metric in EVERY_SAMPLE} | {"power": 5})
     for metric in ON_CHANGE:
         fleet.state(able, metric.name, NOW, 0)
         fleet.state(old, metric.name, NOW, reason=Reason.NO_PERMISSION)

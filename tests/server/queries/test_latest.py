@@ -1,22 +1,18 @@
 """The newest value of every metric, or why there is none."""
 
-from gpufleet_agent.catalogue import METRICS, Reason
+from gpufleet_agent.catalogue import BY_NAME, METRICS, Reason
 from gpufleet_server.queries import latest
 from gpufleet_server.store.engine import Store
 
 from tests.server.fleet import NOW, SECOND, Fleet
 
 
-def test_a_gap_has_the_reason_in_force(store: Store, fleet: Fleet) -> None:
-    """Absences that ended, other GPUs' absences and metrics with values give no reason."""
+def test_a_gap_has_its_reason(store: Store, fleet: Fleet) -> None:
+    """The reason stands in the newest sample, where the value would."""
     one, two = (fleet.gpu(fleet.node("a"), uuid) for uuid in ("GPU-1", "GPU-2"))
-    fleet.sample(one, power=1234, fan_speed=None)
-    fleet.sample(two, power=None, fan_speed=4200)
-    fleet.state(one, "fan_speed", NOW - SECOND, reason=Reason.UNSUPPORTED)
-    fleet.state(two, "power", NOW - 9 * SECOND, reason=Reason.UNSUPPORTED)
-    fleet.state(two, "power", NOW - SECOND, reason=Reason.NO_PERMISSION)
+    fleet.sample(one, power=1234, fan_speed=BY_NAME["fan_speed"].absent(Reason.UNSUPPORTED))
+    fleet.sample(two, power=BY_NAME["power"].absent(Reason.NO_PERMISSION), fan_speed=4200)
     fleet.state(two, "fan_speed", NOW - 5 * SECOND, reason=Reason.FAILED)
-    fleet.state(two, "fan_speed", NOW - SECOND)
     with store.reading() as connection:
         found = latest.of_samples(connection, [one, two])
     assert (found[one]["power"].value, found[one]["power"].reason) == (123.4, None)
