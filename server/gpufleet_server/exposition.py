@@ -137,11 +137,10 @@ class _Fleet(Collector):
     def _read(self) -> list[Metric]:
         everything, now = FleetFilter(), self._now()
         with reading(self._store) as connection:
-            groups = fleet.groups(connection, everything, now)
-            nodes = fleet.nodes_by_state(connection, everything, now)
+            found = fleet.overview(connection, everything, now)
             size = database_bytes(connection)
         store = GaugeMetricFamily("gpufleet_store_size_bytes", "The store's size on disk.", value=size)
-        return [store, _nodes(nodes), *_gpus(groups)]
+        return [store, _nodes(found.nodes), *_gpus(found.groups)]
 
 
 def _by(name: str, help: str, label: str, counts: Mapping[str, float]) -> Metric:

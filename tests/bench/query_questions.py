@@ -163,9 +163,8 @@ def _use(name: str, length: int) -> Question:
 
 
 def _summary(connection: Connection, draw: Draw) -> int:
-    found = fleet.groups(connection, _EVERYTHING, draw.now)
-    states = fleet.nodes_by_state(connection, _EVERYTHING, draw.now)
-    return len(found) * len(states) * len(events.by_kind(connection, _EVERYTHING, draw.now - DAY))
+    found = fleet.overview(connection, _EVERYTHING, draw.now)
+    return len(found.groups) * len(found.nodes) * len(events.by_kind(connection, _EVERYTHING, draw.now - DAY))
 
 
 def _summary_in_promql(draw: Draw) -> PromQL:

@@ -99,11 +99,10 @@ def summary(context: Given, query: Annotated[SummaryQuery, FromQuery()]) -> Summ
     """The fleet, or a part of it, now: counts by state, power, memory and utilisation, and the last day's events."""
     now, wanted = context.now(), FleetFilter(site=query.site, model=query.model)
     with reading(context.store) as connection:
-        found = fleet.groups(connection, wanted, now)
-        nodes = fleet.nodes_by_state(connection, wanted, now)
+        found = fleet.overview(connection, wanted, now)
         kinds = events.by_kind(connection, wanted, now - _DAY)
-    by_state = {state: nodes.get((state, True), 0) + nodes.get((state, False), 0) for state in NodeState}
-    return _summary(now, by_state, found, kinds)
+    by_state = {state: found.nodes.get((state, True), 0) + found.nodes.get((state, False), 0) for state in NodeState}
+    return _summary(now, by_state, found.groups, kinds)
 
 
 def _summary(now: int, nodes: dict[NodeState, int], found: Sequence[Group], kinds: dict[str, int]) -> Summary:

@@ -9,13 +9,11 @@ from typing import TypeVar
 import numpy as np
 from gpufleet_agent.catalogue import BY_NAME
 from numpy.typing import NDArray
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 from gpufleet_server.domain.state import GpuState, NodeState
-from gpufleet_server.queries import condition, filters
 from gpufleet_server.queries.filters import FleetFilter
 from gpufleet_server.queries.present import STATES, Present, present
-from gpufleet_server.store.schema import nodes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,14 +67,26 @@ class Totals:
     memory_installed: int
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Overview:
+    """A part of the fleet now: its GPUs in few groups, whatever its size; (state, simulated) → how many nodes."""
+
+    groups: list[Group]
+    nodes: dict[tuple[NodeState, bool], int]
+
+
 _SUMMED = ("gpu_utilization", "power", "fb_used")
 _NOTHING = Sum(0, 0)
 _Key = TypeVar("_Key")
 
 
-def groups(connection: Connection, wanted: FleetFilter, now: int) -> list[Group]:
-    """The fleet by site, model, simulated or not, and state: few rows, whatever its size."""
+def overview(connection: Connection, wanted: FleetFilter, now: int) -> Overview:
+    """What there is at `now` (µs)."""
     fleet = present(connection, now, _SUMMED)
+    return Overview(_groups(fleet, wanted), _nodes(fleet, wanted))
+
+
+def _groups(fleet: Present, wanted: FleetFilter) -> list[Group]:
     those = fleet.among(wanted.site, wanted.model)
     shape = (len(fleet.sites), len(fleet.gpus.models), 2, len(STATES))
     if not those.any():
@@ -121,12 +131,10 @@ def totals_by(of: Iterable[Group], key: Callable[[Group], _Key]) -> dict[_Key, T
     return {value: totals(part) for value, part in parts.items()}
 
 
-def nodes_by_state(connection: Connection, wanted: FleetFilter, now: int) -> dict[tuple[NodeState, bool], int]:
-    """How many nodes there are of each state, simulated or not."""
-    state = condition.node_state(now).label("state")
-    each = select(state, nodes.c.simulated).where(*filters.of_fleet_nodes(wanted)).subquery()
-    query = select(each.c.state, each.c.simulated, func.count()).group_by(each.c.state, each.c.simulated)
-    return {(NodeState(state), simulated): count for state, simulated, count in connection.execute(query)}
+def _nodes(fleet: Present, wanted: FleetFilter) -> dict[tuple[NodeState, bool], int]:
+    those = fleet.nodes_among(wanted.site, wanted.model)
+    kinds = Counter(zip(fleet.node_state[those].tolist(), fleet.frame.simulated[those].tolist(), strict=True))
+    return {(NodeState(STATES[state].value), simulated): count for (state, simulated), count in kinds.items()}
 
 
 def _cells(fleet: Present) -> dict[str, NDArray[np.int64]]:

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, exists, func, sele
 from gpufleet_server.domain import use
 from gpufleet_server.queries import condition, filters, paging
 from gpufleet_server.queries.filters import Conditions, GpuFilter
+from gpufleet_server.queries.frame import BY_NODE
 from gpufleet_server.queries.nearby import nearby
 from gpufleet_server.queries.paging import CountedPage, Key, Order, Place
 from gpufleet_server.queries.present import Mask, Present, present
@@ -14,9 +15,8 @@ from gpufleet_server.store.newest import newest
 from gpufleet_server.store.schema import gpus, nodes
 
 _IN_NODE = (*paging.nulls_last(gpus.c.position, int), Key(gpus.c.gpu_id, int))
-_BY_NODE = (*paging.nulls_last(nodes.c.site, str), Key(nodes.c.hostname, str))
 # By site, hostname and index.
-PLACE = (*_BY_NODE, *_IN_NODE)
+PLACE = (*BY_NODE, *_IN_NODE)
 _COLUMNS = {
     "hostname": (nodes.c.hostname, str),
     "index": (gpus.c.position, int),
@@ -79,11 +79,10 @@ def _few(
     connection: Connection, fleet: Present, those: Mask, order: Order, place: Place | None, count: int
 ) -> Mask | None:
     """Those that may be among the first `count` behind a place, as few as arrays tell; None where they don't."""
-    name = order.name.lstrip("-")
-    if name in _METRICS:
+    if order.name == "site":
+        return _by_place(connection, fleet, those, place, count)
+    if order.name.lstrip("-") in _METRICS:
         return _by_value(connection, fleet, those, order, place, count)
-    if _is_by_node(order):
-        return _in_place(connection, fleet, those, order, place, count)
     return None
 
 
@@ -93,53 +92,53 @@ def _by_value(
     name, descending = order.name.lstrip("-"), order.name.startswith("-")
     rising = -fleet.stored[name] if descending else fleet.stored[name]
     behind = those & fleet.here(name)
-    tied, by_place = np.zeros_like(behind), Order(order.name, PLACE)
+    tied = np.zeros_like(behind)
     if place is not None:
         value = int(place[0]) * (-1 if descending else 1)
-        tied = _in_place(connection, fleet, behind & (rising == value), by_place, place[1:], count)
+        tied = _by_place(connection, fleet, behind & (rising == value), place[1:], count)
         behind &= rising > value
     if behind.sum() < count:
         # Some without a value may be on the page.
         return None
     last = np.partition(rising[behind], count - 1)[count - 1]
     sure: Mask = behind & (rising < last)
-    # Equal values stand in the order of their places, which the database knows.
-    sure |= tied | _in_place(connection, fleet, behind & (rising == last), by_place, None, count)
+    # Equal values stand in the order of their places.
+    sure |= tied | _by_place(connection, fleet, behind & (rising == last), None, count)
     return sure
 
 
-def _in_place(
-    connection: Connection, fleet: Present, those: Mask, order: Order, place: Place | None, count: int
-) -> Mask:
-    """Those that may be among the first `count` behind a place in an order by node."""
-    if those.sum() <= count:
-        return those
-    held_by = np.unique(fleet.gpus.node_id[those]).tolist()
-    holding = filters.one_of(connection, nodes.c.node_id, held_by)
-    near = _nearby(connection, order, holding, place, count)
-    return those if near is None else those & np.isin(fleet.gpus.node_id, near)
+def _by_place(connection: Connection, fleet: Present, those: Mask, place: Place | None, count: int) -> Mask:
+    """Those that may be among the first `count` behind a place in the order PLACE."""
+    rank = fleet.frame.rank[fleet.node]
+    at = 0 if place is None else _rank(connection, fleet, place[: len(BY_NODE)])
+    behind: Mask = those & (rank > at)
+    if behind.sum() > count:
+        behind &= rank <= np.partition(rank[behind], count - 1)[count - 1]
+    # Of a node at that very place some may be behind it.
+    found: Mask = behind | (those & (rank == at))
+    return found
+
+
+def _rank(connection: Connection, fleet: Present, place: Place) -> int:
+    """The rank of the nodes at a place, or of those before it."""
+    known = nodes.c.node_id <= int(fleet.frame.node_id.max(initial=0))
+    query = select(nodes.c.node_id).where(known, paging.after(BY_NODE, place))
+    following = connection.execute(query.order_by(*paging.directions(BY_NODE)).limit(1)).scalar()
+    if following is None:
+        return int(fleet.frame.rank.max(initial=0))
+    return int(fleet.frame.rank[np.searchsorted(fleet.frame.node_id, following)]) - 1
 
 
 def _of_nodes_nearby(
     connection: Connection, conditions: Conditions, order: Order, place: Place | None, count: int
 ) -> Conditions:
     """Where the order is by node: that GPUs are of the few nodes that may be on the page."""
-    if not _is_by_node(order):
+    if order.name.lstrip("-") not in ("site", "hostname"):
         return []
     holding = exists(select(1).where(gpus.c.node_id == nodes.c.node_id, *conditions).correlate(nodes))
-    near = _nearby(connection, order, holding, place, count)
-    return [] if near is None else [filters.one_of(connection, gpus.c.node_id, near)]
-
-
-def _is_by_node(order: Order) -> bool:
-    return order.name.lstrip("-") in ("site", "hostname")
-
-
-def _nearby(
-    connection: Connection, order: Order, holding: ColumnElement[bool], place: Place | None, count: int
-) -> list[int] | None:
     inside = len(_IN_NODE)
-    return nearby(connection, order.keys[:-inside], holding, place and place[:-inside], count)
+    near = nearby(connection, order.keys[:-inside], holding, place and place[:-inside], count)
+    return [] if near is None else [filters.one_of(connection, gpus.c.node_id, near)]
 
 
 def _count(connection: Connection, wanted: GpuFilter, conditions: Conditions) -> int:

@@ -16,9 +16,9 @@ def tolerance() -> ColumnElement[int]:
     return case((own > _FLOOR, own), else_=literal(_FLOOR, BigInteger))
 
 
-def node_state(now: int) -> ColumnElement[str]:
+def node_state(now: int | ColumnElement[int]) -> ColumnElement[str]:
     """The word of NodeState for a row of `nodes`, at `now` µs."""
-    silence = literal(now, BigInteger) - nodes.c.last_seen
+    silence = (literal(now, BigInteger) if isinstance(now, int) else now) - nodes.c.last_seen
     return case(
         (silence > tolerance(), _word(NodeState.NOT_REPORTING)),
         (nodes.c.driver_state == "ok", _word(NodeState.REPORTING)),

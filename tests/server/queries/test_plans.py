@@ -18,7 +18,7 @@ from tests.server.fleet import NOW, SECOND, Fleet
 HOUR = 3600 * SECOND
 HISTORY = ("recent", "sealed", "hourly", "daily", "states", "events")
 QUERIES: dict[str, Callable[[Connection], Any]] = {
-    "groups": lambda connection: totals.groups(connection, FleetFilter(), NOW),
+    "groups": lambda connection: totals.overview(connection, FleetFilter(), NOW),
     "by-kind": lambda connection: events.by_kind(connection, FleetFilter(), NOW - HOUR),
     "gpus": lambda connection: gpus.listing(connection, GpuFilter(), NOW, limit=100),
     "gpus-by-power": lambda connection: gpus.listing(connection, GpuFilter(), NOW, limit=100, sort="-power"),

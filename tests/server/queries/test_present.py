@@ -86,7 +86,7 @@ def gpu(node_id: int, slot: int) -> dict[str, Any]:
 def counts(store: Store) -> dict[GpuState, int]:
     """How many GPUs there are of each state."""
     with store.reading() as connection:
-        return totals.totals(totals.groups(connection, FleetFilter(), NOW)).by_state
+        return totals.totals(totals.overview(connection, FleetFilter(), NOW).groups).by_state
 
 
 def test_a_kept_roster_is_never_old(store: Store) -> None:
@@ -124,7 +124,7 @@ def test_a_kept_frame_is_never_old(store: Store) -> None:
         connection.execute(insert(nodes).values(new | {"driver_state": "ok", "driver_since": 0, "first_seen": 0}))
         connection.execute(insert(gpus).values(gpu(NODES + 1, 0) | {"gpu_id": 9_000_000}))
     with store.reading() as connection:
-        found = totals.groups(connection, FleetFilter(site=["moved"]), NOW)
+        found = totals.overview(connection, FleetFilter(site=["moved"]), NOW).groups
     assert [(group.simulated, group.gpus) for group in found] == [(True, HELD_BY_EACH)]
     assert counts(store)[GpuState.NOT_REPORTING] == 1
 
@@ -148,5 +148,5 @@ def test_reasons_are_no_values(store: Store, fleet: Fleet) -> None:
     """What stands for an absent value is counted nowhere."""
     fleet.sample(fleet.gpu(fleet.node("a"), "GPU-1"), power=BY_NAME["power"].absent(Reason.FAILED))
     with store.reading() as connection:
-        (group,) = totals.groups(connection, FleetFilter(), NOW)
+        (group,) = totals.overview(connection, FleetFilter(), NOW).groups
     assert (group.power.total, group.power.gpus) == (None, 0)

@@ -17,7 +17,7 @@ def test_a_table_that_is_missing(store: Store) -> None:
     with store.writing() as connection:
         connection.execute(text("DROP TABLE latest"))
     with pytest.raises(Problem, match="latest"), reading(store) as connection:
-        totals.groups(connection, FleetFilter(), 0)
+        totals.overview(connection, FleetFilter(), 0)
     with pytest.raises(Problem, match="latest") as refused, reading(store) as connection:
         connection.execute(text("SELECT * FROM latest"))
     assert (refused.value.status, refused.value.retry_after) == (503, 5)
