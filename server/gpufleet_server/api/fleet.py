@@ -113,8 +113,9 @@ class QuantilePart(Answer):
     name: str | None = Field(description="the site or model; null for GPUs without one, or for the whole")
     values: list[Number | None] = Field(description="one for each of `q`; null where no GPU has a value")
     gpus: int = Field(description="how many GPUs report and have a value")
+    simulated: Number | None = Field(description="share of those that is simulated, 0 to 1; null where there are none")
     owned: int = Field(description="how many there are")
-    coverage: Coverage = Field(description="the one as a share of the other")
+    coverage: Coverage = Field(description="those that report and have a value as a share of all")
 
 
 class QuantilesAnswer(Answer):
@@ -232,6 +233,7 @@ def fleet_quantiles(context: Given, query: Annotated[QuantilesQuery, FromQuery()
             name=part.name,
             values=part.values,
             gpus=part.gpus,
+            simulated=_share(part.simulated, part.gpus),
             owned=part.owned,
             coverage=_share(part.gpus, part.owned),
         )

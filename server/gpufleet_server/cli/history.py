@@ -213,7 +213,7 @@ def _use_columns(by: str | None, parts: list[Item]) -> "list[Column]":
 
 def _quantile_columns(found: Item) -> "list[Column]":
     from gpufleet_server.cli import units
-    from gpufleet_server.cli.render import Column
+    from gpufleet_server.cli.render import Column, marks
 
     def quantile(place: int) -> "Column":
         header = f"Q{100 * found['q'][place]:g}"
@@ -221,6 +221,7 @@ def _quantile_columns(found: Item) -> "list[Column]":
 
     return [
         Column((found["by"] or _WHOLE).upper(), lambda part: _name(part["name"], found["by"])),
+        *marks(found["parts"]),
         *(quantile(place) for place in range(len(found["q"]))),
         Column("GPUS", lambda part: units.number(part["gpus"]), 1, "right"),
         Column("OF", lambda part: units.number(part["owned"]), 2, "right"),

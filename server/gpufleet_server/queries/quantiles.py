@@ -20,12 +20,14 @@ class Quantiles:
     """A part of the fleet (None: those without a site or model, or all).
 
     `values` are in the metric's unit, one for each quantile asked for, each a value that a GPU has; None where no
-    GPU has one. `gpus` are those that report now and have a value, `owned` all that there are.
+    GPU has one. `gpus` are those that report now and have a value, `simulated` how many of them are simulated, `owned`
+    all that there are.
     """
 
     name: str | None
     values: list[float | int | None]
     gpus: int
+    simulated: int
     owned: int
 
 
@@ -42,9 +44,10 @@ def quantiles(
     found = []
     for place in np.unique(part[those]).tolist():
         inside = those & (part == place)
+        simulated = int((inside & known & fleet.simulated).sum())
         stored = np.sort(fleet.stored[metric.name][inside & known])
         values = [metric.value(int(stored[_rank(share, len(stored))])) if len(stored) else None for share in of]
-        found.append(Quantiles(names[place], values, len(stored), int(inside.sum())))
+        found.append(Quantiles(names[place], values, len(stored), simulated, int(inside.sum())))
     return sorted(found, key=lambda one: (one.name is None, one.name or ""))
 
 

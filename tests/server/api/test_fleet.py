@@ -82,13 +82,14 @@ def test_what_is_simulated_is_told(client: TestClient, store: Store) -> None:
 
 
 def test_quantiles(client: TestClient, fleet: Fleet) -> None:
-    """The default ones, by model, over how many of how many."""
-    node = fleet.node("a")
+    """The default ones, by model, over how many of how many, of which some are simulated."""
+    node, other = fleet.node("a"), fleet.node("b", simulated=True)
     for number, value in enumerate((*range(30, 130), None)):
-        fleet.sample(fleet.gpu(node, f"GPU-{number}", model="H100"), gpu_temperature=value)
+        gpu = fleet.gpu(other if number < 25 else node, f"GPU-{number}", model="H100")
+        fleet.sample(gpu, gpu_temperature=value)
     found = get(client, "/fleet/quantiles", metric="gpu_temperature", by="model")
     assert (found["q"], found["unit"]) == ([0.5, 0.95, 0.99], "°C")
-    part = {"name": "H100", "values": [79, 124, 128], "gpus": 100, "owned": 101}
+    part = {"name": "H100", "values": [79, 124, 128], "gpus": 100, "simulated": 0.25, "owned": 101}
     assert found["parts"] == [part | {"coverage": pytest.approx(100 / 101)}]
 
 

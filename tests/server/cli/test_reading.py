@@ -181,11 +181,13 @@ def test_use_hours(env: Env) -> None:
 
 
 def test_quantiles(env: Env) -> None:
-    """A column a quantile, a row a model."""
+    """A column a quantile, a row a model; what is simulated is marked."""
     found = answer(env, "quantiles", "--by", "model", "--q", "0.5", "--q", "1")
     assert found["q"] == [0.5, 1]
-    header = call("quantiles", "--by", "model", "--q", "0.5", "--q", "1", env=env).stdout.splitlines()[0]
+    header, *rows = call("quantiles", "--by", "model", "--q", "0.5", "--q", "1", env=env).stdout.splitlines()
     assert header.split()[:3] == ["MODEL", "Q50", "Q100"]
+    assert all(("simulated" in row) == bool(part["simulated"]) for row, part in zip(rows, found["parts"], strict=True))
+    assert any(part["simulated"] for part in found["parts"])
     assert all(part["gpus"] <= part["owned"] for part in found["parts"])
 
 
