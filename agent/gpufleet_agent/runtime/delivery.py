@@ -9,9 +9,10 @@ import msgspec
 
 from gpufleet_agent.runtime.clock import monotonic, read_clock, wall
 from gpufleet_agent.runtime.enrol import Enroller
+from gpufleet_agent.runtime.parcel import Packer, Parcel
 from gpufleet_agent.runtime.push import READ_SECONDS, Answer, Link, Unreachable
 from gpufleet_agent.runtime.spool import Entry, Spool
-from gpufleet_agent.wire import CLOCK_HEADER, CONTENT_TYPE, ENCODING, REPORT_PATH, Ack, Event, clock_header
+from gpufleet_agent.wire import CLOCK_HEADER, CONTENT_TYPE, ENCODING, REPORT_PATH, Ack, Event, Overlap, clock_header
 
 _LOG = logging.getLogger("gpufleet_agent")
 # Client errors that say nothing about the report itself: it is tried again.
@@ -47,6 +48,7 @@ class Delivery:
 
     def __init__(self, link: Link, spool: Spool, enroller: Enroller, backoff: Backoff | None = None) -> None:
         self._link, self._spool, self._enroller = link, spool, enroller
+        self._packer = Packer(spool)
         self._backoff = backoff or Backoff()
         self._told = ""
         self._clock_told = False
@@ -64,7 +66,10 @@ class Delivery:
         return not self._told
 
     def step(self, limit: float = READ_SECONDS) -> tuple[Ack | None, list[Event]]:
-        """Enrol, or send the oldest report. The server's Ack, if it came, and what is to be told."""
+        """Enrol, or send the oldest report, with those behind it that can go with it.
+
+        The server's Ack, if it came, and what is to be told.
+        """
         try:
             if self._enroller.credential is None:
                 self._enrol()
@@ -99,27 +104,56 @@ class Delivery:
 
     def _send(self, entry: Entry, limit: float) -> tuple[Ack | None, list[Event]]:
         try:
-            body = entry.read()
+            parcel = self._packer.pack(entry)
         except OSError as error:
             _LOG.warning("report %d cannot be read and is given up: %s", entry.seq, error)
             self._spool.remove(entry)
             return None, [_given_up(entry, f"its file cannot be read: {error}")]
-        answer = self._link.post(REPORT_PATH, body, self._headers(), limit)
-        if answer.status in (200, 201, 202) and (ack := _ack(answer, entry)):
-            self._spool.remove(entry)
-            self._succeed(ack)
+        began = monotonic()
+        try:
+            answer = self._link.post(REPORT_PATH, parcel.body, self._headers(), limit)
+        except Unreachable:
+            self._packer.fail(parcel)
+            raise
+        if answer.status in (200, 201, 202) and (ack := _ack(answer, parcel)):
+            self._remove(parcel, parcel.seq)
+            self._packer.succeed(parcel, ack, monotonic() - began)
+            self._succeed(ack, len(parcel.entries))
             return ack, []
+        return None, self._take_no(parcel, answer)
+
+    def _take_no(self, parcel: Parcel, answer: Answer) -> list[Event]:
+        """What is to be told of an answer that acknowledges nothing."""
+        entry = parcel.entries[0]
+        if parcel.is_joined and (known := _known(answer)) >= entry.seq:
+            # Of a request that was thought to be lost.
+            self._remove(parcel, known)
+            self._packer.get_past()
+            self._backoff.succeed()
+            return []
         if answer.status == 413 or (
             answer.is_problem and 400 <= answer.status < 500 and answer.status not in _TRY_AGAIN
         ):
+            self._backoff.succeed()
+            if parcel.is_joined:
+                # It may be one of them only, or too much for something in between.
+                _LOG.info("%d reports are not taken as one: %s", len(parcel.entries), answer.problem)
+                self._packer.shrink(parcel)
+                return []
             _LOG.error("the server refused report %d: %s", entry.seq, answer.problem)
             self._spool.reject(entry)
-            self._backoff.succeed()
-            return None, [_given_up(entry, answer.problem)]
+            return [_given_up(entry, answer.problem)]
         if answer.status in (401, 403) and self._enroller.can_ask:
             self._enroller.forget()
+        self._packer.fail(parcel)
         self._fail(f"the server does not take reports: {answer.problem}", answer.retry_after)
-        return None, []
+        return []
+
+    def _remove(self, parcel: Parcel, last: int) -> None:
+        """Forget the reports that the server has: those up to this number."""
+        for entry in parcel.entries:
+            if entry.seq <= last:
+                self._spool.remove(entry)
 
     def _headers(self) -> dict[str, str]:
         return {
@@ -129,9 +163,9 @@ class Delivery:
             CLOCK_HEADER: clock_header(read_clock()),
         }
 
-    def _succeed(self, ack: Ack) -> None:
+    def _succeed(self, ack: Ack, reports: int) -> None:
         self._backoff.succeed()
-        self.delivered += 1
+        self.delivered += reports
         if self._told:
             _LOG.info("the server takes reports again; %d wait", self._spool.backlog.reports)
         self._told = ""
@@ -148,12 +182,22 @@ class Delivery:
         self._told = text
 
 
-def _ack(answer: Answer, entry: Entry) -> Ack | None:
+def _ack(answer: Answer, parcel: Parcel) -> Ack | None:
     try:
         ack = msgspec.json.decode(answer.body, type=Ack)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    return ack if ack.seq == entry.seq else None
+    return ack if ack.seq == parcel.seq else None
+
+
+def _known(answer: Answer) -> int:
+    """The last report that the server says it has, where it refuses joined ones for that; else 0."""
+    if answer.status != 409 or not answer.is_problem:
+        return 0
+    try:
+        return msgspec.json.decode(answer.body, type=Overlap).last_seq
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return 0
 
 
 def _given_up(entry: Entry, problem: str) -> Event:

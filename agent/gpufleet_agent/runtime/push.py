@@ -7,7 +7,7 @@ import io
 import os
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
 _MAX_ANSWER = 1 << 20
 _MAX_TEXT = 1000
+# What a socket takes at once when it takes anything.
+_PIECE = 16 << 10
 
 
 # Waits until a descriptor can be read or for some seconds; may come back before.
@@ -118,7 +120,10 @@ class Link:
         body: bytes | None,
         headers: dict[str, str],
     ) -> Answer:
-        connection.request(method, self._url.path.rstrip("/") + path, body, headers)
+        sent: bytes | Iterator[bytes] | None = body
+        if body is not None and len(body) > _PIECE and connection.sock is not None:
+            sent, headers = self._pieces(connection.sock, body), {**headers, "Content-Length": str(len(body))}
+        connection.request(method, self._url.path.rstrip("/") + path, sent, headers)
         response = connection.getresponse()
         data = response.read(_MAX_ANSWER)
         if response.will_close or not response.isclosed():
@@ -164,16 +169,27 @@ class Link:
     def _connect(self, sock: socket.socket, where: Any, end: float) -> None:
         sock.setblocking(False)
         sock.connect_ex(where)
+        self._await_room(sock, end, "no connection in time")
+        if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(code, os.strerror(code))
+
+    def _pieces(self, sock: socket.socket, body: bytes) -> Iterator[bytes]:
+        """A large body, each piece once there is room for it: sending may take as long as the network does."""
+        for begin in range(0, len(body), _PIECE):
+            self._await_room(sock, self._end, "the request was not sent in time")
+            sock.settimeout(max(0.1, self._end - monotonic()))
+            yield body[begin : begin + _PIECE]
+
+    def _await_room(self, sock: socket.socket, end: float, late: str) -> None:
+        """Wait until something can be written. TimeoutError with those words at the end."""
         # A set of one, since it can be read when the socket can be written.
         with select.epoll() as watch:
             watch.register(sock, select.EPOLLOUT)
             while not watch.poll(0):
                 left = min(end, self._end) - monotonic()
                 if left <= 0:
-                    raise TimeoutError("no connection in time")
+                    raise TimeoutError(late)
                 self._attend(watch.fileno(), left)
-        if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            raise OSError(code, os.strerror(code))
 
     def _response(self, sock: socket.socket, method: str | None = None) -> http.client.HTTPResponse:
         response = http.client.HTTPResponse(sock, method=method)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from gpufleet_agent.runtime.clock import uptime, wall
@@ -125,6 +126,10 @@ class Spool:
     def head(self) -> Entry | None:
         """The oldest report that waits: they go in order."""
         return self._entries[0] if self._entries else None
+
+    def heads(self, most: int) -> list[Entry]:
+        """The oldest reports that wait, so many at most."""
+        return list(islice(self._entries, most))
 
     def remove(self, entry: Entry) -> None:
         """Forget a report: the server has it, or it is gone. Nothing is done where it was dropped meanwhile."""

@@ -16,7 +16,7 @@ from gpufleet_agent.wire.codec import (
     parse_clock,
     unpack,
 )
-from gpufleet_agent.wire.enrolment import Ack, Credential, Enrolment
+from gpufleet_agent.wire.enrolment import Ack, Credential, Enrolment, Overlap
 from gpufleet_agent.wire.inventory import Gpu, Host, Partition, Roster
 from gpufleet_agent.wire.report import PROTOCOL, Backlog, Clock, Driver, Event, Report, Samples, State
 
@@ -41,6 +41,7 @@ __all__ = [
     "Event",
     "Gpu",
     "Host",
+    "Overlap",
     "Partition",
     "Report",
     "Roster",

@@ -81,6 +81,8 @@ def decode(body: bytes, max_decoded: int = MAX_DECODED) -> Report:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _not_a_report(data, error) from None
     _check_version(report.version)
+    if report.first_seq > report.seq:
+        raise WireError("first_seq", f"{report.first_seq} comes after seq {report.seq}")
     for number, samples in enumerate(report.samples):
         check_samples(samples, f"samples[{number}]")
     return report

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from gpufleet_agent.wire.inventory import Text
 from gpufleet_agent.wire.report import Micros, NodeId
@@ -28,6 +30,8 @@ class Ack(Struct, kw_only=True):
     """The server's answer to a report that is committed (now, or before: `duplicate`).
 
     `roster_wanted` asks for the roster with the next report. `clock_offset` is server minus agent time, µs.
+    `joins`: whether this server takes joined reports (`Report.first_seq`); one that does not know of them would take
+    what it has already once more.
     """
 
     seq: int
@@ -35,3 +39,10 @@ class Ack(Struct, kw_only=True):
     roster_wanted: bool
     clock_offset: int
     server_time: Micros
+    joins: bool = False
+
+
+class Overlap(Struct, kw_only=True):
+    """What is in the problem document of HTTP 409: the server has the stream's reports up to `last_seq`."""
+
+    last_seq: Annotated[int, Meta(ge=1)]

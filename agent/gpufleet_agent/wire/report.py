@@ -92,12 +92,16 @@ class Report(Struct, kw_only=True):
     A stream begins with an agent's spool; `seq` only grows within it, gaps allowed. `created` is when the report
     was closed; `interval` (ms) is the sampling interval in force. `roster_digest` names the roster that samples
     refer to; `roster` is there when the agent has reason to think the server lacks it.
+
+    A joined report holds what the reports `first_seq` to `seq` held and is otherwise as the last of them was; 0 stands
+    for `seq`. It is sent to a server that said `Ack.joins`, which takes it if it has none of them.
     """
 
     version: Annotated[int, Meta(ge=1, le=1 << 16)]
     node: NodeId
     stream: NodeId
     seq: Annotated[int, Meta(ge=1, lt=1 << 62)]
+    first_seq: Annotated[int, Meta(ge=0, lt=1 << 62)] = 0
     created: Clock
     interval: Annotated[int, Meta(ge=100, le=3_600_000)]
     driver: Driver
@@ -107,3 +111,8 @@ class Report(Struct, kw_only=True):
     samples: Annotated[list[Samples], Meta(max_length=64)] = []
     states: Annotated[list[State], Meta(max_length=MAX_STATES)] = []
     events: Annotated[list[Event], Meta(max_length=MAX_EVENTS)] = []
+
+    @property
+    def first(self) -> int:
+        """The number of the first report that is in it."""
+        return self.first_seq or self.seq

@@ -40,12 +40,17 @@ class Correction:
     applied: int
     higher: tuple[int, ...] = ()
 
-    def after(self, measured: int) -> "Correction":
-        """The correction once another offset was measured, µs. It stays while that is within the dead band."""
+    def after(self, measured: int, *, large: bool = False) -> "Correction":
+        """The correction once another offset was measured, µs. It stays while that is within the dead band.
+
+        A `large` report may have been long on its way, and so may those after it: it does not count in a row.
+        """
         if measured < self.applied - DEAD_BAND:
             return Correction(_settled(measured))
         if measured <= self.applied + DEAD_BAND:
             return Correction(self.applied)
+        if large and measured <= self.applied + LONGEST_WAY:
+            return self
         higher = (*self.higher, measured)
         if len(higher) >= IN_A_ROW or min(higher) > self.applied + LONGEST_WAY:
             return Correction(_settled(min(higher)))

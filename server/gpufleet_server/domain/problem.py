@@ -9,13 +9,17 @@ CONTENT_TYPE = "application/problem+json"
 
 @dataclasses.dataclass
 class Problem(Exception):
-    """A request that can't be served. `field` names the part at fault; `retry_after` is in seconds."""
+    """A request that can't be served. `field` names the part at fault; `retry_after` is in seconds.
+
+    `more` are further members of the answer.
+    """
 
     status: int
     detail: str
     field: str | None = None
     retry_after: int | None = None
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    more: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def body(self) -> dict[str, Any]:
         """The JSON object of the answer."""
@@ -25,7 +29,7 @@ class Problem(Exception):
             "status": self.status,
             "detail": self.detail,
         }
-        return about | ({"field": self.field} if self.field is not None else {})
+        return about | ({"field": self.field} if self.field is not None else {}) | self.more
 
     def all_headers(self) -> dict[str, str]:
         """Headers of the answer, Retry-After included."""

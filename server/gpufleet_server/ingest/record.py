@@ -99,13 +99,22 @@ def _take(
             later.add(report.node)
         elif node is not None and report.seq <= node.streams.get(report.stream, 0):
             answered[number] = _ack(prepared, node, roster_wanted=_lacks_roster(prepared, node), duplicate=True)
-        elif (problem := _too_early(prepared, node)) is not None:
+        elif (problem := _overlap(report, node) or _too_early(prepared, node)) is not None:
             answered[number] = problem
         elif node is not None:
             taken.append(_taken(number, prepared, node))
             if report.roster is not None:
                 told.add(report.node)
     return taken, answered
+
+
+def _overlap(report: wire.Report, node: Node | None) -> Problem | None:
+    """Why a joined report is not taken: an abandoned request with some of what is in it was committed after all."""
+    last = node.streams.get(report.stream, 0) if node is not None else 0
+    if report.first > last:
+        return None
+    problem = f"reports {report.first} to {report.seq} came as one, and those up to {last} are stored already"
+    return Problem(409, problem, "first_seq", more={"last_seq": last})
 
 
 def _too_early(prepared: Prepared, node: Node | None) -> Problem | None:
@@ -119,7 +128,8 @@ def _too_early(prepared: Prepared, node: Node | None) -> Problem | None:
 def _taken(number: int, prepared: Prepared, node: Node) -> _Taken:
     report, before = prepared.report, node.clock_offset
     if prepared.measured is not None:
-        node.correction, node.measured = node.correction.after(prepared.measured), prepared.measured
+        large = report.first < report.seq
+        node.correction, node.measured = node.correction.after(prepared.measured, large=large), prepared.measured
     node.streams[report.stream] = report.seq
     if report.roster is not None:
         node.roster_digest = report.roster_digest or wire.digest(report.roster)
@@ -238,6 +248,7 @@ def _ack(prepared: Prepared, node: Node, roster_wanted: bool, *, duplicate: bool
         roster_wanted=roster_wanted,
         clock_offset=node.clock_offset if prepared.measured is None else prepared.measured,
         server_time=prepared.received_at,
+        joins=True,
     )
 
 

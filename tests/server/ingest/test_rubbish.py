@@ -109,6 +109,7 @@ CHANGES: dict[str, tuple[Change, int, str]] = {
     "node-form": (_set("node", "'; DROP TABLE nodes; --"), 422, "node"),
     "seq-zero": (_set("seq", 0), 422, "seq"),
     "seq-huge": (_set("seq", 1 << 63), 422, "seq"),
+    "first-after-last": (_set("first_seq", 1 << 61), 422, "first_seq"),
     "interval-negative": (_set("interval", -1), 422, "interval"),
     "interval-nan": (_set("interval", float("nan")), 422, "interval"),
     "driver-state": (_set("driver.state", "splendid"), 422, "driver.state"),
