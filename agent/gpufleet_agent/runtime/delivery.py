@@ -46,9 +46,16 @@ class Backoff:
 class Delivery:
     """One attempt a step, so that whoever calls it keeps an eye on other things."""
 
-    def __init__(self, link: Link, spool: Spool, enroller: Enroller, backoff: Backoff | None = None) -> None:
+    def __init__(
+        self,
+        link: Link,
+        spool: Spool,
+        enroller: Enroller,
+        backoff: Backoff | None = None,
+        packer: Packer | None = None,
+    ) -> None:
         self._link, self._spool, self._enroller = link, spool, enroller
-        self._packer = Packer(spool)
+        self._packer = packer or Packer(spool)
         self._backoff = backoff or Backoff()
         self._told = ""
         self._clock_told = False

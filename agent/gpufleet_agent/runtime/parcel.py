@@ -10,7 +10,7 @@ from gpufleet_agent.wire import Ack, Clock, Report, WireError, decode, encode
 
 MAX_REPORTS = 360
 # A server believes that a clock is a little off when so many reports in a row say so, and joined ones have no say.
-_ALONE = 3
+ALONE = 3
 # An answer within these seconds, and the next request may be twice as large.
 _QUICK = 3.0
 
@@ -39,8 +39,9 @@ class Packer:
     Never of more than one where the server has not said that it takes such.
     """
 
-    def __init__(self, spool: Spool) -> None:
-        self._spool = spool
+    def __init__(self, spool: Spool, alone: int = ALONE) -> None:
+        """`alone`: how many go alone when the clock was set or the server gone."""
+        self._spool, self._wanted_alone = spool, alone
         self._most = 1
         self._clock: Clock | None = None
         # Reports that went alone since the clock was set, or the server gone.
@@ -56,7 +57,7 @@ class Packer:
             return Parcel([head], body)
         if self._clock is None or not same_clock(first.created, self._clock):
             self._clock, self._alone = first.created, 0
-        if self._alone < _ALONE and not self._again:
+        if self._alone < self._wanted_alone and not self._again:
             return Parcel([head], body)
         entries, joined = [head], Joined(first)
         for entry in self._spool.heads(self._most)[1:]:
