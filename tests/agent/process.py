@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gpufleet_agent.cli.run import set_up_log
 from gpufleet_agent.config import load
+from gpufleet_agent.log import set_up_log
 from gpufleet_agent.runtime.agent import Agent
 from gpufleet_agent.runtime.supervisor import Patience
 
@@ -27,7 +27,7 @@ def main(driver: str, state: str, *settings: str) -> int:
     if "fsize" in flags:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(flags.pop("fsize")),) * 2)
     config = load({"state_dir": state, "interval": "1s", **flags}, {})
-    set_up_log("info")
+    set_up_log(config.log_level, config.log_format)
     patience = Patience(silence=2.0, opening=2.0, restart=0.1, restart_absent=0.2, restart_most=0.5)
     return Agent(config, FakeBackend(Path(driver)), patience=patience).run()
 

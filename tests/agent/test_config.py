@@ -44,6 +44,10 @@ def test_intervals_have_units(text: str, seconds: float) -> None:
         ("labels", ["team"], "key=value"),
         ("spool_size", "12", "at least 1MiB"),
         ("log_level", "loud", "debug, info"),
+        ("log_format", "xml", "auto, text, json or journald"),
+        ("proxy", "proxy:3128", "expected a URL such as http://proxy"),
+        ("proxy", "https://proxy", "expected a URL such as http://proxy"),
+        ("client_cert", "/proc/none/cert.pem", "No such file"),
         ("site", "", "not empty"),
         ("site", "a\x1b[2J", "no control characters"),
         ("labels", {"team": "a\0b"}, "without control characters"),
@@ -93,10 +97,13 @@ def test_the_token_is_never_shown(tmp_path: Path) -> None:
     assert config.join_token() == "s3cret"
     with pytest.raises(ConfigError, match="token_file"):
         load({"token_file": str(tmp_path / "none")}, {}).join_token()
+    file.write_text("\n")
+    assert load({"token_file": str(file)}, {}).join_token() is None
 
 
 def test_state_stays_in_the_users_folder_unless_root() -> None:
-    """`/var/lib` for root, XDG for others."""
+    """What systemd gives, else `/var/lib` for root, XDG for others."""
     assert load({}, {"HOME": "/home/u"}, root_user=False).state_dir == Path("/home/u/.local/state/gpufleet-agent")
+    assert load({}, {"STATE_DIRECTORY": "/var/lib/a:/b"}, root_user=False).state_dir == Path("/var/lib/a")
     assert load({}, {"XDG_STATE_HOME": "/s"}, root_user=False).state_dir == Path("/s/gpufleet-agent")
     assert load({}, {}, root_user=True).state_dir == Path("/var/lib/gpufleet-agent")

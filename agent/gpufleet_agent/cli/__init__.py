@@ -1,4 +1,4 @@
-"""The command line: `gpufleet-agent run | once | check`."""
+"""The command line: `gpufleet-agent run | once | check | config check`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpufleet_agent import __version__
-from gpufleet_agent.config import SETTINGS, ConfigError, load
+from gpufleet_agent.config import ConfigError, Gathered, gather
+from gpufleet_agent.settings import SETTINGS
 
 _EXIT_CODES = """\
 exit codes:
@@ -29,22 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. The exit code."""
     flags = vars(_parser().parse_args(arguments))
     command, file = flags.pop("command"), flags.pop("config", None)
+    flags.pop("config_command", None)
     as_json, timeout = flags.pop("json", False), flags.pop("timeout", 0.0)
     try:
-        config = load(flags, os.environ, file)
-        if command == "run":
-            from gpufleet_agent.cli.run import run
-
-            return run(config)
-        if command == "once":
-            from gpufleet_agent.cli.once import once
-
-            return once(config, as_json, timeout)
-        from gpufleet_agent.cli.check import check
-
-        return check(config, as_json, timeout)
+        return _run(command, gather(flags, os.environ, file), as_json, timeout)
     except ConfigError as error:
-        print(f"gpufleet-agent: {error}", file=sys.stderr)
+        for problem in error.problems:
+            print(f"gpufleet-agent: {problem}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -52,6 +44,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has gone; the interpreter must not complain about it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _run(command: str, gathered: Gathered, as_json: bool, timeout: float) -> int:
+    if command == "config check":
+        from gpufleet_agent.cli.settings import check_settings
+
+        return check_settings(gathered, as_json)
+    config = gathered.config()
+    if command == "run":
+        from gpufleet_agent.cli.run import run
+
+        return run(config)
+    if command == "once":
+        from gpufleet_agent.cli.once import once
+
+        return once(config, as_json, timeout)
+    from gpufleet_agent.cli.check import check
+
+    return check(config, as_json, timeout)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,15 +73,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"gpufleet-agent {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run | once | check")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="run | once | check | config")
     for name, help in _COMMANDS.items():
-        command = commands.add_parser(
-            name,
-            help=help,
-            description=help[0].upper() + help[1:] + ".",
-            epilog=_EXIT_CODES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        command = _add_command(commands, name, help)
         if name != "run":
             command.add_argument("--json", action="store_true", help="print JSON")
             command.add_argument(
@@ -81,7 +86,29 @@ def _parser() -> argparse.ArgumentParser:
                 help="give up on a driver that does not answer after this time (60)",
             )
         _add_settings(command)
+    _add_config_command(_add_command(commands, "config", "look after the settings"))
     return parser
+
+
+def _add_config_command(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="config_command", required=True, metavar="check")
+    check = _add_command(commands, "check", "show each setting, its value, where it comes from, and what is wrong")
+    check.set_defaults(command="config check")
+    check.add_argument("--json", action="store_true", help="print JSON")
+    _add_settings(check)
+
+
+def _add_command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, help: str
+) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help,
+        description=help[0].upper() + help[1:] + ".",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return command
 
 
 def _timeout(text: str) -> float:
@@ -99,7 +126,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         "--config", type=Path, metavar="FILE", help="settings as TOML (/etc/gpufleet/agent.toml)", default=None
     )
     for setting in SETTINGS:
-        if setting.key == "metrics_allow_remote":
+        if setting.switch:
             group.add_argument(setting.flag, action="store_true", default=argparse.SUPPRESS, help=setting.help)
             continue
         group.add_argument(

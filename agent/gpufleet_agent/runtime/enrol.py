@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 
 from gpufleet_agent import __version__
-from gpufleet_agent.config import is_bearer
 from gpufleet_agent.runtime.files import write_whole
 from gpufleet_agent.runtime.push import Answer, Link
+from gpufleet_agent.settings import is_bearer
 from gpufleet_agent.wire import ENROL_PATH, PROTOCOL, Credential, Enrolment
 
 
