@@ -42,6 +42,8 @@ SETTINGS = {
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
     "wal_compression": "on",
+    # Months that are filled in minutes would be vacuumed while all is asked; that is done before.
+    "autovacuum_vacuum_insert_threshold": "-1",
 }
 _UPKEEP = "upkeep"
 
