@@ -38,6 +38,7 @@ class Config:
     labels: dict[str, str] = field(default_factory=dict)
     metrics_listen: tuple[str, int] | None = None
     metrics_allow_remote: bool = False
+    dcgm_names: bool = False
     spool_size: int = 256 << 20
     spool_age: float = 7 * 86400.0
     ca_file: Path | None = None
@@ -185,6 +186,8 @@ def _contradictions(config: Config) -> Iterator[str]:
     if not (config.metrics_allow_remote or _is_loopback(host)):
         hint = "add --metrics-allow-remote if that is meant"
         yield f"metrics_listen = {host}: other hosts can reach this address; {hint}"
+    if config.dcgm_names and config.metrics_listen is None:
+        yield "dcgm_names = True: there is no --metrics-listen to serve them at"
     if config.client_key is not None and config.client_cert is None:
         yield f"client_key = {config.client_key}: there is no client_cert that it belongs to"
     for key in ("ca_file", "client_cert", "client_key"):

@@ -3,41 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
-from gpufleet_agent import __version__
-from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, METRICS, Kind, Metric, Unit
-from gpufleet_agent.runtime.clock import wall
-from gpufleet_agent.runtime.frames import Ticked
-from gpufleet_agent.wire import Backlog, Driver, Roster, State, unpack
+from gpufleet_agent.catalogue import METRICS, Kind, Metric, Unit
+from gpufleet_agent.snapshot import Fact, Snapshot
 
+CONTENT_TYPE = CONTENT_TYPE_LATEST
 _LABELS = ("uuid", "index", "model")
-
-
-@dataclass
-class Snapshot:
-    """What is shown: filled by the agent as it goes."""
-
-    roster: Roster | None = None
-    driver: Driver | None = None
-    backlog: Backlog = field(default_factory=Backlog)
-    states: list[State] = field(default_factory=list)
-    tick: Ticked | None = None
-    totals: dict[tuple[str, str], int] = field(default_factory=dict)
-
-    def take(self, tick: Ticked) -> None:
-        """Note a sample; increments add up from the agent's start."""
-        self.tick = tick
-        for metric in EVERY_SAMPLE:
-            if metric.kind is Kind.INCREMENT and metric.name in tick.columns:
-                for gpu, stored in zip(tick.gpus, unpack(tick.columns[metric.name], metric.width), strict=True):
-                    if metric.value(stored) is not None:
-                        self.totals[gpu, metric.name] = self.totals.get((gpu, metric.name), 0) + stored
 
 
 def series_name(metric: Metric) -> str:
@@ -58,30 +34,18 @@ class GpuCollector(Collector):
     def collect(self) -> Iterator[Family]:
         """Every metric that some GPU has, then the agent's own."""
         labels = self._labels()
-        stored = self._stored(labels)
+        stored = self._snapshot.readings() | self._snapshot.totals
         yield from self._identity(labels)
         for metric in METRICS:
             found = {gpu: stored[gpu, metric.name] for gpu in labels if (gpu, metric.name) in stored}
             if found:
                 yield _family(metric, found, labels)
-        yield from self._own()
+        for fact in self._snapshot.own():
+            yield _own(fact)
 
     def _labels(self) -> dict[str, list[str]]:
         gpus = self._snapshot.roster.gpus if self._snapshot.roster else []
         return {gpu.uuid: [gpu.uuid, str(gpu.index), gpu.model or ""] for gpu in gpus}
-
-    def _stored(self, labels: dict[str, list[str]]) -> dict[tuple[str, str], int]:
-        """(GPU, metric) → stored integer that is to be shown; absent values are left out."""
-        stored = {(state.gpu, state.metric): state.stored for state in self._snapshot.states}
-        tick = self._snapshot.tick
-        answering = self._snapshot.driver is not None and self._snapshot.driver.state == "ok"
-        if tick is not None and answering:
-            for name, column in tick.columns.items():
-                if BY_NAME[name].kind is not Kind.INCREMENT:
-                    values = unpack(column, BY_NAME[name].width)
-                    stored.update({(gpu, name): value for gpu, value in zip(tick.gpus, values, strict=True)})
-        present = {key: v for key, v in stored.items() if key[1] in BY_NAME and BY_NAME[key[1]].value(v) is not None}
-        return {**present, **self._snapshot.totals}
 
     def _identity(self, labels: dict[str, list[str]]) -> Iterator[Family]:
         info = InfoMetricFamily("gpufleet_gpu", "What the GPU is.", labels=_LABELS)
@@ -99,21 +63,12 @@ class GpuCollector(Collector):
         yield info
         yield lost
 
-    def _own(self) -> Iterator[Family]:
-        snapshot = self._snapshot
-        host = snapshot.roster.host if snapshot.roster else None
-        facts = {"version": __version__, "driver_version": (host and host.driver_version) or ""}
-        yield InfoMetricFamily("gpufleet_agent_build", "Versions of the agent and of the driver it reads.", facts)
-        up = float(snapshot.driver is not None and snapshot.driver.state == "ok")
-        yield GaugeMetricFamily("gpufleet_agent_driver_up", "1 if the driver answers.", up)
-        if snapshot.tick is not None:
-            age = max(0.0, (wall() - snapshot.tick.at) / 1e6)
-            yield GaugeMetricFamily("gpufleet_agent_sample_age_seconds", "Age of the last sample.", age)
-        waiting, size = float(snapshot.backlog.reports), float(snapshot.backlog.bytes)
-        yield GaugeMetricFamily("gpufleet_agent_spool_reports", "Reports that wait for the server.", waiting)
-        yield GaugeMetricFamily("gpufleet_agent_spool_bytes", "Size of the reports that wait for the server.", size)
-        dropped = float(snapshot.backlog.dropped)
-        yield CounterMetricFamily("gpufleet_agent_dropped_reports", "Reports given up: spool full or too old.", dropped)
+
+def _own(fact: Fact) -> Family:
+    family_of = CounterMetricFamily if fact.is_counter else GaugeMetricFamily
+    family = family_of(fact.name, fact.help, labels=list(fact.labels))
+    family.add_metric(list(fact.labels.values()), fact.value)
+    return family
 
 
 def _family(metric: Metric, found: dict[str, int], labels: dict[str, list[str]]) -> Family:

@@ -7,10 +7,9 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
-
 from gpufleet_agent.runtime.clock import monotonic
 
+PLAIN_TEXT = "text/plain; charset=utf-8"
 CLIENT_SECONDS = 5.0
 MOST_CLIENTS = 32
 _HEAD_BYTES = 8192
@@ -37,9 +36,9 @@ class _Client:
 class Listener:
     """Answers `GET /metrics` with `page()`. Never blocks; a client that is slow or one too many is let go."""
 
-    def __init__(self, address: tuple[str, int], page: Callable[[], bytes]) -> None:
-        """Open the port. OSError where it is taken."""
-        self._page = page
+    def __init__(self, address: tuple[str, int], page: Callable[[], bytes], kind: str = PLAIN_TEXT) -> None:
+        """Open the port; `kind` is the page's content type. OSError where the port is taken."""
+        self._page, self._kind = page, kind
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._server = socket.create_server(address, family=family, backlog=_BACKLOG)
         self._server.setblocking(False)
@@ -102,10 +101,18 @@ class Listener:
                 return True
             status = _status(client.head)
             if status is not None:
-                client.out = memoryview(_response(status, self._page() if status == 200 else b""))
+                client.out = memoryview(self._response(status))
         while client.out:
             client.out = client.out[client.sock.send(client.out) :]
         return True
+
+    def _response(self, status: int) -> bytes:
+        found = status == 200
+        body = self._page() if found else f"{status} {_STATUS[status]}\n".encode()
+        kind = self._kind if found else PLAIN_TEXT
+        allow = "Allow: GET\r\n" if status == 405 else ""
+        head = f"HTTP/1.1 {status} {_STATUS[status]}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{allow}"
+        return f"{head}Connection: close\r\n\r\n".encode() + body
 
     def _let_go(self, client: _Client) -> None:
         self._clients.remove(client)
@@ -122,11 +129,3 @@ def _status(head: bytes) -> int | None:
     if words[0] != b"GET":
         return 405
     return 200 if words[1].split(b"?", 1)[0] in (b"/metrics", b"/") else 404
-
-
-def _response(status: int, page: bytes) -> bytes:
-    body = page if status == 200 else f"{status} {_STATUS[status]}\n".encode()
-    kind = CONTENT_TYPE_LATEST if status == 200 else "text/plain; charset=utf-8"
-    allow = "Allow: GET\r\n" if status == 405 else ""
-    head = f"HTTP/1.1 {status} {_STATUS[status]}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{allow}"
-    return f"{head}Connection: close\r\n\r\n".encode() + body

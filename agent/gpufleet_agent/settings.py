@@ -228,6 +228,13 @@ SETTINGS: tuple[Setting, ...] = (
         show=bool,
         switch=True,
     ),
+    Setting(
+        "dcgm_names",
+        _flag,
+        "Serve what --metrics-listen serves by the names, labels and units of NVIDIA's DCGM exporter.",
+        show=bool,
+        switch=True,
+    ),
     Setting("spool_size", _size, "Most the reports that wait may take on disk; oldest go first.", "SIZE", _bytes),
     Setting("spool_age", _age, "Reports that wait longer than this are dropped.", "TIME", _time),
     Setting("ca_file", _path, "Certificates to trust for an https server instead of the system's.", "FILE"),

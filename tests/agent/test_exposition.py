@@ -5,8 +5,9 @@ import subprocess
 
 import pytest
 from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, METRICS, ON_CHANGE, Kind, Reason
-from gpufleet_agent.exposition import Snapshot, render, series_name
+from gpufleet_agent.exposition import render, series_name
 from gpufleet_agent.runtime.frames import Ticked
+from gpufleet_agent.snapshot import Snapshot
 from gpufleet_agent.wire import Backlog, Driver, Gpu, Host, Roster, State, pack
 from prometheus_client.parser import text_string_to_metric_families
 

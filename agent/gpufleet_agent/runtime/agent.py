@@ -22,15 +22,14 @@ from gpufleet_agent.runtime.clock import monotonic
 from gpufleet_agent.runtime.collector import Collector
 from gpufleet_agent.runtime.delivery import Delivery
 from gpufleet_agent.runtime.enrol import Enroller
-from gpufleet_agent.runtime.frames import Ticked
 from gpufleet_agent.runtime.push import Link
 from gpufleet_agent.runtime.spool import Spool
 from gpufleet_agent.runtime.supervisor import Patience, Supervisor
 from gpufleet_agent.runtime.unspooled import Unspooled
 
 if TYPE_CHECKING:
-    from gpufleet_agent.exposition import Snapshot
     from gpufleet_agent.listener import Listener
+    from gpufleet_agent.snapshot import Snapshot
 
 _LOG = logging.getLogger("gpufleet_agent")
 _TELL_DROPPED_SECONDS = 600.0
@@ -109,26 +108,29 @@ class Agent:
     def _listen(self) -> Listener | None:
         if self._config.metrics_listen is None:
             return None
-        from gpufleet_agent.exposition import Snapshot
         from gpufleet_agent.listener import Listener
+        from gpufleet_agent.snapshot import Snapshot
 
+        # Each of them only where it is wanted: prometheus_client is large.
+        if self._config.dcgm_names:
+            from gpufleet_agent.dcgm_names import CONTENT_TYPE, render
+        else:
+            from gpufleet_agent.exposition import CONTENT_TYPE, render
         self._snapshot = snapshot = Snapshot()
         try:
-            listener = Listener(self._config.metrics_listen, lambda: self._page(snapshot))
+            listener = Listener(self._config.metrics_listen, lambda: render(self._look(snapshot)), CONTENT_TYPE)
         except OSError as error:
             host, port = self._config.metrics_listen
             raise Refused(f"metrics_listen: {host}:{port}: {error.strerror}") from None
         _LOG.info("metrics at http://%s:%d/metrics", self._config.metrics_listen[0], listener.port)
         return listener
 
-    def _page(self, snapshot: Snapshot) -> bytes:
-        """The text of a scrape."""
-        from gpufleet_agent.exposition import render
-
+    def _look(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with what is asked for only when somebody scrapes."""
         snapshot.roster, snapshot.driver = self._collector.roster, self._supervisor.driver
         snapshot.states = self._collector.states
         snapshot.backlog = self._spool.backlog if self._spool else snapshot.backlog
-        return render(snapshot)
+        return snapshot
 
     def _wait(self) -> None:
         """Sleep until something came or is due, and answer scrapes."""
@@ -161,7 +163,7 @@ class Agent:
         driver = self._supervisor.driver
         for frame in frames:
             self._collector.take(frame)
-            if self._snapshot is not None and isinstance(frame, Ticked):
+            if self._snapshot is not None:
                 self._snapshot.take(frame)
         events = self._supervisor.take_events()
         if driver is not None and driver != before:

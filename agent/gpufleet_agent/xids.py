@@ -1,0 +1,68 @@
+"""What an XID means, in a few words, for those that are met on servers."""
+
+from __future__ import annotations
+
+# The first is the DCGM exporter's own word, which rules look for.
+_TEXTS = {
+    0: "No Error",
+    8: "GPU stopped processing: a channel timed out",
+    13: "Graphics engine exception: often a fault of the program",
+    31: "Memory page fault of the GPU: often a fault of the program",
+    32: "Corrupt push buffer stream",
+    38: "Driver firmware error",
+    43: "GPU stopped processing: the program was ended",
+    44: "Graphics engine fault while switching contexts",
+    45: "Channel cleaned up after an earlier error or the end of the program",
+    48: "Uncorrectable (double-bit) memory error",
+    54: "Auxiliary power is not connected",
+    56: "Display engine error",
+    57: "Video memory interface could not be programmed",
+    58: "Video memory interface is unstable",
+    61: "Internal microcontroller warning",
+    62: "Internal microcontroller halted",
+    63: "Memory page retired or row remapping recorded",
+    64: "Memory page retirement or row remapping failed",
+    68: "Video decoder exception",
+    69: "Graphics engine class error",
+    74: "NVLink error",
+    79: "GPU has fallen off the bus",
+    80: "Corrupt data was sent to the GPU",
+    92: "High rate of corrected memory errors",
+    94: "Uncorrectable memory error, contained to the programs it hit",
+    95: "Uncorrectable memory error, not contained",
+    109: "Context switch timed out",
+    110: "Security fault",
+    119: "No answer from the GPU System Processor",
+    120: "GPU System Processor error",
+    121: "Chip-to-chip link error",
+    122: "Firmware flash could not be read",
+    123: "Firmware flash could not be written",
+    124: "Firmware flash could not be erased",
+    125: "InfoROM file system failure",
+    136: "NVLink training failed",
+    137: "NVLink access was not permitted: often a fault of the program",
+    140: "Uncorrectable memory error, not recovered from",
+    143: "GPU could not be initialised",
+    144: "NVLink error (SAW)",
+    145: "NVLink error (RLW)",
+    146: "NVLink error (TLW)",
+    147: "NVLink error (TREX)",
+    148: "NVLink error (NVLPW_CTRL)",
+    149: "NVLink error (NETIR)",
+    150: "NVLink error (MSE)",
+    154: "Recovery action changed",
+    155: "NVLink error told by software",
+    156: "Resource retired",
+    157: "Resource could not be retired",
+    158: "Fatal timeout of the GPU",
+    160: "Channel retired",
+    161: "Channel could not be retired",
+    167: "Fatal timeout on PCIe",
+    171: "Uncorrectable DRAM error",
+    172: "Uncorrectable SRAM error",
+}
+
+
+def xid_text(xid: int) -> str:
+    """The XID in words, or its number where there are none."""
+    return _TEXTS.get(xid, f"XID {xid}")
