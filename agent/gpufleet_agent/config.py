@@ -47,6 +47,7 @@ class Config:
     proxy: str | None = field(default=None, repr=False)
     log_level: str = "info"
     log_format: str = "auto"
+    command_lines: bool = False
 
     def join_token(self) -> str | None:
         """The join token, from its file if one is named; an empty file holds none. ConfigError as it can't be read."""

@@ -154,7 +154,8 @@ def _labels(value: object) -> dict[str, str]:
     return labels
 
 
-def _proxy(value: object) -> str:
+def read_proxy(value: object) -> str:
+    """The URL of an HTTP proxy, or NO_PROXY. ValueError says what was expected."""
     text = _text(value).rstrip("/")
     if text.lower() == NO_PROXY:
         return NO_PROXY
@@ -242,7 +243,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("client_key", _path, "Its key, PEM, if that is not in the same file.", "FILE"),
     Setting(
         "proxy",
-        _proxy,
+        read_proxy,
         "HTTP proxy to reach the server through, or none; else HTTPS_PROXY, http_proxy and NO_PROXY say.",
         "URL",
         _without_password,
@@ -254,5 +255,12 @@ SETTINGS: tuple[Setting, ...] = (
         _one_of(LOG_FORMATS),
         "text, json or journald; auto is journald where stderr is the journal's, else text.",
         "FORMAT",
+    ),
+    Setting(
+        "command_lines",
+        _flag,
+        "Tell the command lines of processes on GPUs; users may have secrets in them.",
+        show=bool,
+        switch=True,
     ),
 )

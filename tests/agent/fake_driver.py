@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from gpufleet_agent.backends.backend import DriverAbsent, DriverFacts, DriverGone, Tick
+from gpufleet_agent.backends.backend import DriverAbsent, DriverFacts, DriverGone, GpuProcess, ProcessList, Tick
 from gpufleet_agent.catalogue import EVERY_SAMPLE, ON_CHANGE
 from gpufleet_agent.wire import Event, Gpu
 
@@ -71,6 +71,13 @@ class FakeSession:
         return {
             uuid(n): {metric.name: 10 * place + n for place, metric in enumerate(ON_CHANGE)} for n in range(self._count)
         }
+
+    def processes(self) -> list[ProcessList]:
+        """On every GPU the processes of the file `pids`, 1 MiB each."""
+        path = self._folder / "pids"
+        pids = path.read_text().split() if path.exists() else []
+        found = tuple(GpuProcess(int(pid), ("compute",), 1 << 20, 50.0, {}) for pid in pids)
+        return [ProcessList(uuid(n), processes=found) for n in range(self._count)]
 
     def xid_gpus(self) -> list[str]:
         """The first GPU, which is the one that has XIDs, while it is not lost."""

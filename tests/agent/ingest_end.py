@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,7 +65,7 @@ class IngestEnd:
 
 
 @contextmanager
-def serving(end: IngestEnd) -> Iterator[IngestEnd]:
+def serving(end: IngestEnd, tls: ssl.SSLContext | None = None) -> Iterator[IngestEnd]:
     """Serve `end` while the block runs; again on the same port the second time."""
 
     class Handler(_Handler):
@@ -72,6 +74,9 @@ def serving(end: IngestEnd) -> Iterator[IngestEnd]:
     server = ThreadingHTTPServer(("127.0.0.1", end.port), Handler)
     server.daemon_threads = True
     end.port = int(server.server_address[1])
+    if tls is not None:
+        # The handshake is left to the thread of the connection.
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -85,6 +90,11 @@ def serving(end: IngestEnd) -> Iterator[IngestEnd]:
 class _Handler(BaseHTTPRequestHandler):
     ingest: IngestEnd
     protocol_version = "HTTP/1.1"
+
+    def handle(self) -> None:
+        """A connection; who goes away in the middle of it is not worth a word."""
+        with contextlib.suppress(OSError):
+            super().handle()
 
     def do_GET(self) -> None:
         """`/healthz`."""

@@ -41,6 +41,32 @@ class Tick:
     columns: dict[str, list[int]]
 
 
+@dataclass(frozen=True, slots=True)
+class GpuProcess:
+    """A process that the driver shows on a GPU or partition.
+
+    `pid` is as the driver has it: the host's, or 0 where it names none. `kinds` are of compute, graphics and mps;
+    `memory` is in bytes, `sm` the percentage of the time since the call before in which its kernels ran. `absent` maps
+    either of them that is None to the reason.
+    """
+
+    pid: int
+    kinds: tuple[str, ...]
+    memory: int | None
+    sm: float | None
+    absent: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessList:
+    """The processes on a GPU (UUID), or on the partition (UUID) of it; `reason` says why they are not known."""
+
+    gpu: str
+    partition: str | None = None
+    processes: tuple[GpuProcess, ...] = ()
+    reason: str | None = None
+
+
 class Session(Protocol):
     """An open driver. Every method may block for as long as the driver does; the caller watches the clock."""
 
@@ -58,6 +84,10 @@ class Session(Protocol):
 
     def states(self) -> dict[str, dict[str, int]]:
         """GPU → metric → stored integer for every metric that is sent on change. Slow."""
+        ...
+
+    def processes(self) -> list[ProcessList]:
+        """The processes on each GPU now; on each of its partitions where it has some."""
         ...
 
     def xid_gpus(self) -> list[str]:

@@ -20,7 +20,9 @@ from gpufleet_agent.config import Config, ConfigError
 from gpufleet_agent.host import read_host
 from gpufleet_agent.runtime.clock import read_clock
 from gpufleet_agent.runtime.enrol import Enroller
+from gpufleet_agent.runtime.proxy import proxy_for
 from gpufleet_agent.runtime.push import Link, Unreachable
+from gpufleet_agent.runtime.trust import trust_of
 from gpufleet_agent.runtime.vendors import AnyVendor
 from gpufleet_agent.wire import CLOCK_HEADER, CONTENT_TYPE, ENCODING, REPORT_PATH, Gpu, Host, clock_header, unpack
 
@@ -113,11 +115,17 @@ def _server(config: Config) -> Iterator[Finding]:
     if config.server is None:
         yield Finding("server", "note", "none is set")
         return
-    link = Link(config.server, config.ca_file)
+    try:
+        proxy = proxy_for(config.server, config.proxy, os.environ)
+        link = Link(config.server, trust_of(config), proxy)
+    except ConfigError as error:
+        yield Finding("server", "problem", str(error))
+        return
+    through = f" through the proxy {proxy}" if proxy else ""
     try:
         answer = link.get("/healthz")
         well = answer.status == 200
-        yield Finding("server", "ok" if well else "problem", f"{config.server} answers HTTP {answer.status}")
+        yield Finding("server", "ok" if well else "problem", f"{config.server}{through} answers HTTP {answer.status}")
         yield _credential(config, link)
     except Unreachable as error:
         yield Finding("server", "problem", f"{config.server} cannot be reached: {error}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgspec
 
 from gpufleet_agent.backends.backend import Backend
 from gpufleet_agent.catalogue import BY_NAME, METRICS
+from gpufleet_agent.cli import usage
 from gpufleet_agent.cli.probe import Probe, probe
 from gpufleet_agent.cli.readable import human, iso, size
 from gpufleet_agent.config import Config
@@ -20,22 +22,25 @@ from gpufleet_agent.runtime.clock import read_clock
 from gpufleet_agent.runtime.draft import Draft
 from gpufleet_agent.runtime.frames import Begun, Changed, Enlisted, Happened
 from gpufleet_agent.runtime.vendors import AnyVendor
+from gpufleet_agent.usage.attribution import Attribution
+from gpufleet_agent.usage.holder import GpuUsage
 from gpufleet_agent.wire import Backlog, Gpu, Report, Roster, digest, unpack
 
 
 def once(config: Config, as_json: bool, timeout: float, backend: Backend | None = None, root: Path = Path("/")) -> int:
     """Print one report. 0, 1 where the driver fails, 3 where there is none."""
-    found = probe(backend or AnyVendor(), timeout)
+    found = probe(backend or AnyVendor(), timeout, attribution=Attribution(root, config.command_lines))
     report = _report(config, found, root)
+    holders = _by_gpu(found.usage)
     if as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(document(report)), indent=2).decode() + "\n")
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(document(report, holders)), indent=2).decode() + "\n")
     else:
-        _print(report)
+        _print(report, holders)
     return {"ok": 0, "absent": 3}.get(found.driver.state, 1)
 
 
-def document(report: Report) -> dict[str, Any]:
-    """The report as JSON has it: each metric's stored integer with value, unit and text beside it."""
+def document(report: Report, holders: Mapping[str, Sequence[GpuUsage]]) -> dict[str, Any]:
+    """The report as JSON has it: each metric's stored integer with value, unit and text beside it, and who holds it."""
     roster = report.roster
     stored = _stored(report)
     gpus = roster.gpus if roster else []
@@ -52,7 +57,14 @@ def document(report: Report) -> dict[str, Any]:
         }
         if samples
         else None,
-        "gpus": [{**_identity(gpu), "metrics": _metrics(stored.get(gpu.uuid, {}))} for gpu in gpus],
+        "gpus": [
+            {
+                **_identity(gpu),
+                "metrics": _metrics(stored.get(gpu.uuid, {})),
+                "usage": usage.document(holders.get(gpu.uuid, ())),
+            }
+            for gpu in gpus
+        ],
         "events": [{**msgspec.to_builtins(event), "time": iso(event.at)} for event in report.events],
     }
 
@@ -67,6 +79,13 @@ def _report(config: Config, found: Probe, root: Path) -> Report:
         if record is not None:
             draft.add(record)
     return draft.report(node, Backlog(), read_clock())
+
+
+def _by_gpu(found: Sequence[GpuUsage]) -> dict[str, list[GpuUsage]]:
+    holders: dict[str, list[GpuUsage]] = {}
+    for one in found:
+        holders.setdefault(one.gpu, []).append(one)
+    return holders
 
 
 def _stored(report: Report) -> dict[str, dict[str, int]]:
@@ -97,7 +116,7 @@ def _identity(of: msgspec.Struct) -> dict[str, Any]:
     return {name: msgspec.to_builtins(getattr(of, name)) for name in of.__struct_fields__}
 
 
-def _print(report: Report) -> None:
+def _print(report: Report, holders: Mapping[str, Sequence[GpuUsage]]) -> None:
     roster = report.roster
     host = roster.host if roster else None
     stored = _stored(report)
@@ -110,6 +129,8 @@ def _print(report: Report) -> None:
         print(f"driver {(host and host.driver_version) or 'version unknown'}, {len(roster.gpus) if roster else 0} GPUs")
     for gpu in roster.gpus if roster else []:
         _print_gpu(gpu, stored.get(gpu.uuid, {}))
+        for line in usage.lines(holders.get(gpu.uuid, ())):
+            print(line)
     for event in report.events:
         print(f"{iso(event.at)} {event.kind} {event.code or ''} {event.gpu or ''} {event.message}")
 

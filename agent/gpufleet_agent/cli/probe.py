@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from gpufleet_agent.backends.backend import Backend, DriverFacts
 from gpufleet_agent.runtime.clock import monotonic, wall
-from gpufleet_agent.runtime.frames import Alive, Changed, Frame, Happened, Opened, Rostered, Ticked
+from gpufleet_agent.runtime.frames import Alive, Changed, Frame, Happened, Opened, Rostered, Ticked, Used
 from gpufleet_agent.runtime.supervisor import Patience, Supervisor
+from gpufleet_agent.usage.attribution import Attribution
+from gpufleet_agent.usage.holder import GpuUsage
 from gpufleet_agent.wire import Driver, Event, Gpu, State
 
 
@@ -22,6 +24,7 @@ class Probe:
     states: list[State] = field(default_factory=list)
     xid_gpus: list[str] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    usage: list[GpuUsage] = field(default_factory=list)
     tick: Ticked | None = None
     complete: bool = False
 
@@ -35,17 +38,19 @@ class Probe:
             self.states += frame.states
         elif isinstance(frame, Happened):
             self.events += frame.events
+        elif isinstance(frame, Used):
+            self.usage = frame.gpus
         elif isinstance(frame, Ticked):
             self.tick, self.complete = frame, True
         elif isinstance(frame, Alive) and self.gpus == []:
             self.complete = True
 
 
-def probe(backend: Backend, seconds: float, interval: float = 1.0) -> Probe:
+def probe(backend: Backend, seconds: float, interval: float = 1.0, attribution: Attribution | None = None) -> Probe:
     """One whole sample over `interval` seconds; what there is of it after `seconds`."""
     began = wall()
     found = Probe(Driver(state="unresponsive", since=began, detail=f"no whole sample within {seconds:g} s"))
-    supervisor = Supervisor(backend, interval, Patience(silence=seconds, opening=seconds))
+    supervisor = Supervisor(backend, interval, Patience(silence=seconds, opening=seconds), attribution)
     end = monotonic() + seconds
     try:
         while not found.complete and monotonic() < end:

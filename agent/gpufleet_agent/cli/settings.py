@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from gpufleet_agent.cli.run import NOTHING_TO_DO, is_idle
 from gpufleet_agent.config import Config, ConfigError, Gathered, Given
+from gpufleet_agent.runtime.proxy import Proxy, proxy_for
+from gpufleet_agent.runtime.trust import trust_of
 from gpufleet_agent.settings import SETTINGS
 
 
@@ -40,12 +43,18 @@ def _problems(gathered: Gathered) -> Iterator[str]:
     except ConfigError as error:
         yield from error.problems
         return
-    try:
-        config.join_token()
-    except ConfigError as error:
-        yield str(error)
+    looks: list[Callable[[], object]] = [config.join_token, lambda: trust_of(config), lambda: _proxy_of(config)]
+    for look in looks:
+        try:
+            look()
+        except ConfigError as error:
+            yield str(error)
     if is_idle(config):
         yield NOTHING_TO_DO
+
+
+def _proxy_of(config: Config) -> Proxy | None:
+    return proxy_for(config.server, config.proxy, os.environ) if config.server else None
 
 
 def _notes(gathered: Gathered) -> Iterator[str]:

@@ -22,9 +22,12 @@ from gpufleet_agent.runtime.clock import monotonic
 from gpufleet_agent.runtime.collector import Collector
 from gpufleet_agent.runtime.delivery import Delivery
 from gpufleet_agent.runtime.enrol import Enroller
+from gpufleet_agent.runtime.notify import Notifier
+from gpufleet_agent.runtime.proxy import proxy_for
 from gpufleet_agent.runtime.push import Link
 from gpufleet_agent.runtime.spool import Spool
 from gpufleet_agent.runtime.supervisor import Patience, Supervisor
+from gpufleet_agent.runtime.trust import trust_of
 from gpufleet_agent.runtime.unspooled import Unspooled
 
 if TYPE_CHECKING:
@@ -67,6 +70,7 @@ class Agent:
         self._supervisor = Supervisor(backend, config.interval, patience)
         self._snapshot: Snapshot | None = None
         self._listener = self._listen()
+        self._notifier = Notifier(os.environ)
         self._stopping = False
         self._wakeup = -1
         self._tell_dropped_at = 0.0
@@ -85,12 +89,23 @@ class Agent:
         gc.collect()
         gc.freeze()
         with _signals(self._stop) as self._wakeup:
+            self._notifier.ready()
             while not self._stopping:
                 self._wait()
                 self._read()
                 self._deliver()
+                self._notifier.stand(self._status())
+            self._notifier.stopping()
             self._say_farewell()
         return 0
+
+    def _status(self) -> str:
+        driver = self._supervisor.driver
+        told = f"driver {driver.state}" if driver else "the driver is being opened"
+        if self._spool is None or self._delivery is None:
+            return told
+        waiting = self._spool.backlog.reports
+        return f"{told}, {'server reachable' if self._delivery.reachable else f'{waiting} reports wait'}"
 
     def _stop(self) -> None:
         self._stopping = True
@@ -103,7 +118,8 @@ class Agent:
             raise Refused(f"{why}: give a join token (--token-file, GPUFLEET_AGENT_TOKEN)")
         if enroller.trouble:
             _LOG.warning("%s; another credential is asked for", enroller.trouble)
-        return Delivery(Link(server, self._config.ca_file, self._attend), spool, enroller)
+        proxy = proxy_for(server, self._config.proxy, os.environ)
+        return Delivery(Link(server, trust_of(self._config), proxy, self._attend), spool, enroller)
 
     def _listen(self) -> Listener | None:
         if self._config.metrics_listen is None:
@@ -147,6 +163,7 @@ class Agent:
     def _sleep(self, due: float, answer: int | None = None) -> None:
         readers = [fd for fd in (self._wakeup, self._supervisor.fd, answer) if fd is not None]
         writers: list[int] = []
+        due = min(due, self._notifier.due)
         if self._listener is not None:
             due = min(due, self._listener.due)
             readers, writers = readers + self._listener.readers, self._listener.writers
@@ -155,6 +172,7 @@ class Agent:
             os.read(self._wakeup, 64)
         if self._listener is not None:
             self._listener.tend()
+        self._notifier.tend()
 
     def _read(self) -> None:
         """Take in what the reader and the driver's state have to say, and close the report if it is due."""

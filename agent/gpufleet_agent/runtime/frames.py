@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from gpufleet_agent.backends.backend import DriverFacts, Tick
 from gpufleet_agent.catalogue import BY_NAME
+from gpufleet_agent.usage.holder import GpuUsage
 from gpufleet_agent.wire import Clock, Driver, Event, Gpu, Roster, State, pack
 
 HEADER = 4
@@ -50,6 +51,12 @@ class Happened(Struct, tag="happened"):
     events: list[Event]
 
 
+class Used(Struct, tag="used"):
+    """Who holds the GPUs at the end of the sample that follows."""
+
+    gpus: list[GpuUsage]
+
+
 class Alive(Struct, tag="alive"):
     """The driver answers, nothing to tell."""
 
@@ -86,7 +93,7 @@ class Stood(Struct, tag="stood"):
 
 
 # Unions at run time: Python 3.10 and msgspec read them.
-Frame = Union[Opened, Rostered, Ticked, Changed, Happened, Alive, Fault]  # noqa: UP007
+Frame = Union[Opened, Rostered, Used, Ticked, Changed, Happened, Alive, Fault]  # noqa: UP007
 Record = Union[Begun, Enlisted, Stood, Ticked, Changed, Happened]  # noqa: UP007
 
 _encoder = msgspec.msgpack.Encoder()

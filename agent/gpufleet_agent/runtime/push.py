@@ -9,7 +9,6 @@ import select
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -17,6 +16,8 @@ import msgspec
 
 from gpufleet_agent import __version__
 from gpufleet_agent.runtime.clock import monotonic
+from gpufleet_agent.runtime.proxy import Proxy
+from gpufleet_agent.runtime.trust import Trust
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
@@ -66,12 +67,14 @@ class Answer:
 class Link:
     """Speaks to one server. A connection that the server closed meanwhile is opened anew without a word."""
 
-    def __init__(self, server: str, ca_file: Path | None = None, attend: Attend | None = None) -> None:
+    def __init__(
+        self, server: str, trust: Trust | None = None, proxy: Proxy | None = None, attend: Attend | None = None
+    ) -> None:
         """`server` is its base URL, such as `https://gpufleet.example`; `attend` waits for its answers."""
         self._attend = attend or _wait
         self._end = 0.0
         self._url: SplitResult = urlsplit(server)
-        self._ca_file = ca_file
+        self._trust, self._proxy = trust or Trust(), proxy
         self._connection: http.client.HTTPConnection | None = None
 
     def post(self, path: str, body: bytes, headers: dict[str, str], limit: float = READ_SECONDS) -> Answer:
@@ -110,7 +113,8 @@ class Link:
                 return self._exchange(self._connected(CONNECT_SECONDS), method, path, body, headers)
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             self.close()
-            raise Unreachable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from error
+            told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            raise Unreachable(f"{told}; through the proxy {self._proxy}" if self._proxy else told) from error
 
     def _exchange(
         self,
@@ -123,7 +127,11 @@ class Link:
         sent: bytes | Iterator[bytes] | None = body
         if body is not None and len(body) > _PIECE and connection.sock is not None:
             sent, headers = self._pieces(connection.sock, body), {**headers, "Content-Length": str(len(body))}
-        connection.request(method, self._url.path.rstrip("/") + path, sent, headers)
+        target = self._url.path.rstrip("/") + path
+        if self._proxy is not None and self._url.scheme == "http":
+            # To a proxy that passes it on as it is.
+            target, headers = f"http://{self._url.netloc}{target}", {**headers, **self._proxy.headers}
+        connection.request(method, target, sent, headers)
         response = connection.getresponse()
         data = response.read(_MAX_ANSWER)
         if response.will_close or not response.isclosed():
@@ -133,22 +141,23 @@ class Link:
     def _connected(self, seconds: float) -> http.client.HTTPConnection:
         if self._connection is not None:
             return self._connection
-        host, port = self._url.hostname or "", self._url.port
-        if self._url.scheme == "https":
-            import ssl
-
-            context = ssl.create_default_context(cafile=self._ca_file)
-            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                host, port, timeout=seconds, context=context
-            )
-        else:
-            connection = http.client.HTTPConnection(host, port, timeout=seconds)
+        connection = self._new_connection(seconds)
         connection.response_class = self._response  # type: ignore[assignment]
         # How http.client dials; the public ways would block for as long as the network does.
         vars(connection)["_create_connection"] = self._dial
         connection.connect()
         connection.sock.settimeout(READ_SECONDS)
         self._connection = connection
+        return connection
+
+    def _new_connection(self, seconds: float) -> http.client.HTTPConnection:
+        host, port = self._url.hostname or "", self._url.port
+        at = (self._proxy.host, self._proxy.port) if self._proxy else (host, port)
+        if self._url.scheme == "http":
+            return http.client.HTTPConnection(*at, timeout=seconds)
+        connection = http.client.HTTPSConnection(*at, timeout=seconds, context=self._trust.context())
+        if self._proxy is not None:
+            connection.set_tunnel(host, port, self._proxy.headers)
         return connection
 
     def _dial(self, address: tuple[str, int], timeout: float, source: object = None) -> socket.socket:

@@ -7,6 +7,7 @@ import math
 import os
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gpufleet_agent.backends.backend import Session, Tick
 from gpufleet_agent.catalogue import EVERY_SAMPLE, Reason
@@ -18,10 +19,14 @@ from gpufleet_agent.runtime.frames import (
     Happened,
     Opened,
     Rostered,
+    Used,
     encode,
     ticked,
 )
 from gpufleet_agent.wire import Gpu, State
+
+if TYPE_CHECKING:
+    from gpufleet_agent.usage.attribution import Attribution
 
 SURVEY_SECONDS = 60.0
 ALIVE_SECONDS = 5.0
@@ -31,10 +36,13 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Reader:
-    """Samples on a fixed beat, looks at roster and states once a minute, and listens for events in between."""
+    """Samples on a fixed beat, looks at roster and states once a minute, and listens for events in between.
 
-    def __init__(self, session: Session, interval: float, fd: int) -> None:
-        self._session, self._interval, self._fd = session, interval, fd
+    With an attribution it also tells with every sample who holds the GPUs.
+    """
+
+    def __init__(self, session: Session, interval: float, fd: int, attribution: Attribution | None = None) -> None:
+        self._session, self._interval, self._fd, self._attribution = session, interval, fd, attribution
         self._gpus: list[Gpu] = []
         self._states: dict[tuple[str, str], int] = {}
         self._shape: tuple[object, ...] | None = None
@@ -68,6 +76,8 @@ class Reader:
 
     def _sample(self) -> None:
         tick = self._session.sample()
+        if self._attribution is not None:
+            self._tell(Used(self._attribution.attribute(self._session.processes())))
         if tick is None:
             self._tell(Alive())
             return

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -17,6 +17,9 @@ from gpufleet_agent.runtime.clock import monotonic, wall
 from gpufleet_agent.runtime.frames import Alive, Fault, Frame, Opened, Splitter, Ticked, decode_frame
 from gpufleet_agent.runtime.reader import ALIVE_SECONDS, Reader, send, settle
 from gpufleet_agent.wire import Driver, Event
+
+if TYPE_CHECKING:
+    from gpufleet_agent.usage.attribution import Attribution
 
 _PIPE_BYTES = 1 << 20
 _STUCK_SECONDS = 5.0
@@ -47,8 +50,14 @@ class Patience:
 class Supervisor:
     """At most one reader at a time, ever: where one cannot be killed (stuck in the kernel) no other is started."""
 
-    def __init__(self, backend: Backend, interval: float, patience: Patience | None = None) -> None:
-        self._backend, self._interval = backend, interval
+    def __init__(
+        self,
+        backend: Backend,
+        interval: float,
+        patience: Patience | None = None,
+        attribution: Attribution | None = None,
+    ) -> None:
+        self._backend, self._interval, self._attribution = backend, interval, attribution
         self._patience = patience or Patience.with_interval(interval)
         self._pid = 0
         self.fd: int | None = None
@@ -115,7 +124,7 @@ class Supervisor:
 
     def _start(self) -> None:
         try:
-            self._pid, self.fd = _fork_reader(self._backend, self._interval)
+            self._pid, self.fd = _fork_reader(self._backend, self._interval, self._attribution)
         except OSError as error:
             self._stand("failed", f"no reader could be started: {error}")
             self._restart_at = monotonic() + self._patience.restart_most
@@ -217,7 +226,7 @@ class Supervisor:
         self._events.append(Event(at=wall(), kind=name, message=detail))
 
 
-def _fork_reader(backend: Backend, interval: float) -> tuple[int, int]:
+def _fork_reader(backend: Backend, interval: float, attribution: Attribution | None) -> tuple[int, int]:
     """Start a reader. Its process id, and the end of the pipe that its frames come from."""
     read_fd, write_fd = os.pipe()
     parent = os.getpid()
@@ -233,18 +242,18 @@ def _fork_reader(backend: Backend, interval: float) -> tuple[int, int]:
     code = _EXIT_FAILED
     try:
         settle(parent, write_fd)
-        code = _read_driver(backend, interval, write_fd)
+        code = _read_driver(backend, interval, write_fd, attribution)
     finally:
         # Nothing of the parent's may run here: no exit handlers, no flushing of its buffers.
         os._exit(code)
 
 
-def _read_driver(backend: Backend, interval: float, fd: int) -> int:
+def _read_driver(backend: Backend, interval: float, fd: int, attribution: Attribution | None) -> int:
     """Open the driver and read it until that ends; the exit code says how. `interval` in seconds."""
     try:
         session = backend.open()
         try:
-            Reader(session, interval, fd).run()
+            Reader(session, interval, fd, attribution).run()
         finally:
             session.close()
     except DriverAbsent as error:

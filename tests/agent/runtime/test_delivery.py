@@ -16,6 +16,7 @@ from gpufleet_agent.runtime.delivery import Backoff, Delivery
 from gpufleet_agent.runtime.enrol import Enroller
 from gpufleet_agent.runtime.push import Link, Unreachable
 from gpufleet_agent.runtime.spool import Spool
+from gpufleet_agent.runtime.trust import Trust
 
 from tests.agent.ingest_end import TOKEN, IngestEnd, serving
 from tests.agent.runtime.test_spool import NODE, append, begin, close
@@ -208,7 +209,7 @@ def test_https_trusts_the_given_file_only() -> None:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     url = f"https://127.0.0.1:{server.server_address[1]}"
-    trusting = Link(url, CERTIFICATE)
+    trusting = Link(url, Trust(CERTIFICATE))
     assert trusting.post("/", b"x", {}).status == 200
     with pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED"):
         Link(url).post("/", b"x", {})

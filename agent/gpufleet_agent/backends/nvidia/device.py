@@ -7,10 +7,12 @@ from collections.abc import Callable
 
 import msgspec
 
+from gpufleet_agent.backends.backend import ProcessList
 from gpufleet_agent.backends.nvidia import mig, samples, states
 from gpufleet_agent.backends.nvidia.identity import identify, unreachable
 from gpufleet_agent.backends.nvidia.library import GpuLost, Handle
 from gpufleet_agent.backends.nvidia.moment import Moment
+from gpufleet_agent.backends.nvidia.processes import ProcessLists
 from gpufleet_agent.backends.nvidia.rows import Row, absent
 from gpufleet_agent.backends.nvidia.sources import Binder
 from gpufleet_agent.catalogue import Reason
@@ -31,6 +33,7 @@ class Device:
         self.identity, self.handle, self._driver, self._reason = identity, handle, driver, reason
         self._sampling: _Bound | None = None
         self._stating: _Bound | None = None
+        self._lists: ProcessLists | None = None
         self._sampled_at: float | None = None
 
     @classmethod
@@ -93,6 +96,14 @@ class Device:
         moment = Moment(time.monotonic(), 0.0)
         return {name: read(moment) for name, read in zip(states.NAMES, self._stating[1], strict=True)}
 
+    def processes(self) -> list[ProcessList]:
+        """The processes on it, or on each of its partitions."""
+        if self.handle is None:
+            return [ProcessList(self.identity.uuid, reason=self._reason.word)]
+        if self._lists is None:
+            self._lists = ProcessLists(self.identity.uuid, self.handle, mig.instances(self.handle))
+        return self._lists.read()
+
     def close(self) -> None:
         """Free what NVML holds for it."""
         self._unbind()
@@ -105,7 +116,7 @@ class Device:
         for bound in (self._sampling, self._stating):
             if bound is not None:
                 bound[0].close()
-        self._sampling = self._stating = None
+        self._sampling = self._stating = self._lists = None
 
 
 def _needs_rebinding(before: Gpu, after: Gpu) -> bool:

@@ -14,7 +14,7 @@ from gpufleet_agent.catalogue import Reason
 nvml: Any = pynvml
 Handle = Any
 
-INVALID_ARGUMENT, NO_PERMISSION, INSUFFICIENT_SIZE, TIMEOUT = 2, 4, 7, 10
+INVALID_ARGUMENT, NO_PERMISSION, NOT_FOUND, INSUFFICIENT_SIZE, TIMEOUT = 2, 4, 6, 7, 10
 DRIVER_NOT_LOADED, LIBRARY_NOT_FOUND, FUNCTION_NOT_FOUND, GPU_IS_LOST, LIBRARY_MISMATCH = 9, 12, 13, 15, 18
 _ENDED = frozenset({1, DRIVER_NOT_LOADED, LIBRARY_NOT_FOUND, LIBRARY_MISMATCH})
 # Not supported, function not found, vGPU without ECC, version of a struct unknown, deprecated.

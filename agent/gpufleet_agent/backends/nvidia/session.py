@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from gpufleet_agent.backends.backend import DriverAbsent, DriverFacts, DriverGone, Reading, Tick
+from gpufleet_agent.backends.backend import DriverAbsent, DriverFacts, DriverGone, ProcessList, Reading, Tick
 from gpufleet_agent.backends.nvidia import samples
 from gpufleet_agent.backends.nvidia.devices import Devices
 from gpufleet_agent.backends.nvidia.events import EventWatch
@@ -75,6 +75,14 @@ class NvidiaSession:
             device.identity.uuid: self._devices.guarded(device, device.states) or device.states()
             for device in self._devices
         }
+
+    def processes(self) -> list[ProcessList]:
+        """See Session."""
+        return [
+            found
+            for device in self._devices
+            for found in self._devices.guarded(device, device.processes) or device.processes()
+        ]
 
     def xid_gpus(self) -> list[str]:
         """See Session."""

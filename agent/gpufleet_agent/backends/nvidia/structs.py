@@ -54,6 +54,19 @@ class Process(ctypes.Structure):
     _fields_ = (("pid", c_uint), ("used", c_ulonglong), ("gpu_instance", c_uint), ("compute_instance", c_uint))
 
 
+class ProcessSample(ctypes.Structure):
+    """nvmlProcessUtilizationSample_t: µs since the epoch, and percent."""
+
+    _fields_ = (
+        ("pid", c_uint),
+        ("time", c_ulonglong),
+        ("sm", c_uint),
+        ("memory", c_uint),
+        ("encoder", c_uint),
+        ("decoder", c_uint),
+    )
+
+
 class Value(ctypes.Union):
     """nvmlValue_t: which member holds the value is said elsewhere, by `MEMBERS`."""
 

@@ -1,0 +1,92 @@
+"""What /proc tells of a process, and why it does not."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import time
+from pathlib import Path
+
+ENDED = "the process has ended"
+HIDDEN = "/proc hides this process from the agent's user (hidepid)"
+NO_PERMISSION = "no permission"
+# The kernel's own name for the first PID namespace, PROC_PID_INIT_INO.
+_FIRST_NAMESPACE = "pid:[4026531836]"
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_LONGEST = 1024
+
+
+class Unseen(Exception):
+    """Something of a process that cannot be seen; the text says why."""
+
+
+class ProcFiles:
+    """Reads /proc below a root folder. Every method raises Unseen."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._root = root / "proc"
+        self._ticks = os.sysconf("SC_CLK_TCK")
+
+    def is_namespaced(self) -> bool:
+        """Whether this agent is in a PID namespace of its own, where the driver's process ids name others."""
+        try:
+            return str((self._root / "self/ns/pid").readlink()) != _FIRST_NAMESPACE
+        except OSError:
+            return False
+
+    def stat(self, pid: int) -> tuple[str, int]:
+        """The program's name, and when the process started in clock ticks since boot."""
+        text = self._read(pid, "stat").decode(errors="replace")
+        name, _, rest = text.partition("(")[2].rpartition(")")
+        numbers = rest.split()
+        if len(numbers) < 20 or not numbers[19].isdecimal():
+            raise Unseen(ENDED)
+        return _CONTROLS.sub("?", name), int(numbers[19])
+
+    def started(self, ticks: int) -> int:
+        """Such a start as µs since the epoch, to the tick."""
+        ago = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / self._ticks
+        return int((time.time() - ago) * 1e6)
+
+    def uid(self, pid: int) -> int:
+        """The real user id. The owner of the folder is another's where a process has shut itself off."""
+        for line in self._read(pid, "status").splitlines():
+            if line.startswith(b"Uid:"):
+                return int(line.split()[1])
+        raise Unseen(ENDED)
+
+    def cgroups(self, pid: int) -> str:
+        """The text of its cgroup file."""
+        return os.fsdecode(self._read(pid, "cgroup"))
+
+    def command_line(self, pid: int) -> str:
+        """Its arguments as a shell would take them, cut at 1024 characters."""
+        words = self._read(pid, "cmdline").rstrip(b"\0").split(b"\0")
+        return _CONTROLS.sub("?", shlex.join(word.decode(errors="replace") for word in words))[:_LONGEST]
+
+    def environment(self, pid: int, names: frozenset[str]) -> dict[str, str]:
+        """Those of these variables that it was started with; nothing else of it is kept."""
+        pairs = (entry.decode(errors="replace").partition("=") for entry in self._read(pid, "environ").split(b"\0"))
+        return {name: _CONTROLS.sub("?", value)[:256] for name, _, value in pairs if name in names}
+
+    def _read(self, pid: int, name: str) -> bytes:
+        try:
+            return (self._root / str(pid) / name).read_bytes()
+        except PermissionError:
+            raise Unseen(NO_PERMISSION) from None
+        except (FileNotFoundError, ProcessLookupError):
+            raise Unseen(HIDDEN if _lives(pid) else ENDED) from None
+        except OSError as error:
+            raise Unseen(f"{name}: {error.strerror}") from None
+
+
+def _lives(pid: int) -> bool:
+    """Whether there is such a process; signal 0 is only a question."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
