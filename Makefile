@@ -88,7 +88,7 @@ PACKAGE_promtool := prometheus
 PACKAGE_prometheus := prometheus
 PACKAGE_victoria-metrics := victoria-metrics
 
-tools: tool-promtool
+tools: tool-promtool tool-prometheus
 
 bench-tools: tool-prometheus tool-victoria-metrics
 

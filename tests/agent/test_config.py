@@ -41,6 +41,8 @@ def test_intervals_have_units(text: str, seconds: float) -> None:
         ("metrics_listen", "9835", "address:port"),
         ("metrics_listen", "0.0.0.0:9835", "--metrics-allow-remote"),
         ("metrics_listen", "127.0.0.1:99999", "address:port"),
+        ("dcgm_names", "maybe", "true or false"),
+        ("dcgm_names", True, "there is no --metrics-listen"),
         ("labels", ["team"], "key=value"),
         ("spool_size", "12", "at least 1MiB"),
         ("log_level", "loud", "debug, info"),
