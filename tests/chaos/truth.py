@@ -21,10 +21,13 @@ _MISSING = {metric.name: metric.absent(Reason.NOT_OBSERVED) for metric in EVERY_
 
 
 class Truth:
-    """Every report that was ever on its way, by its name: sent again it is the same one."""
+    """Every report that was ever on its way, by its name: sent again it is the same one.
+
+    What is in a joined report may be in others too, with other neighbours: it counts once.
+    """
 
     def __init__(self) -> None:
-        self.reports: dict[tuple[str, str, int], bytes] = {}
+        self.reports: dict[tuple[str, str, int, int], bytes] = {}
         self.different = 0
 
     def saw(self, body: bytes) -> None:
@@ -33,13 +36,14 @@ class Truth:
             report = decode(body)
         except WireError:
             return
-        name = (report.node, report.stream, report.seq)
+        name = (report.node, report.stream, report.first, report.seq)
         self.different += self.reports.setdefault(name, body) != body
 
     def every(self) -> list[stored.Sample]:
         """Each sample that is in them, by node, GPU and time."""
-        found = [sample for report in self._all() for sample in _samples(report)]
-        return sorted(found, key=lambda sample: (sample.node, sample.gpu, sample.ts))
+        told = (sample for report in self._all() for sample in _samples(report))
+        found = {(sample.node, sample.gpu, sample.ts): sample for sample in told}
+        return [found[key] for key in sorted(found)]
 
     def samples(self) -> Samples:
         """The same as digests: there may be many."""
@@ -47,20 +51,23 @@ class Truth:
         return {(each.node, each.gpu, each.ts): _digest(each.duration, each.stored) for each in told}
 
     def events(self) -> collections.Counter[Event]:
-        """Each event that is in them, and how often."""
-        return collections.Counter(
-            (report.node, event.gpu, event.kind, event.code, event.at)
-            for report in self._all()
-            for event in report.events
-        )
+        """Each event that is in them, and how often in one of them."""
+        found: collections.Counter[Event] = collections.Counter()
+        for report in self._all():
+            told = ((report.node, event.gpu, event.kind, event.code, event.at) for event in report.events)
+            for event, count in collections.Counter(told).items():
+                found[event] = max(found[event], count)
+        return found
 
     def observed(self) -> int:
         """GPU-ms of all samples together."""
-        return sum(
-            len(block.gpus) * int(np.frombuffer(block.durations, "<i4").sum())
-            for report in self._all()
-            for block in report.samples
-        )
+        found: dict[tuple[str, str, int], int] = {}
+        for report in self._all():
+            for block in report.samples:
+                durations = np.frombuffer(block.durations, "<i4").tolist()
+                for at, duration in zip(np.frombuffer(block.times, "<i8").tolist(), durations, strict=True):
+                    found |= {(report.node, gpu, at): duration for gpu in block.gpus}
+        return sum(found.values())
 
     def _all(self) -> Iterable[Report]:
         return map(decode, self.reports.values())

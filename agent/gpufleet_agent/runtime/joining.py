@@ -5,13 +5,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from gpufleet_agent.runtime.clock import boot_id, wall
-from gpufleet_agent.wire import Clock, Event, Report, Samples, State
+from gpufleet_agent.wire import MAX_JOINED_BYTES, MAX_JOINED_CELLS, Clock, Event, Report, Samples, State
 from gpufleet_agent.wire.report import MAX_TIMES
 
-# Small enough to be one of many in a commit of the server; an hour at the usual interval is a third of that.
-MAX_BYTES = 1 << 20
-# Times × GPUs: what a server fills in where columns are absent.
-MAX_CELLS = 1 << 14
 MAX_BLOCKS = 60
 MAX_STATES, MAX_EVENTS = 10_000, 1_000
 _SAME_CLOCK = 100_000
@@ -93,8 +89,8 @@ class Joined:
 
     def _has_room(self, report: Report) -> bool:
         return (
-            self._bytes + _bytes(report) <= MAX_BYTES
-            and self._cells + _cells(report) <= MAX_CELLS
+            self._bytes + _bytes(report) <= MAX_JOINED_BYTES
+            and self._cells + _cells(report) <= MAX_JOINED_CELLS
             and len(self._blocks) + len(report.samples) <= MAX_BLOCKS
             and len(self._states) + len(report.states) <= MAX_STATES
             and len(self._events) + len(report.events) <= MAX_EVENTS
@@ -127,7 +123,7 @@ def _time(samples: Samples, at: int) -> int:
 
 
 def _bytes(report: Report) -> int:
-    return sum(len(column) for samples in report.samples for column in samples.columns.values())
+    return sum(sum(map(len, samples.columns.values())) for samples in report.samples)
 
 
 def _cells(report: Report) -> int:

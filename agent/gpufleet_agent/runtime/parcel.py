@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from gpufleet_agent.runtime.joining import Joined, same_clock
 from gpufleet_agent.runtime.spool import Entry, Spool
-from gpufleet_agent.wire import Ack, Clock, Report, WireError, decode, encode
+from gpufleet_agent.wire import MAX_JOINED, Ack, Clock, Report, WireError, decode, encode
 
-MAX_REPORTS = 360
 # A server believes that a clock is a little off when so many reports in a row say so, and joined ones have no say.
 ALONE = 3
 # An answer within these seconds, and the next request may be twice as large.
@@ -72,7 +71,7 @@ class Packer:
         if not ack.joins:
             self._most = 1
         elif seconds < _QUICK:
-            self._most = min(2 * self._most, MAX_REPORTS)
+            self._most = min(2 * self._most, MAX_JOINED)
         self._again = ack.duplicate
         if not (parcel.is_joined or ack.duplicate):
             self._alone += 1

@@ -22,13 +22,21 @@ REJECTED_KEPT = 100
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A closed report that waits, since `since` (seconds of uptime). `body` is there where no disk took it."""
+    """A closed report that waits, since `since` (seconds of uptime). `body` is there where no disk took it.
+
+    There may be tens of thousands: each holds only what cannot be told from its number and the folder.
+    """
 
     seq: int
     size: int
     since: float
-    path: Path
+    folder: Path
     body: bytes | None = None
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return self.folder / _name(self.seq, "report")
 
     def read(self) -> bytes:
         """The body of the request. OSError where the file has gone."""
@@ -69,11 +77,11 @@ class Spool:
         self._dropped_ever = 0
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            found = sorted(self._folder.iterdir())
+            found = sorted(path.name for path in self._folder.iterdir())
         except OSError as error:
             found = []
             self._note_trouble(error)
-        self._sequence = Sequence(state / "stream.json", max((_seq(path) for path in found), default=0))
+        self._sequence = Sequence(state / "stream.json", max(map(_seq, found), default=0))
         self._take_over(found)
 
     @property
@@ -106,7 +114,7 @@ class Spool:
 
     def close(self, seq: int, body: bytes) -> None:
         """Keep a finished report, then give up its journal."""
-        entry = Entry(seq, len(body), uptime(), self._path(seq, "report"))
+        entry = Entry(seq, len(body), uptime(), self._folder)
         journal, self._journal = self._journal, None
         try:
             write_whole(entry.path, body)
@@ -171,27 +179,32 @@ class Spool:
         notices, self._notices = self._notices, []
         return notices
 
-    def _take_over(self, found: list[Path]) -> None:
-        for path in found:
+    def _take_over(self, found: list[str]) -> None:
+        journals = []
+        for name in found:
+            seq = _seq(name)
             try:
-                if path.suffix == ".report":
-                    status = path.stat()
+                if name == _name(seq, "report"):
+                    status = (self._folder / name).stat()
                     since = uptime() - max(0.0, time.time() - status.st_mtime)
-                    self._entries.append(Entry(_seq(path), status.st_size, since, path))
+                    self._entries.append(Entry(seq, status.st_size, since, self._folder))
                     self._add(self._entries[-1])
-                elif path.suffix == ".tmp":
-                    remove(path)
+                elif name == _name(seq, "journal"):
+                    journals.append(seq)
+                elif name.endswith(".tmp"):
+                    remove(self._folder / name)
             except OSError as error:
                 self._note_unreadable(error)
-        for path in found:
-            if path.suffix == ".journal":
-                self._replay(path)
+        closed = {entry.seq for entry in self._entries} if journals else set()
+        for seq in journals:
+            self._replay(seq, closed)
         self._entries = deque(sorted(self._entries, key=lambda entry: entry.seq))
         self.trim()
 
-    def _replay(self, path: Path) -> None:
+    def _replay(self, seq: int, closed: set[int]) -> None:
         """Make a report of a journal that was left over, unless that had been done."""
-        if any(entry.seq == _seq(path) for entry in self._entries):
+        path = self._path(seq, "journal")
+        if seq in closed:
             remove(path)
             return
         try:
@@ -238,7 +251,7 @@ class Spool:
         self.remove(entry)
 
     def _path(self, seq: int, kind: str) -> Path:
-        return self._folder / f"{seq:020}.{kind}"
+        return self._folder / _name(seq, kind)
 
     def _note_trouble(self, error: OSError) -> None:
         if not self._trouble:
@@ -257,9 +270,14 @@ class Spool:
         self._trouble = ""
 
 
-def _seq(path: Path) -> int:
-    name = path.name.split(".", 1)[0]
-    return int(name) if name.isascii() and name.isdigit() else 0
+def _name(seq: int, kind: str) -> str:
+    return f"{seq:020}.{kind}"
+
+
+def _seq(name: str) -> int:
+    """The number in a file's name; 0 where it is none of ours."""
+    number = name.split(".", 1)[0]
+    return int(number) if number.isascii() and number.isdigit() and len(number) == 20 else 0
 
 
 def _times(entry: Entry) -> tuple[int, int]:

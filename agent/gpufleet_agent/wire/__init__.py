@@ -18,9 +18,22 @@ from gpufleet_agent.wire.codec import (
 )
 from gpufleet_agent.wire.enrolment import Ack, Credential, Enrolment, Overlap
 from gpufleet_agent.wire.inventory import Gpu, Host, Partition, Roster
-from gpufleet_agent.wire.report import PROTOCOL, Backlog, Clock, Driver, Event, Report, Samples, State
+from gpufleet_agent.wire.report import (
+    MAX_JOINED,
+    MAX_JOINED_BYTES,
+    MAX_JOINED_CELLS,
+    PROTOCOL,
+    Backlog,
+    Clock,
+    Driver,
+    Event,
+    Report,
+    Samples,
+    State,
+)
 
 ENROL_PATH = "/ingest/v1/enrol"
+RENEW_PATH = "/ingest/v1/renew"
 REPORT_PATH = "/ingest/v1/reports"
 
 __all__ = [
@@ -30,7 +43,11 @@ __all__ = [
     "ENROL_PATH",
     "MAX_BODY",
     "MAX_DECODED",
+    "MAX_JOINED",
+    "MAX_JOINED_BYTES",
+    "MAX_JOINED_CELLS",
     "PROTOCOL",
+    "RENEW_PATH",
     "REPORT_PATH",
     "Ack",
     "Backlog",

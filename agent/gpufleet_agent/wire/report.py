@@ -19,6 +19,11 @@ MAX_GPUS = 1024
 MAX_TIMES = 3600
 MAX_STATES = 200_000
 MAX_EVENTS = 10_000
+# What agents join at most: reports, times × GPUs (which a server fills in where columns are absent), bytes of columns.
+# It is little beside what a server commits at once, and a proxy in between takes it.
+MAX_JOINED = 360
+MAX_JOINED_CELLS = 1 << 14
+MAX_JOINED_BYTES = 1 << 20
 
 
 # An Identifier whose characters `decode` looks at: dozens of them come in each report, and a pattern each costs more

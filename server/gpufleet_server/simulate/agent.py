@@ -11,16 +11,21 @@ from dataclasses import dataclass, field
 
 import msgspec
 from gpufleet_agent import __version__ as agent_version
+from gpufleet_agent.catalogue import EVERY_SAMPLE
 from gpufleet_agent.wire import (
     CLOCK_HEADER,
     CONTENT_TYPE,
     ENCODING,
     ENROL_PATH,
+    MAX_JOINED,
+    MAX_JOINED_BYTES,
+    MAX_JOINED_CELLS,
     PROTOCOL,
     REPORT_PATH,
     Ack,
     Credential,
     Enrolment,
+    Overlap,
     State,
     clock_header,
 )
@@ -39,6 +44,10 @@ log = logging.getLogger(__name__)
 _KEPT = 100_000
 # How many reports that wait are written at once: 16 KiB of them, 32 at most.
 _AHEAD_BYTES, _AHEAD = 16 << 10, 32
+# Reports are joined once so many might be, which is after three.
+_ALONE = 8
+# Bytes of a sample with all its metrics.
+_CELL = sum(metric.width for metric in EVERY_SAMPLE)
 # Client errors that say nothing about the report itself: it is tried again.
 _TRY_AGAIN = frozenset({401, 403, 404, 405, 407, 408, 409, 421, 425, 426, 429})
 
@@ -47,7 +56,7 @@ _ack = msgspec.json.Decoder(Ack)
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A report that was made: its name, what it holds, and the very bytes that are sent."""
+    """A report that was made: its name, what it holds, and the very bytes that are sent. `reports` are joined in it."""
 
     node: str
     stream: str
@@ -56,6 +65,7 @@ class Sent:
     values: int
     events: int
     body: bytes
+    reports: int = 1
 
 
 Committed = Callable[[Sent, Ack], None]
@@ -87,8 +97,8 @@ class SimAgent:
     """One node's agent. It sends when it is told to `go_on`; how its reports come about is the cohort's business."""
 
     __slots__ = (
-        "_bodies", "_head", "_lost", "_pause", "_retry_at", "_roster_wanted", "_silences", "_submitted", "_terms",
-        "asking", "batch", "node", "outbox", "reporter", "tell_all",
+        "_bodies", "_head", "_joining", "_lost", "_pause", "_retry_at", "_roster_wanted", "_same", "_silences",
+        "_submitted", "_terms", "asking", "batch", "node", "outbox", "reporter", "tell_all",
     )  # fmt: skip
 
     def __init__(self, reporter: Reporter, terms: Terms, outbox: Outbox) -> None:
@@ -98,6 +108,8 @@ class SimAgent:
         # Tells the samples of many agents from one time to another, and this one's place in them, where it can.
         self.batch: Callable[[int, int], tuple[Sampled, int] | None] | None = None
         self._bodies: deque[Sent] = deque()
+        # How many reports may be joined next, 0 where the server knows of no such; how many were when no answer came.
+        self._joining, self._same = 1, 0
         self._head = self._report_head() if self.node.id in terms.credentials else b""
         self._lost: frozenset[int | None] = frozenset()
         self._roster_wanted = True
@@ -148,7 +160,7 @@ class SimAgent:
         if not self._head:
             return self._enrolment()
         if not self._bodies:
-            self._write_ahead()
+            self._write_next()
         body = self._bodies[0].body
         clock = clock_header(self.reporter.clock(now()))
         return b"%s%s\r\ncontent-length: %d\r\n\r\n%s" % (self._head, clock.encode(), len(body), body)
@@ -160,6 +172,8 @@ class SimAgent:
             self._take_credential(answer)
         elif answer.status == 200:
             self._take_ack(answer)
+        elif answer.status == 409 and self._bodies[0].reports > 1 and (last := _known(answer)):
+            self._get_past(last)
         elif answer.status == 413 or (400 <= answer.status < 500 and answer.status not in _TRY_AGAIN):
             # It would be refused for ever and keep back all that comes after it.
             log.warning("%s: report %d is refused: %s", self.node.hostname, self._bodies[0].seq, answer.body.decode())
@@ -211,10 +225,11 @@ class SimAgent:
             return
         self._pause, tally.trouble = 0.0, ""
         self._bodies.popleft()
-        self.outbox.pop()
+        self.outbox.pop(sent.reports)
+        self._joining, self._same = min(2 * self._joining or 1, MAX_JOINED) if ack.joins else 0, 0
         tally.latency.add(time.perf_counter() - self._submitted)
-        tally.reports += 1
-        tally.duplicates += ack.duplicate
+        tally.reports += sent.reports
+        tally.duplicates += sent.reports if ack.duplicate else 0
         # What was there already was committed once, whenever that was heard.
         tally.samples += sent.samples
         tally.values += sent.values
@@ -224,12 +239,23 @@ class SimAgent:
             self.want_roster()
         self._terms.committed(sent, ack)
 
+    def _get_past(self, last: int) -> None:
+        """Forget what the server has of a joined report: the agent gave up some of it while it was on its way."""
+        self._bodies.clear()
+        self._same = 0
+        while self.outbox.waiting and next(self.outbox.heads(1)).seq <= last:
+            self.outbox.pop()
+
     def _back_off(self, answer: Answer | None) -> None:
         first, longest = self._terms.pauses
         self._terms.tally.retries += 1
         if answer is not None:
             self._terms.tally.trouble = f"HTTP {answer.status}: {answer.body[:200].decode(errors='replace')}"
         self._terms.tally.unavailable += answer is not None and answer.status == 503
+        if self._bodies and self._bodies[0].reports > 1:
+            # Written anew when its turn comes, the same again: thousands of agents may have one.
+            self._same = self._bodies.popleft().reports
+        self._joining = min(self._joining, 1)
         self._pause = min(max(2 * self._pause, first), longest)
         jittered = self._pause * random.uniform(0.5, 1.0)  # noqa: S311
         wait = max(jittered, answer.retry_after if answer is not None else 0.0)
@@ -237,31 +263,52 @@ class SimAgent:
         self._terms.later(self._retry_at, self)
 
     def _drop(self) -> None:
+        if self._bodies and self._bodies.popleft().reports > 1:
+            # Which of them is at fault is found when each goes alone.
+            self._joining, self._same = 1, 0
+            return
         self.outbox.drop()
         self._terms.tally.dropped += 1
-        if self._bodies:
-            self._bodies.popleft()
+        self._same = 0
+
+    def _write_next(self) -> None:
+        """Write what is sent next: one report, some of those that wait, or many of them joined."""
+        began = time.thread_time()
+        closed, count = self.outbox.joined(self._same or self._joined_at_most())
+        if count > 1:
+            times = grid(closed.since, closed.until, self.reporter.interval)
+            self._write(closed, Sampled(Boards.of([self.node]), times, self.reporter.interval), 0, count)
+        else:
+            self._write_ahead()
+        self._terms.tally.making += time.thread_time() - began
+
+    def _joined_at_most(self) -> int:
+        """How many may be joined: a few alone at first, and what tells of a driver that hung by itself."""
+        if self._joining < _ALONE or self.reporter.hangs:
+            return 1
+        cells = max(1, self._terms.every // (self.reporter.interval * 1000)) * self.node.count
+        return max(1, min(self._joining, MAX_JOINED_CELLS // cells, MAX_JOINED_BYTES // (cells * _CELL)))
 
     def _write_ahead(self) -> None:
         """Write some of the reports that wait, all in one pass of arithmetic: the next one's with other agents'."""
-        began = time.thread_time()
         closed = next(self.outbox.heads(1))
         if self.batch is not None and (batch := self.batch(closed.since, closed.until)) is not None:
             self._write(closed, *batch)
-            self._terms.tally.making += time.thread_time() - began
             return
-        some = list(self.outbox.heads(max(1, min(_AHEAD, _AHEAD_BYTES // max(self.outbox.size, 512)))))
+        # Where the rest is soon to be joined it is not written one by one.
+        most = 1 if self._joining else max(1, min(_AHEAD, _AHEAD_BYTES // max(self.outbox.size, 512)))
+        some = list(self.outbox.heads(most))
         times = grid(some[0].since, some[-1].until, self.reporter.interval)
         sampled = Sampled(Boards.of([self.node]), times, self.reporter.interval)
         for closed in some:
             self._write(closed, sampled, 0)
-        self._terms.tally.making += time.thread_time() - began
 
-    def _write(self, closed: Closed, sampled: Sampled, number: int) -> None:
+    def _write(self, closed: Closed, sampled: Sampled, number: int, count: int = 1) -> None:
         blocks = sampled.samples(number, self.reporter, closed.since, closed.until)
         report = self.reporter.report(closed, blocks)
         body = encode(report)
-        self.outbox.size = len(body)
+        if count == 1:
+            self.outbox.size = len(body)
         self._bodies.append(
             Sent(
                 node=report.node,
@@ -271,5 +318,14 @@ class SimAgent:
                 values=sampled.values(number, self.reporter, closed.since, closed.until),
                 events=len(report.events),
                 body=body,
+                reports=count,
             )
         )
+
+
+def _known(answer: Answer) -> int:
+    """The last report that the server says it has, where it refuses joined ones for that; else 0."""
+    try:
+        return msgspec.json.decode(answer.body, type=Overlap).last_seq
+    except msgspec.MsgspecError:
+        return 0

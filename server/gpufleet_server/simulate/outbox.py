@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpufleet_agent.wire import Backlog, State
 
@@ -25,9 +25,9 @@ class _Run:
     def last_until(self, every: int) -> int:
         return self.first.until + (self.count - 1) * every
 
-    def advance(self, every: int, size: int) -> None:
-        self.first = self.at(1, every, size)
-        self.count -= 1
+    def advance(self, count: int, every: int, size: int) -> None:
+        self.first = self.at(count, every, size)
+        self.count -= count
 
     def at(self, number: int, every: int, size: int) -> Closed:
         if number == 0:
@@ -37,6 +37,11 @@ class _Run:
         ahead = before.reports + number
         backlog = Backlog(reports=ahead, bytes=ahead * size, dropped=before.dropped)
         return Closed(self.first.seq + number, until - every, until, backlog)
+
+    def joined(self, count: int, every: int, size: int) -> Closed:
+        """The first `count` reports as one."""
+        last = self.at(count - 1, every, size)
+        return replace(last, first_seq=self.first.seq, since=self.first.since)
 
 
 class Outbox:
@@ -80,14 +85,23 @@ class Outbox:
             for number in range(min(most, run.count)):
                 yield run.at(number, self._every, self.size)
 
-    def pop(self) -> None:
-        """Forget the oldest report. IndexError where there is none."""
+    def joined(self, most: int) -> tuple[Closed, int]:
+        """The oldest reports of the first run as one, and how many they are: `most`, where that can be.
+
+        One with states or a roster goes alone. IndexError where there is none.
+        """
         run = self._runs[0]
-        if run.count == 1:
+        count = 1 if run.first.states or run.first.with_roster else min(most, run.count)
+        return (run.joined(count, self._every, self.size) if count > 1 else run.first), count
+
+    def pop(self, count: int = 1) -> None:
+        """Forget the oldest reports, all of one run. IndexError where there is none."""
+        run = self._runs[0]
+        if run.count == count:
             self._runs.popleft()
         else:
-            run.advance(self._every, self.size)
-        self.waiting -= 1
+            run.advance(count, self._every, self.size)
+        self.waiting -= count
 
     def drop(self) -> None:
         """Give up the oldest report."""

@@ -24,7 +24,10 @@ _HUNG = "a driver call has not returned for 10 s while it was read"
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """A report that was closed: all that it takes to write it, the same each time. It tells of (since, until] µs."""
+    """A report that was closed: all that it takes to write it, the same each time. It tells of (since, until] µs.
+
+    With `first_seq` it is the reports from there to `seq`, joined.
+    """
 
     seq: int
     since: int
@@ -32,6 +35,7 @@ class Closed:
     backlog: Backlog
     states: Sequence[State] = ()
     with_roster: bool = False
+    first_seq: int = 0
 
 
 class Sampled:
@@ -142,6 +146,7 @@ class Reporter:
             node=self.node.id,
             stream=self.stream,
             seq=closed.seq,
+            first_seq=closed.first_seq,
             created=self.clock(closed.until),
             interval=self.interval,
             driver=self._driver(closed.until),

@@ -188,6 +188,46 @@ def test_a_network_that_swallows_connections_is_attended_to() -> None:
     assert len(attended) > 2
 
 
+def test_a_large_request_is_sent_as_the_network_takes_it() -> None:
+    """While there is no room for the next piece whoever sends can see to other things; all of it arrives."""
+    body, came, attended = bytes(range(256)) * (1 << 14), bytearray(), []
+
+    def take(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            while len(came) < len(body) + came.find(b"\r\n\r\n") + 4:
+                time.sleep(0.001)
+                came.extend(connection.recv(1 << 16))
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    def attend(fd: int, seconds: float) -> None:
+        attended.append(seconds)
+        select.select([fd], [], [], seconds)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=take, args=(listening,))
+        thread.start()
+        link = Link(f"http://127.0.0.1:{listening.getsockname()[1]}", attend=attend)
+        assert link.post("/", body, {}).status == 200
+        thread.join()
+        link.close()
+    head, _, rest = bytes(came).partition(b"\r\n\r\n")
+    assert rest == body
+    assert f"content-length: {len(body)}" in head.decode().lower()
+    assert "transfer-encoding" not in head.decode().lower()
+    assert len(attended) > 5
+
+
+def test_a_large_request_that_nobody_takes_is_given_up() -> None:
+    """A server that stops reading costs no more than the limit."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        link = Link(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        began = time.monotonic()
+        with pytest.raises(Unreachable, match="not sent in time"):
+            link.post("/", bytes(64 << 20), {}, limit=0.3)
+        assert time.monotonic() - began < 2
+
+
 def test_a_connection_that_was_closed_is_opened_again(end: IngestEnd) -> None:
     """A server restart between two requests is not a failure."""
     link = Link(end.url)

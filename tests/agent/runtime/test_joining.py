@@ -8,6 +8,8 @@ from gpufleet_agent.runtime import joining
 from gpufleet_agent.runtime.clock import boot_id, wall
 from gpufleet_agent.runtime.joining import Joined
 from gpufleet_agent.wire import (
+    MAX_JOINED_BYTES,
+    MAX_JOINED_CELLS,
     PROTOCOL,
     Backlog,
     Clock,
@@ -91,8 +93,8 @@ APART: dict[str, dict[str, Any]] = {
     "too many blocks": {"samples": [samples(AT + n) for n in range(joining.MAX_BLOCKS)]},
     "too many events": {"events": [Event(at=AT, kind="xid")] * joining.MAX_EVENTS},
     "too many states": {"states": [State(AT, "GPU-0", "remap_pending", 0)] * joining.MAX_STATES},
-    "too many samples": {"samples": [samples(*range(AT, AT + joining.MAX_CELLS // 2), metrics=())]},
-    "too many bytes": {"samples": [samples(AT, metrics=tuple(f"m{n}" for n in range(joining.MAX_BYTES // 8)))]},
+    "too many samples": {"samples": [samples(*range(AT, AT + MAX_JOINED_CELLS // 2), metrics=())]},
+    "too many bytes": {"samples": [samples(AT, metrics=tuple(f"m{n}" for n in range(MAX_JOINED_BYTES // 8)))]},
 }
 
 

@@ -11,10 +11,10 @@ from gpufleet_agent.runtime import parcel
 from gpufleet_agent.runtime.delivery import Backoff, Delivery
 from gpufleet_agent.runtime.draft import Draft
 from gpufleet_agent.runtime.enrol import Enroller
-from gpufleet_agent.runtime.parcel import MAX_REPORTS, Packer
+from gpufleet_agent.runtime.parcel import Packer
 from gpufleet_agent.runtime.push import READ_SECONDS, Answer, Link, Unreachable
 from gpufleet_agent.runtime.spool import Spool
-from gpufleet_agent.wire import Ack, Report, decode, unpack
+from gpufleet_agent.wire import MAX_JOINED, Ack, Report, decode, unpack
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -31,7 +31,7 @@ class Far(Link):
         super().__init__("http://far")
         self._joins = joins
         self.fates: Iterator[str] = iter(())
-        self.most = MAX_REPORTS
+        self.most = MAX_JOINED
         self.last: dict[str, int] = {}
         self.bodies: list[bytes] = []
         self.late: list[bytes] = []
@@ -119,7 +119,7 @@ class CatchUpMachine(RuleBasedStateMachine):
         self.far.fates, self.far.most = iter(fates), most
         for _ in fates:
             self.delivery.step()
-        self.far.fates, self.far.most = iter(()), MAX_REPORTS
+        self.far.fates, self.far.most = iter(()), MAX_JOINED
 
     @precondition(lambda self: self.far.late)
     @rule(data=st.data())
@@ -184,7 +184,7 @@ def drained(spool: Spool, delivery: Delivery) -> int:
 
 def test_more_and_more_go_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three alone, by which the server measures the clock; then twice as many each time, up to a bound."""
-    monkeypatch.setattr(parcel, "MAX_REPORTS", 60)
+    monkeypatch.setattr(parcel, "MAX_JOINED", 60)
     far = Far()
     spool, delivery = sending(tmp_path, far)
     fill(spool, 1, 200)

@@ -89,6 +89,16 @@ def test_what_can_be_no_way_is_believed_at_once(offset: int) -> None:
     assert applied(0, offset) == [offset]
 
 
+@given(way=st.integers(0, LONGEST_WAY), ways=st.lists(st.integers(0, LONGEST_WAY), min_size=1), first=micros)
+def test_large_reports_never_raise_a_correction(way: int, ways: list[int], first: int) -> None:
+    """However many in a row are long on their way; nor do they stop reports of the usual size from saying so."""
+    correction = Correction(first)
+    for each in ways:
+        correction = correction.after(first + each, large=True)
+    assert correction.applied == first
+    assert Correction(first).after(first - DEAD_BAND - 1 - way, large=True).applied < first
+
+
 def test_a_large_offset_is_told_once() -> None:
     """Only the step over the bound tells, in either direction."""
     assert turned_large(0, LARGE + 1)

@@ -61,6 +61,15 @@ def truth(node: SimNode, times: list[int], interval: int) -> dict[tuple[str, int
     }
 
 
+def assert_in_order(committed: list[Sent]) -> None:
+    """Each report of one agent once, alone or in one that is joined."""
+    numbers = [number for sent in committed for number in range(sent.seq - sent.reports + 1, sent.seq + 1)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    for sent in committed:
+        report = decode(sent.body)
+        assert (report.first, report.seq) == (sent.seq - sent.reports + 1, sent.seq)
+
+
 def test_what_is_stored_is_what_the_model_says(store: Store) -> None:
     """Nodes of several models report to a real server: what is stored is the model's values, and nothing else."""
     nodes = fleet(3, 32, now(), faults=False)
@@ -93,16 +102,18 @@ def test_what_is_stored_is_what_the_model_says(store: Store) -> None:
 
 def test_a_server_that_was_away_gets_all_of_it_once(store: Store) -> None:
     """What was sampled while the server was down is there after it is back, in order and without a gap."""
-    acks: list[Ack] = []
+    committed: list[Sent] = []
 
     async def main() -> None:
         with closing(hosting.listen("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         url, nodes = f"http://127.0.0.1:{port}", [single_node(3, 8, "n")]
-        it = Fleet(nodes, url, join_token(store), interval=100, every=100, committed=lambda _, ack: acks.append(ack))
+        it = Fleet(
+            nodes, url, join_token(store), interval=100, every=100, committed=lambda sent, _: committed.append(sent)
+        )
         running = asyncio.create_task(it.run())
         await asyncio.sleep(0.8)
-        assert (it.tally().waiting >= 5, acks) == (True, [])
+        assert (it.tally().waiting >= 5, committed) == (True, [])
         async with served(create_app(store), port):
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
@@ -110,7 +121,7 @@ def test_a_server_that_was_away_gets_all_of_it_once(store: Store) -> None:
         assert it.tally().waiting == 0
 
     asyncio.run(main())
-    assert [ack.seq for ack in acks] == list(range(1, len(acks) + 1))
+    assert_in_order(committed)
     times = sorted({at for _, at, _ in held(store)})
     assert len(times) >= 5
     assert set(np.diff(times)) == {100_000}
@@ -133,9 +144,10 @@ def test_a_backlog_is_sent_first_and_in_order(store: Store) -> None:
 
     asyncio.run(main())
     told = {node.id: [sent for sent in committed if sent.node == node.id] for node in nodes}
-    assert {len(sent) > 60 for sent in told.values()} == {True, False}
+    assert {sent[-1].seq > 60 for sent in told.values()} == {True, False}
+    assert {max(one.reports for one in sent) for sent in told.values()} >= {1, 32}
     for sent in told.values():
-        assert [one.seq for one in sent] == list(range(1, len(sent) + 1))
+        assert_in_order(sent)
         blocks = [block for one in sent for block in decode(one.body).samples]
         times = np.concatenate([np.frombuffer(block.times, "<i8") for block in blocks])
         assert set(np.diff(times)) == {1_000_000}
@@ -144,9 +156,10 @@ def test_a_backlog_is_sent_first_and_in_order(store: Store) -> None:
 class Moody:
     """A server that answers reports by a list of statuses, then with 200; it keeps what it was sent."""
 
-    def __init__(self, *statuses: int) -> None:
-        self.statuses = list(statuses)
+    def __init__(self, *statuses: int, joins: bool = False) -> None:
+        self.statuses, self.joins = list(statuses), joins
         self.seqs: list[int] = []
+        self.firsts: list[int] = []
         self.enrolled = 0
 
     def app(self) -> Starlette:
@@ -167,10 +180,13 @@ class Moody:
 
     async def report(self, request: Request) -> Response:
         """The next status of the list."""
-        seq = decode(await request.body()).seq
+        report = decode(await request.body())
+        seq = report.seq
         self.seqs.append(seq)
+        self.firsts.append(report.first)
         status = self.statuses.pop(0) if self.statuses else 200
         ack = Ack(seq=seq, duplicate=False, roster_wanted=True, clock_offset=0, server_time=now())
+        ack.joins = self.joins
         return Response(msgspec.json.encode(ack) if status == 200 else b"no", status, {"retry-after": "0"})
 
 
@@ -218,3 +234,22 @@ def test_a_report_that_is_refused_holds_up_no_other() -> None:
     committed, dropped = delivered(moody, 2)
     assert [sent.seq for sent in committed] == [2, 3]
     assert dropped == 1
+
+
+def test_a_joined_report_without_an_answer_is_sent_again_as_it_was() -> None:
+    """The server may have it: three go alone, then eight as one, and after trouble the same eight."""
+    moody = Moody(200, 200, 200, 503, joins=True)
+    committed, dropped = delivered(moody, 20)
+    assert moody.firsts[:6] == [1, 2, 3, 4, 4, 12]
+    assert moody.seqs[:6] == [1, 2, 3, 11, 11, 12]
+    assert_in_order(committed)
+    assert dropped == 0
+
+
+def test_a_joined_report_that_is_refused_goes_one_by_one() -> None:
+    """Nothing is dropped for what may be wrong with another one."""
+    moody = Moody(200, 200, 200, 422, joins=True)
+    committed, dropped = delivered(moody, 20)
+    assert moody.seqs[:6] == [1, 2, 3, 11, 4, 5]
+    assert_in_order(committed)
+    assert dropped == 0

@@ -65,3 +65,25 @@ def test_a_day_takes_no_more_than_a_report() -> None:
         outbox.close(number * EVERY)
     assert [closed.backlog.reports for closed in outbox.heads(3)] == [0, 1, 2]
     assert len(list(outbox.heads(20_000))) == outbox.waiting == 10_000
+
+
+@given(
+    st.integers(0, 5), st.lists(st.sampled_from(["usual", "usual", "odd", "states", "roster"]), max_size=40), st.data()
+)
+def test_joined_reports_are_those_that_follow_each_other(before: int, acts: list[str], data: st.DataObject) -> None:
+    """However many are taken at once: from the first one's beginning to the last one's end, none left out."""
+    outbox, until = Outbox(EVERY, 1000), 1000
+    outbox.begin_with(before)
+    for act in acts:
+        until += EVERY if act != "odd" else 4
+        outbox.close(until, [STATE] if act == "states" else [], with_roster=act == "roster")
+    while outbox.waiting:
+        closed, count = outbox.joined(data.draw(st.integers(1, 9)))
+        singles = list(outbox.heads(count))
+        first, last = singles[0], singles[-1]
+        assert (closed.since, closed.until, closed.seq) == (first.since, last.until, last.seq)
+        assert (closed.first_seq or closed.seq, closed.backlog) == (first.seq, last.backlog)
+        assert count == len(singles) == last.seq - first.seq + 1
+        assert count == 1 or not any(one.states or one.with_roster for one in singles)
+        outbox.pop(count)
+        assert outbox.waiting == before + len(acts) - last.seq
