@@ -260,7 +260,9 @@ class QueryFleet:
         connection.execute(
             text(
                 f"INSERT INTO {table.name} (group_id, ts, {names}) SELECT group_id, ts - n * {DAY}, {names} "
-                f"FROM {table.name} CROSS JOIN generate_series(1, :days - 1) n WHERE ts > :begin AND ts <= :until"
+                f"FROM {table.name} CROSS JOIN generate_series(1, :days - 1) n WHERE ts > :begin AND ts <= :until "
+                # As it comes in time: what is of one moment stands together.
+                "ORDER BY 2, 1"
             ),
             {"days": days, "begin": end - DAY, "until": end},
         )
@@ -277,7 +279,7 @@ class QueryFleet:
         query = text(
             "INSERT INTO fleet_states (group_id, ts, gpus) SELECT group_id, ts, gpus FROM "
             f"generate_series(CAST(:begin AS bigint), :now, {MINUTE}) ts CROSS JOIN "
-            "unnest(CAST(:ids AS bigint[]), CAST(:counts AS integer[])) known (group_id, gpus)"
+            "unnest(CAST(:ids AS bigint[]), CAST(:counts AS integer[])) known (group_id, gpus) ORDER BY ts, group_id"
         )
         there = {ids[group]: count for group, count in counts.items() if count}
         begin = self.scope.now - (self.scope.days + 1) * DAY

@@ -44,8 +44,9 @@ class Minutes:
             self._add(metric, place, block.columns[metric.name], block.durations, count)
 
     def rows(self, ids: dict[Group, int]) -> Iterator[list[Any]]:
-        """group_id, ts and COLUMNS, of the groups and minutes that were observed."""
+        """group_id, ts and COLUMNS, of the groups and minutes that were observed, in the order of time."""
         there = np.flatnonzero(self._columns["observed"])
+        there = there[np.argsort(there % len(self._times), kind="stable")]
         group, minute = np.divmod(there, len(self._times))
         listed = [[ids[self._group(number)] for number in group.tolist()], self._times[minute].tolist()]
         for metric in (None, *EVERY_SAMPLE):

@@ -111,7 +111,8 @@ def locate(connection: Connection, name: str, now: int) -> Located:
 
 def _find(connection: Connection, name: str, now: int) -> Row[Any]:
     here_first = [gpus.c.removed_at.is_not(None), gpus.c.removed_at.desc(), gpus.c.gpu_id.desc()]
-    query = _gpus(now).where(or_(gpus.c.uuid == name, gpus.c.serial == name)).order_by(*here_first)
+    named = or_(gpus.c.uuid == name, gpus.c.serial == name)
+    query = _gpus(now).add_columns(gpus.c.identity).where(named).order_by(*here_first)
     rows = connection.execute(query.limit(100)).all()
     rows = [row for row in rows if row.uuid == name] or rows
     if not rows:
@@ -123,8 +124,11 @@ def _find(connection: Connection, name: str, now: int) -> Row[Any]:
 
 
 def _gpus(now: int) -> Select[Any]:
+    # An identity is too long to be taken apart for one word of it.
+    columns = [column for column in gpus.c if column is not gpus.c.identity]
     return select(
-        gpus,
+        *columns,
+        gpus.c.identity["mig_mode"].as_string().label("mig_mode"),
         condition.gpu_state(now).label("state"),
         nodes.c.uuid.label("node_uuid"),
         nodes.c.interval_ms,
@@ -154,7 +158,7 @@ def _gpu(row: Row[Any], metrics: dict[str, Reading]) -> Gpu:
         serial=row.serial,
         pci_address=row.pci_address,
         memory_total=row.memory_total,
-        mig_mode=row.identity.get("mig_mode"),
+        mig_mode=row.mig_mode,
         at=latest.sampled_at(metrics),
         metrics=metrics,
     )

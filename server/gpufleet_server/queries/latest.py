@@ -15,6 +15,7 @@ from gpufleet_server.store.schema import gpus, states
 _INTEGERS = {width: struct.Struct(f"<{letter}") for width, letter in ((2, "h"), (4, "i"), (8, "q"))}
 _REASONS = frozenset(Reason)
 NOT_OBSERVED = Reason.NOT_OBSERVED.word
+_CELLS = [(m, m.width, _INTEGERS[m.width].unpack_from, m.lowest + RESERVED) for m in EVERY_SAMPLE]
 _COLUMNS = [tiers.latest.c[name] for name in ("ts", "durations", *(metric.name for metric in EVERY_SAMPLE))]
 
 
@@ -123,16 +124,15 @@ def _readings(slot: int, times: bytes, durations: bytes, *packed: bytes | None) 
     ts = _unpacked(times, slot, 8)
     if not ts:
         return _NEVER
-    duration = _unpacked(durations, slot, 4)
-    found = {}
-    for metric, cells in zip(EVERY_SAMPLE, packed, strict=True):
-        stored = _unpacked(cells, slot, metric.width)
-        if stored is None:
-            found[metric.name] = Reading(metric, None, NOT_OBSERVED, ts, duration)
-        elif stored < metric.lowest + RESERVED:
-            found[metric.name] = Reading(metric, None, word(stored - metric.lowest), ts, duration)
+    duration, found = _unpacked(durations, slot, 4), {}
+    for (metric, width, unpack, values_from), cells in zip(_CELLS, packed, strict=True):
+        if cells is None or width * (slot + 1) > len(cells):
+            reading = Reading(metric, None, NOT_OBSERVED, ts, duration)
+        elif (stored := unpack(cells, width * slot)[0]) < values_from:
+            reading = Reading(metric, None, word(stored - values_from + RESERVED), ts, duration)
         else:
-            found[metric.name] = Reading(metric, stored, None, ts, duration)
+            reading = Reading(metric, stored, None, ts, duration)
+        found[metric.name] = reading
     return found
 
 

@@ -112,9 +112,9 @@ def present(connection: Connection, now: int, metrics: Iterable[str]) -> Present
     node = np.concatenate((held.node[rest], np.searchsorted(held.node_id, gone.node_id)))
     # A node that is newer than what was read has not reported yet.
     silent = STATES.index(GpuState.NOT_REPORTING)
-    node_state = _of(read.node_id, read.state, held.node_id, silent)
+    place = _places(read.node_id, held.node_id)
+    node_state, patience = np.append(read.state, silent)[place], np.append(read.patience, 0)[place]
     state = node_state[node]
-    patience = _of(read.node_id, read.patience, held.node_id, 0)[node]
     state[np.isin(those.gpu_id, [row.gpu_id for row in unwell]) & (state != silent)] = STATES.index(GpuState.LOST)
     state[np.isin(those.gpu_id, gone.gpu_id)] = STATES.index(GpuState.REMOVED)
     cells = _Cells(read, held.node_id, node, those.slot)
@@ -128,7 +128,7 @@ def present(connection: Connection, now: int, metrics: Iterable[str]) -> Present
         site=held.site[node],
         simulated=held.simulated[node],
         state=state,
-        fresh=(state == STATES.index(GpuState.REPORTING)) & (ts > 0) & (now - ts <= patience),
+        fresh=(state == STATES.index(GpuState.REPORTING)) & (ts > 0) & (now - ts <= patience[node]),
         stored={name: cells.read(name, BY_NAME[name].width, BY_NAME[name].lowest) for name in names},
     )
 
@@ -138,11 +138,10 @@ class _Cells:
 
     def __init__(self, read: _Read, node_id: Ints, node: Ints, slot: Ints) -> None:
         self._packed = read.packed
-        lengths = read.lengths // 8
-        begins = _of(read.sampled, np.cumsum(lengths) - lengths, node_id, 0)
+        lengths, place = np.append(read.lengths // 8, 0), _places(read.sampled, node_id)[node]
+        ends = np.cumsum(lengths)
         # A GPU that was never sampled has the cell behind all others.
-        there = slot < _of(read.sampled, lengths, node_id, 0)[node]
-        self._cells = np.where(there, begins[node] + slot, lengths.sum())
+        self._cells = np.where(slot < lengths[place], (ends - lengths)[place] + slot, ends[-1])
 
     def read(self, name: str, width: int, missing: int) -> Ints:
         """A column, a cell a GPU; `missing` where there is nothing."""
@@ -151,13 +150,11 @@ class _Cells:
         return found
 
 
-def _of(ids: Ints, values: Ints, wanted: Ints, missing: int) -> Ints:
-    """The value of each wanted id, given those of ids in any order."""
+def _places(ids: Ints, wanted: Ints) -> Ints:
+    """Where each wanted id stands among ids of any order; behind them all where it does not."""
     order = np.argsort(ids)
-    at = np.searchsorted(ids, wanted, sorter=order)
-    place = np.append(order, len(ids))[at]
-    there = np.append(ids, -1)[place] == wanted
-    return np.where(there, np.append(values, missing)[place], missing)
+    found = np.append(order, len(ids))[np.searchsorted(ids, wanted, sorter=order)]
+    return np.where(np.append(ids, -1)[found] == wanted, found, len(ids))
 
 
 def _cell(stored: int, width: int) -> bytes:
