@@ -29,6 +29,7 @@ from gpufleet_agent.wire import (
     State,
     clock_header,
 )
+from gpufleet_agent.wire.report import MAX_TIMES
 
 from gpufleet_server.simulate.boards import Boards
 from gpufleet_server.simulate.encoding import encode
@@ -286,8 +287,11 @@ class SimAgent:
         """How many may be joined: a few alone at first, and what tells of a driver that hung by itself."""
         if self._joining < _ALONE or self.reporter.hangs:
             return 1
-        cells = max(1, self._terms.every // (self.reporter.interval * 1000)) * self.node.count
-        return max(1, min(self._joining, MAX_JOINED_CELLS // cells, MAX_JOINED_BYTES // (cells * _CELL)))
+        # All of it is one block here.
+        times = max(1, self._terms.every // (self.reporter.interval * 1000))
+        cells = times * self.node.count
+        most = (MAX_TIMES // times, MAX_JOINED_CELLS // cells, MAX_JOINED_BYTES // (cells * _CELL))
+        return max(1, min(self._joining, *most))
 
     def _write_ahead(self) -> None:
         """Write some of the reports that wait, all in one pass of arithmetic: the next one's with other agents'."""
