@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, RESERVED, Rollup
+from gpufleet_server.domain import use
 from gpufleet_server.simulate import physics
 from gpufleet_server.simulate.boards import Boards
 from gpufleet_server.simulate.plan import SimNode
@@ -104,6 +105,7 @@ def latest_rows(nodes: Sequence[SimNode], at: int, shown: int, interval: int) ->
             "durations": np.full(node.count, interval, "<i4").tobytes(),
         }
         packed |= {name: _raw(name, values[0]) for name, values in part.columns.items()}
+        packed["use"] = use.use({name: part.columns[name][0] for name in use.metrics()}).tobytes()
         yield [packed.get(name) for name in names(latest)]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, Reason
+from gpufleet_server.domain import use
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.schema import events, gpus, nodes, partitions, states
 from gpufleet_server.store.tiers import latest, recent
@@ -105,6 +106,7 @@ def _newer(old: dict[str, Any], slot: int, ts: int, duration: int, values: dict[
         absent = metric.absent(Reason.NOT_OBSERVED)
         row[metric.name] = _room(old.get(metric.name), f"<i{metric.width}", slot, absent)
         row[metric.name][slot] = _stored(metric.name, values.get(metric.name))
+    row["use"] = use.use({name: row[name].astype(np.int64) for name in use.metrics()})
     return {name: column.tobytes() for name, column in row.items()}
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gpufleet_server.ingest.columns import Block, Matrix, beside
+from gpufleet_server.domain import use
+from gpufleet_server.ingest.columns import NUMBERS, Block, Matrix, beside
 from gpufleet_server.ingest.memory import GpuTable, Layout, Node
 
 
@@ -22,7 +23,7 @@ class Placed:
 
 @dataclasses.dataclass(slots=True)
 class Cells:
-    """N cells: `rows` of the GpuTable, their `kinds`, `ts` (corrected, µs), `ms`, and `values` (M × N)."""
+    """N cells: `rows` of the GpuTable, their `kinds`, `ts` (µs, corrected), `ms`, `values` (M × N), `uses` (Use)."""
 
     table: GpuTable
     rows: NDArray[np.int64]
@@ -30,6 +31,7 @@ class Cells:
     ts: NDArray[np.int64]
     ms: NDArray[np.int64]
     values: Matrix
+    uses: NDArray[np.int8]
 
     def gpu_ids(self, where: NDArray[np.int64]) -> list[int]:
         """The store's ids of the GPUs of these cells."""
@@ -54,6 +56,7 @@ def cells(table: GpuTable, placed: Sequence[Placed], values: Matrix) -> Cells:
         np.repeat(np.array(times, np.int64), repeats),
         np.repeat(np.array(durations, np.int64), repeats),
         values,
+        use.use({name: values.stored[NUMBERS[name]] for name in use.metrics()}),
     )
 
 
@@ -68,4 +71,5 @@ def joined(parts: Sequence[Cells]) -> Cells:
         np.concatenate([part.ts for part in parts]),
         np.concatenate([part.ms for part in parts]),
         beside([part.values for part in parts]),
+        np.concatenate([part.uses for part in parts]),
     )

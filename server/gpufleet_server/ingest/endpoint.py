@@ -1,4 +1,4 @@
-"""The two things an agent asks: take this report, and give me a credential."""
+"""What an agent asks: take this report, give me a credential, and renew the one I have."""
 
 import asyncio
 import functools
@@ -30,7 +30,7 @@ from gpufleet_server.ingest.statistics import Statistics
 from gpufleet_server.ingest.together import Together
 from gpufleet_server.ingest.writer import Writer
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.tokens import TokenRow, give_credentials
+from gpufleet_server.store.tokens import TokenRow, give_credentials, renew_credentials
 
 # Larger bodies are decoded beside the event loop, a few at a time: each may grow to wire.MAX_DECODED.
 _SMALL_BODY = 16 << 10
@@ -46,8 +46,17 @@ Answer = Callable[[int, Head, bytes], None]
 class Reports:
     """ASGI: `POST wire.REPORT_PATH` with a node's credential. Answers once the report is committed."""
 
-    def __init__(self, desk: Desk, writer: Writer, statistics: Statistics, now: Callable[[], int] = clock.now) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        writer: Writer,
+        statistics: Statistics,
+        now: Callable[[], int] = clock.now,
+        renew_after: int = 0,
+    ) -> None:
+        """Agents whose credential is older than `renew_after` µs are asked to renew it; none where that is 0."""
         self._desk, self._writer, self._statistics, self._now = desk, writer, statistics, now
+        self._renew_after = renew_after
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,7 +90,8 @@ class Reports:
             sent = _sent(clock_told.decode("latin-1")) if clock_told is not None else None
             self._statistics.body_bytes += len(body)
             now = self._now()
-            self._writer.put(prepare(body, sent, token.node, token.name or str(token.node), now), Reply(self, answer))
+            reply = Reply(self, answer, self._is_old(token))
+            self._writer.put(prepare(body, sent, token.node, token.name or str(token.node), now), reply)
         except Problem as problem:
             self.refuse(problem, answer)
         return True
@@ -110,7 +120,11 @@ class Reports:
         body = await read_body(given, receive, wire.MAX_BODY)
         self._statistics.body_bytes += len(body)
         prepared = await self._prepare(body, sent, token)
-        return await self._writer.submit(prepared)
+        ack = await self._writer.submit(prepared)
+        return msgspec.structs.replace(ack, renew=self._is_old(token))
+
+    def _is_old(self, token: TokenRow) -> bool:
+        return bool(self._renew_after) and self._now() - token.created_at > self._renew_after
 
     async def _prepare(self, body: bytes, sent: wire.Clock | None, token: TokenRow) -> Prepared:
         work = functools.partial(prepare, body, sent, token.node, token.name or str(token.node), self._now())
@@ -123,10 +137,11 @@ class Reports:
 class Reply:
     """The answer to a report that was taken without a task: goes out as soon as the writer has it."""
 
-    __slots__ = ("_answer", "_loop", "_reports")
+    __slots__ = ("_answer", "_loop", "_renew", "_reports")
 
-    def __init__(self, reports: Reports, answer: Answer) -> None:
+    def __init__(self, reports: Reports, answer: Answer, renew: bool) -> None:
         self._reports, self._answer, self._loop = reports, answer, asyncio.get_running_loop()
+        self._renew = renew
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         """The loop in which the answer is to be given."""
@@ -142,7 +157,8 @@ class Reply:
 
     def set_result(self, ack: wire.Ack) -> None:
         """It is committed."""
-        self._reports.acknowledge(ack, self._answer)
+        told = msgspec.structs.replace(ack, renew=True) if self._renew else ack
+        self._reports.acknowledge(told, self._answer)
 
     def set_exception(self, problem: Problem) -> None:
         """It is not taken."""
@@ -161,36 +177,55 @@ class Direct:
         await (self._reports if is_report else self._app)(scope, receive, send)
 
 
-class Enrolments:
-    """ASGI: `POST wire.ENROL_PATH` with a join token. A node has one credential: a new one ends those before."""
+class Credentials:
+    """ASGI: gives credentials, to who shows a token of the right kind."""
 
-    def __init__(self, store: Store, desk: Desk, statistics: Statistics, now: Callable[[], int] = clock.now) -> None:
+    def __init__(
+        self,
+        kind: TokenKind,
+        give: Callable[..., Sequence[str]],
+        store: Store,
+        desk: Desk,
+        statistics: Statistics,
+        now: Callable[[], int] = clock.now,
+    ) -> None:
+        """`give` makes the credentials: of a connection, nodes with their names, and `now`."""
+        self._kind, self._give = kind, give
         self._store, self._desk, self._statistics, self._now = store, desk, statistics, now
-        self._enrol: Together[wire.Enrolment, wire.Credential] = Together(self._enrol_all)
+        self._together: Together[wire.Enrolment, wire.Credential] = Together(self._give_all)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Give one credential. Problem where it is not given."""
         given = headers(scope)
         try:
-            await authenticated(self._desk, given, TokenKind.JOIN)
+            token = await authenticated(self._desk, given, self._kind)
         except STORE_FAILED:
             raise unavailable("the database does not answer; nothing was stored") from None
         check_type(given, "application/json")
         body = await read_body(given, receive, _MAX_ENROLMENT)
         with understood():
             enrolment = wire.decode_enrolment(body)
-        credential = await self._enrol(enrolment)
-        self._statistics.enrolments += 1
+        if token.node not in (None, enrolment.node):
+            raise Problem(403, f"this credential speaks for node {token.node} only", "node")
+        credential = await self._together(enrolment)
+        self._statistics.enrolments += self._kind is TokenKind.JOIN
+        self._statistics.renewals += self._kind is TokenKind.NODE
         await answer_json(send, 201, _to_json.encode(credential))
 
-    def _enrol_all(self, enrolments: Sequence[wire.Enrolment]) -> Sequence[wire.Credential | Problem]:
+    def _give_all(self, enrolments: Sequence[wire.Enrolment]) -> Sequence[wire.Credential | Problem]:
         wanted = [(each.node, each.hostname) for each in enrolments]
         try:
             with self._store.writing() as connection:
-                texts = give_credentials(connection, wanted, now=self._now())
+                texts = self._give(connection, wanted, now=self._now())
         except STORE_FAILED:
             return [unavailable("the store is busy or full; nothing was stored")] * len(enrolments)
         return [wire.Credential(node=node, credential=text) for (node, _), text in zip(wanted, texts, strict=True)]
+
+
+# With a join token: a node has one credential, and a new one ends those before at once.
+Enrolments = functools.partial(Credentials, TokenKind.JOIN, give_credentials)
+# With the credential a node has: that is good until the new one is used.
+Renewals = functools.partial(Credentials, TokenKind.NODE, renew_credentials)
 
 
 def _sent(header: str | None) -> wire.Clock | None:

@@ -11,8 +11,9 @@ from sqlalchemy.dialects import postgresql
 
 from gpufleet_server.domain.clock import Correction
 from gpufleet_server.domain.problem import Problem
+from gpufleet_server.ingest import newest
 from gpufleet_server.ingest.check import check_created
-from gpufleet_server.ingest.columns import NAMES, NUMBERS, PRESENT
+from gpufleet_server.ingest.columns import NUMBERS, PRESENT
 from gpufleet_server.ingest.memory import STATES, Gpu, Memory, Newest, Node
 from gpufleet_server.ingest.prepare import Prepared
 from gpufleet_server.store.bulk import insert_new
@@ -89,7 +90,7 @@ def _load_parts(connection: Connection, memory: Memory, by_id: dict[int, Node]) 
 
 def _newest(row: dict[Any, Any]) -> Newest:
     ts, durations = np.frombuffer(row["ts"], "<i8").tolist(), np.frombuffer(row["durations"], "<i4").tolist()
-    return Newest(ts, durations, tuple(row[name] for name in NAMES))
+    return Newest(ts, durations, tuple(row[name] for name in newest.COLUMNS))
 
 
 def _load_states(connection: Connection, memory: Memory, by_gpu: dict[int, Gpu], ids: list[int]) -> None:

@@ -82,7 +82,7 @@ class Layout:
 
 @dataclasses.dataclass(slots=True)
 class Newest:
-    """A row of `latest`: the ts (µs, 0: never) and ms of each slot's newest sample, and its packed metrics."""
+    """A row of `latest`: the ts (µs, 0: never) and ms of each slot's newest sample, and what is packed of it."""
 
     ts: list[int]
     durations: list[int]

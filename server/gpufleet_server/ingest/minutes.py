@@ -9,9 +9,8 @@ from gpufleet_agent.catalogue import EVERY_SAMPLE, Rollup
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from gpufleet_server.domain import use
+from gpufleet_server.domain.use import Use
 from gpufleet_server.ingest.cells import Cells, joined
-from gpufleet_server.ingest.columns import NUMBERS
 from gpufleet_server.ingest.memory import Memory
 from gpufleet_server.ingest.upsert import Change, Upsert, add, greatest, least, unite
 from gpufleet_server.store.fleet_rollups import MINUTE, group_ids
@@ -66,8 +65,7 @@ def add_to_minutes(connection: Connection, memory: Memory, parts: Sequence[Cells
     if not parts:
         return
     cells = joined(parts)
-    uses = use.use({name: cells.values.stored[NUMBERS[name]] for name in use.metrics()})
-    groups = cells.kinds * len(use.Use) + uses
+    groups = cells.kinds * len(Use) + cells.uses
     minutes = -(-cells.ts // MINUTE)
     order = np.lexsort((minutes, groups))
     group, minute = groups[order], minutes[order]
@@ -107,7 +105,7 @@ def _sums(
 
 
 def _keys(connection: Connection, memory: Memory, groups: list[int], times: list[int]) -> list[tuple[int, int]]:
-    pairs = [divmod(group, len(use.Use)) for group in groups]
+    pairs = [divmod(group, len(Use)) for group in groups]
     lacking = {pair for pair in pairs if pair not in memory.groups}
     if lacking:
         _make_groups(connection, memory, lacking)
@@ -116,6 +114,6 @@ def _keys(connection: Connection, memory: Memory, groups: list[int], times: list
 
 def _make_groups(connection: Connection, memory: Memory, lacking: Iterable[tuple[int, int]]) -> None:
     kinds = {number: kind for kind, number in memory.kinds.items()}
-    named = {(kind, each): (*kinds[kind], use.Use(each).word) for kind, each in lacking}
+    named = {(kind, each): (*kinds[kind], Use(each).word) for kind, each in lacking}
     ids = group_ids(connection, list(named.values()))
     memory.groups |= {pair: ids[group] for pair, group in named.items()}

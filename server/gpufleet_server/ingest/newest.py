@@ -7,23 +7,30 @@ from gpufleet_agent import wire
 from gpufleet_agent.catalogue import EVERY_SAMPLE, Reason
 from sqlalchemy import Connection
 
+from gpufleet_server.domain.use import Use
 from gpufleet_server.ingest.cells import Placed
 from gpufleet_server.ingest.columns import NAMES
 from gpufleet_server.ingest.memory import Newest, Node
 from gpufleet_server.ingest.upsert import Upsert, replace
 from gpufleet_server.store.tiers import latest
 
-_UPSERT = Upsert(latest, dict.fromkeys(("ts", "durations", *NAMES), replace))
-_WIDTHS = tuple(metric.width for metric in EVERY_SAMPLE)
-_MISSING = tuple(
-    metric.absent(Reason.NOT_OBSERVED).to_bytes(metric.width, "little", signed=True) for metric in EVERY_SAMPLE
+# What is packed by slot, in the order in which Newest has it.
+COLUMNS = (*NAMES, "use")
+_UPSERT = Upsert(latest, dict.fromkeys(("ts", "durations", *COLUMNS), replace))
+_WIDTHS = (*(metric.width for metric in EVERY_SAMPLE), 1)
+_MISSING = (
+    *(metric.absent(Reason.NOT_OBSERVED).to_bytes(metric.width, "little", signed=True) for metric in EVERY_SAMPLE),
+    bytes([Use.UNKNOWN]),
 )
 
 
-def renew(placed: Placed) -> bool:
-    """Have the node remember the newest samples of a block; False where it knew newer ones of each of its GPUs."""
+def renew(placed: Placed, uses: bytes) -> bool:
+    """Have the node remember the newest samples of a block; False where it knew newer ones of each of its GPUs.
+
+    `uses` has a Use for each of its cells, an int8 each.
+    """
     node, layout, block = placed.node, placed.layout, placed.block
-    columns, gpus = block.columns, len(layout.gpus)
+    columns, gpus = (*block.columns, uses), len(layout.gpus)
     if len(block.times) > 1:
         columns = _last(columns, gpus)
     ts, duration = block.times[-1] + placed.offset, block.durations[-1]
@@ -50,7 +57,7 @@ def _last(columns: tuple[bytes | None, ...], gpus: int) -> tuple[bytes | None, .
 
 
 def _merge(node: Node, slots: list[int], ts: int, duration: int, columns: tuple[bytes | None, ...]) -> bool:
-    old = node.newest or Newest([], [], (None,) * len(NAMES))
+    old = node.newest or Newest([], [], (None,) * len(COLUMNS))
     more = max(gpu.slot for gpu in node.gpus.values()) + 1 - len(old.ts)
     times, durations = old.ts + [0] * more, old.durations + [0] * more
     newer = [(number, slot) for number, slot in enumerate(slots) if ts > times[slot]]

@@ -210,7 +210,12 @@ def _samples(connection: Connection, memory: Memory, batch: Batch, taken: Sequen
             placed.append(Placed(each.node, each.node.laid_out(block.samples.gpus), block, each.after))
     found = cells(memory.gpus, placed, batch.values.take(numbers))
     insert_rows(connection, recent_table, recent.COLUMNS, [row for each in placed for row in recent.rows(each)])
-    renewed = {each.node.node_id: each.node for each in placed if newest.renew(each)}
+    uses = found.uses.tobytes()
+    renewed = {
+        each.node.node_id: each.node
+        for each, begin in zip(placed, found.values.begins, strict=True)
+        if newest.renew(each, uses[begin : begin + each.block.cells])
+    }
     newest.write(connection, [node for _, node in sorted(renewed.items())])
     told = [row for each in taken for row in _values(memory, each, tally)]
     told += changes.absences(memory.gpus, found)

@@ -20,11 +20,12 @@ class Tally:
 
 @dataclasses.dataclass(slots=True)
 class Statistics(Tally):
-    """Counters only grow, each from one thread only: `reports`, `enrolments` and `body_bytes` from the event loop."""
+    """Counters only grow, each from one thread only: those of requests from the event loop."""
 
     # stored, duplicate, refused (4xx) and unavailable (5xx)
     reports: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     enrolments: int = 0
+    renewals: int = 0
     body_bytes: int = 0
     commits: int = 0
     failed_commits: int = 0

@@ -27,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 
 from gpufleet_server.domain.state import GpuState, NodeState
+from gpufleet_server.domain.use import Use
 from gpufleet_server.queries import condition, roster
 from gpufleet_server.queries.frame import FINGERPRINT, Frame, frame
 from gpufleet_server.queries.roster import Roster
@@ -36,6 +37,8 @@ from gpufleet_server.store.tiers import latest
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 STATES = tuple(GpuState)
+# The column of what a GPU was used for in its newest sample, a Use.
+USE = "use"
 _OF_NODE = {state.value: STATES.index(GpuState(state.value)) for state in NodeState}
 
 
@@ -100,7 +103,7 @@ class _Read:
 
 
 def present(connection: Connection, now: int, metrics: Iterable[str]) -> Present:
-    """The fleet at `now` (µs), with these metrics of every sample."""
+    """The fleet at `now` (µs), with these metrics of every sample, or USE."""
     names = list(metrics)
     # In this order no GPU is of a node that the frame does not have.
     unwell = _unwell(connection)
@@ -129,7 +132,7 @@ def present(connection: Connection, now: int, metrics: Iterable[str]) -> Present
         simulated=held.simulated[node],
         state=state,
         fresh=(state == STATES.index(GpuState.REPORTING)) & (ts > 0) & (now - ts <= patience[node]),
-        stored={name: cells.read(name, BY_NAME[name].width, BY_NAME[name].lowest) for name in names},
+        stored={name: cells.read(name, *_packing(name)) for name in names},
     )
 
 
@@ -157,6 +160,16 @@ def _places(ids: Ints, wanted: Ints) -> Ints:
     return np.where(np.append(ids, -1)[found] == wanted, found, len(ids))
 
 
+def _packing(name: str) -> tuple[int, int]:
+    """The bytes of a cell of a column, and what stands where there is nothing."""
+    return (1, Use.UNKNOWN) if name == USE else (BY_NAME[name].width, BY_NAME[name].lowest)
+
+
+def _missing(name: str) -> bytes:
+    width, stored = _packing(name)
+    return _cell(stored, width)
+
+
 def _cell(stored: int, width: int) -> bytes:
     return stored.to_bytes(width, "little", signed=True)
 
@@ -182,8 +195,7 @@ def _of_rows(of_nodes: Sequence[Row[Any]], sampled: Sequence[Row[Any]], metrics:
     node_id, state, patience = (np.array([row[n] for row in of_nodes], np.int64) for n in range(3))
     packed = {"ts": b"".join(row.ts for row in sampled)}
     for number, name in enumerate(metrics, 2):
-        missing = _cell(BY_NAME[name].lowest, BY_NAME[name].width)
-        packed[name] = b"".join(row[number] or missing * (len(row.ts) // 8) for row in sampled)
+        packed[name] = b"".join(row[number] or _missing(name) * (len(row.ts) // 8) for row in sampled)
     ids, lengths = (
         np.array(each, np.int64) for each in ([row.node_id for row in sampled], [len(row.ts) for row in sampled])
     )
@@ -218,7 +230,7 @@ def _statement(metrics: tuple[str, ...]) -> tuple[bytes, Mapping[str, Any]]:
     ts = latest.c.ts
     newest = [_joined(func.int8send(latest.c.node_id)), _joined(func.int4send(func.length(ts)))]
     for name in metrics:
-        missing: ColumnElement[str] = literal_column(f"'{_cell(BY_NAME[name].lowest, BY_NAME[name].width).hex()}'")
+        missing: ColumnElement[str] = literal_column(f"'{_missing(name).hex()}'")
         filled = func.decode(func.repeat(missing, func.length(ts).op("/")(8)), "hex")
         newest.append(_joined(func.coalesce(latest.c[name], filled)))
     query = select(text("*")).select_from(told.join(select(*newest, _joined(ts)).subquery(), true()))

@@ -4,13 +4,12 @@ import numpy as np
 from gpufleet_agent.catalogue import EVERY_SAMPLE
 from sqlalchemy import ColumnElement, Connection, FromClause, exists, func, select
 
-from gpufleet_server.domain import use
 from gpufleet_server.queries import condition, filters, paging
 from gpufleet_server.queries.filters import Conditions, GpuFilter
 from gpufleet_server.queries.frame import BY_NODE
 from gpufleet_server.queries.nearby import nearby
 from gpufleet_server.queries.paging import CountedPage, Key, Order, Place
-from gpufleet_server.queries.present import Mask, Present, present
+from gpufleet_server.queries.present import USE, Mask, Present, present
 from gpufleet_server.store.newest import newest
 from gpufleet_server.store.schema import gpus, nodes
 
@@ -41,7 +40,7 @@ def page(
     order = _order(sort, now, sampled)
     place, conditions = paging.place(order, cursor), filters.of_gpus(wanted, now)
     if _is_of_fleet(wanted) and (wanted.use or name in _METRICS):
-        fleet = present(connection, now, {*(use.metrics() if wanted.use else ()), *({name} & {*_METRICS})})
+        fleet = present(connection, now, {*([USE] if wanted.use else []), *({name} & {*_METRICS})})
         those = _those(fleet, wanted)
         total, few = int(those.sum()), _few(connection, fleet, those, order, place, limit + 1)
         if wanted.use or few is not None:
@@ -49,7 +48,7 @@ def page(
             conditions.append(filters.one_of(connection, gpus.c.gpu_id, ids.tolist()))
     else:
         if wanted.use:
-            fleet = present(connection, now, use.metrics())
+            fleet = present(connection, now, [USE])
             ids = fleet.gpus.gpu_id[_those(fleet, wanted)]
             conditions.append(filters.one_of(connection, gpus.c.gpu_id, ids.tolist()))
         total = _count(connection, wanted, conditions)
@@ -71,7 +70,7 @@ def _those(fleet: Present, wanted: GpuFilter) -> Mask:
     """The GPUs of these sites and models, and where a use is asked for those that report and are used so."""
     those = fleet.owned & fleet.among(wanted.site, wanted.model)
     if wanted.use:
-        those &= fleet.fresh & np.isin(use.use(fleet.stored), wanted.use)
+        those &= fleet.fresh & np.isin(fleet.stored[USE], wanted.use)
     return those
 
 

@@ -89,6 +89,7 @@ latest = Table(
     Column("ts", LargeBinary, nullable=False, comment="int64 a slot; 0: never sampled"),
     Column("durations", LargeBinary, nullable=False, comment="int32 a slot, ms"),
     *_packed(EVERY_SAMPLE),
+    Column("use", LargeBinary, comment="Use, int8 a slot; NULL: unknown"),
     info=BY_NODE,
     # Each row is written anew with every report, within its page as long as there is room.
     postgresql_with={"fillfactor": 50, "toast_tuple_target": 8160},

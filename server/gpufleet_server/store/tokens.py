@@ -99,11 +99,22 @@ def give_credentials(connection: Connection, wanted: Sequence[tuple[str, str]], 
     live = tokens.c.node.in_(names) & (tokens.c.kind == TokenKind.NODE.value) & tokens.c.revoked_at.is_(None)
     connection.execute(update(tokens).where(live).values(revoked_at=now))
     last = {node: place for place, (node, _) in enumerate(wanted)}
+    return _add_credentials(connection, wanted, now, [last[node] == place for place, (node, _) in enumerate(wanted)])
+
+
+def renew_credentials(connection: Connection, wanted: Sequence[tuple[str, str]], *, now: int) -> list[str]:
+    """Another credential for each node; those that it has are good until the new one is used."""
+    return _add_credentials(connection, wanted, now, [True] * len(wanted))
+
+
+def _add_credentials(
+    connection: Connection, wanted: Sequence[tuple[str, str]], now: int, good: Sequence[bool]
+) -> list[str]:
     texts = [new_text(TokenKind.NODE) for _ in wanted]
     common = {"kind": TokenKind.NODE.value, "created_at": now}
     rows = [
-        common | {"name": name, "node": node, "hash": digest(text), "revoked_at": None if last[node] == place else now}
-        for place, ((node, name), text) in enumerate(zip(wanted, texts, strict=True))
+        common | {"name": name, "node": node, "hash": digest(text), "revoked_at": None if is_good else now}
+        for (node, name), text, is_good in zip(wanted, texts, good, strict=True)
     ]
     connection.execute(insert(tokens), rows)
     return texts
@@ -169,8 +180,23 @@ class TokenCache:
         if missing:
             with self._store.reading() as connection:
                 found = connection.execute(select(tokens.c.hash, *_COLUMNS).where(tokens.c.hash.in_(missing))).all()
-            rows = {row.hash: _token(row[1:]) for row in found}
-            self._known |= {key: row for key, row in rows.items() if row.good(self._now())}
+            rows = {row.hash: token for row in found if (token := _token(row[1:])).good(self._now())}
+            self._end_older([row for row in rows.values() if row.node is not None and row.last_used_at is None])
+            self._known |= rows
+
+    def _end_older(self, fresh: Sequence[TokenRow]) -> None:
+        """Revoke the credentials of a node that are older than one which is used for the first time."""
+        newest = {row.node: row.id for row in sorted(fresh, key=lambda row: row.id)}
+        live = tokens.c.node.in_(newest) & (tokens.c.kind == TokenKind.NODE.value) & tokens.c.revoked_at.is_(None)
+        if not newest:
+            return
+        with self._store.reading() as connection:
+            found = connection.execute(select(tokens.c.token_id, tokens.c.node).where(live)).all()
+        if older := [token_id for token_id, node in found if token_id < newest[node]]:
+            with self._store.writing() as connection:
+                ended = update(tokens).where(tokens.c.token_id.in_(older), live)
+                connection.execute(ended.values(revoked_at=self._now()))
+            self._known = {key: row for key, row in self._known.items() if row.id not in older}
 
     def _forget_revoked(self) -> None:
         # A count needs no clock: whoever revoked, with whatever idea of the time, it has grown.

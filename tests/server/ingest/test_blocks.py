@@ -4,6 +4,7 @@ from typing import Any
 
 from gpufleet_agent import wire
 from gpufleet_agent.catalogue import BY_NAME, Reason
+from gpufleet_server.domain.use import Use
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.tiers import HOUR, begin_of
 
@@ -58,6 +59,29 @@ def test_what_comes_late_does_not_become_the_newest(store: Store) -> None:
         assert _newest(server, "power") == (times, [1, 5, 8])
 
     run(store, story)
+
+
+def test_the_use_of_the_newest_sample_stands_beside_it(store: Store) -> None:
+    """Of blocks of all GPUs, and of one GPU when the server has forgotten what was there."""
+    known: list[Agent] = []
+
+    async def whole(server: Server) -> None:
+        agent = server.agent()
+        known.append(agent)
+        wall = agent.clock().wall
+        times = [wall - 60 * SECOND, wall - 50 * SECOND]
+        await _send(server, agent, times, gpu_utilization=[0, 0, 9000, 0], compute_processes=[0, 0, 0, 1])
+        assert [*server.rows("SELECT use FROM latest")[0][0]] == [Use.ACTIVE, Use.HELD]
+
+    async def part(server: Server) -> None:
+        (agent,) = known
+        agent.gpus = ("GPU-b",)
+        at = agent.clock().wall - 40 * SECOND
+        await _send(server, agent, [at], gpu_utilization=[0], compute_processes=[0])
+        assert [*server.rows("SELECT use FROM latest")[0][0]] == [Use.ACTIVE, Use.FREE]
+
+    run(store, whole)
+    run(store, part)
 
 
 def test_minutes_add_up(store: Store) -> None:

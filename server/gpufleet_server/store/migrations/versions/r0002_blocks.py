@@ -109,6 +109,7 @@ def _latest() -> None:
         _must("ts", sa.LargeBinary, "int64 a slot; 0: never sampled"),
         _must("durations", sa.LargeBinary, "int32 a slot, ms"),
         *_packed(),
+        sa.Column("use", sa.LargeBinary, comment="Use, int8 a slot; NULL: unknown"),
         sa.PrimaryKeyConstraint("node_id", name="pk_latest"),
     )
     if op.get_bind().dialect.name == "postgresql":
