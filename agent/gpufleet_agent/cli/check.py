@@ -24,6 +24,8 @@ from gpufleet_agent.runtime.proxy import proxy_for
 from gpufleet_agent.runtime.push import Link, Unreachable
 from gpufleet_agent.runtime.trust import trust_of
 from gpufleet_agent.runtime.vendors import AnyVendor
+from gpufleet_agent.usage.attribution import NAMESPACE
+from gpufleet_agent.usage.proc import ProcFiles, Unseen
 from gpufleet_agent.wire import CLOCK_HEADER, CONTENT_TYPE, ENCODING, REPORT_PATH, Gpu, Host, clock_header, unpack
 
 Level = Literal["ok", "note", "problem"]
@@ -43,8 +45,8 @@ class Finding(Struct):
 def check(config: Config, as_json: bool, timeout: float, backend: Backend | None = None, root: Path = Path("/")) -> int:
     """Look at everything and print it. 0 all well, 1 something is wrong, 3 no driver."""
     found = probe(backend or AnyVendor(), timeout)
-    findings = [_driver(found), *_gpus(found), _host(read_host(config, found.facts, root)), _state(config.state_dir)]
-    findings += _server(config)
+    findings = [_driver(found), *_gpus(found), _host(read_host(config, found.facts, root)), _processes(root)]
+    findings += [_state(config.state_dir), *_server(config)]
     code = 3 if found.driver.state == "absent" else int(any(finding.level == "problem" for finding in findings))
     if as_json:
         shown = {"agent_version": __version__, "exit_code": code, "findings": findings}
@@ -90,6 +92,22 @@ def _host(host: Host) -> Finding:
     absent = {name: reason for name, reason in host.absent.items() if not name.endswith("_version")}
     text = f"{host.hostname}, {host.os or 'OS unknown'}, kernel {host.kernel}"
     return Finding("host", "note" if absent else "ok", text, _by_reason(absent))
+
+
+def _processes(root: Path) -> Finding:
+    """Whether it can be told who a process belongs to, tried on the first one, which is root's."""
+    files, absent = ProcFiles(root), {}
+    if files.is_namespaced():
+        return Finding("processes", "note", NAMESPACE)
+    try:
+        files.cgroups(1)
+    except Unseen as unseen:
+        return Finding("processes", "note", f"who uses a GPU cannot be told of other users' processes: {unseen}")
+    try:
+        files.environment(1, frozenset())
+    except Unseen as unseen:
+        absent["account and partition of other users' Slurm jobs"] = str(unseen)
+    return Finding("processes", "note" if absent else "ok", "who uses a GPU can be told", _by_reason(absent))
 
 
 def _state(folder: Path) -> Finding:

@@ -21,7 +21,7 @@ NAMESPACE = (
     "host's (hostPID, --pid=host)"
 )
 NO_PID = "the driver gives no process id"
-ROOT_GROUP = "its control group is the root: nothing tells the workload"
+NAMELESS = "its control group names no job, pod, container or unit"
 IN_POD = "the user ids in a pod are the pod's own"
 _MOST_PID = 1 << 22
 # What was not there yet, such as a name or a log file, is looked for again after this time, s.
@@ -101,7 +101,7 @@ class Attribution:
             group, absent["workload"] = Workload(), str(unseen)
         kind = _kind(group)
         if kind == "unknown":
-            absent.setdefault("workload", ROOT_GROUP)
+            absent.setdefault("workload", NAMELESS)
         if group.container is not None and group.owner is not None:
             # A container without root: its processes have ids of the range that the user was given.
             uid = group.owner

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pwd
 import threading
+from collections.abc import Callable
 
 UNKNOWN = "this host has no name for the user id"
 WAITING = "the host's name service has not answered yet"
@@ -11,17 +12,22 @@ WAITING = "the host's name service has not answered yet"
 _PATIENCE = 0.2
 
 
-class UserNames:
-    """Asks for each id once; an answer that comes late is there the next time."""
+def _host_name(uid: int) -> str:
+    return pwd.getpwuid(uid).pw_name
 
-    def __init__(self) -> None:
+
+class UserNames:
+    """Asks for each id once; an answer that comes late is there the next time. `ask` raises KeyError for no name."""
+
+    def __init__(self, ask: Callable[[int], str] = _host_name) -> None:
+        self._ask = ask
         self._names: dict[int, str | None] = {}
         self._asking: dict[int, threading.Thread] = {}
 
     def name(self, uid: int) -> tuple[str | None, str]:
         """The name, or None with the reason."""
         if uid not in self._names and uid not in self._asking:
-            thread = threading.Thread(target=self._ask, args=(uid,), daemon=True)
+            thread = threading.Thread(target=self._find, args=(uid,), daemon=True)
             self._asking[uid] = thread
             thread.start()
             thread.join(_PATIENCE)
@@ -31,8 +37,8 @@ class UserNames:
         found = self._names[uid]
         return found, "" if found else UNKNOWN
 
-    def _ask(self, uid: int) -> None:
+    def _find(self, uid: int) -> None:
         try:
-            self._names[uid] = pwd.getpwuid(uid).pw_name
+            self._names[uid] = self._ask(uid)
         except (KeyError, OverflowError):
             self._names[uid] = None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from gpufleet_agent.backends.backend import GpuProcess, ProcessList
-from gpufleet_agent.usage.attribution import IN_POD, NAMESPACE, NO_PID, ROOT_GROUP, Attribution
+from gpufleet_agent.usage.attribution import IN_POD, NAMELESS, NAMESPACE, NO_PID, Attribution
 from gpufleet_agent.usage.holder import Holder, ProcessUsage
 from gpufleet_agent.usage.proc import ENDED
 
@@ -128,7 +128,7 @@ def test_a_service_and_nothing(node: Node) -> None:
     assert held(node, node.process(v1("/system.slice/ray.service"))).unit == "ray.service"
     nothing = held(node, node.process(v2("/"), uid=999_999_999))
     assert (nothing.kind, nothing.user, nothing.uid) == ("unknown", None, 999_999_999)
-    assert nothing.absent == {"user": "this host has no name for the user id", "workload": ROOT_GROUP}
+    assert nothing.absent == {"user": "this host has no name for the user id", "workload": NAMELESS}
 
 
 def test_a_process_and_its_command(node: Node) -> None:

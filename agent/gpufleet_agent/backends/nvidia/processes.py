@@ -23,6 +23,9 @@ _NO_MEMORY = (1 << 64) - 1
 # The driver samples processes at least this often, s; with no sample in less than that nothing is known.
 _PERIOD = 1.0
 _MOST = 1 << 16
+_WHOLE = 100
+# Process id → percent, None where the driver's number is implausible.
+_Shares = dict[int, float | None]
 
 
 class Buffer:
@@ -59,7 +62,7 @@ class ProcessLists:
         activity = self._activity.read()
         return [self._of(partition, lists, activity) for partition, lists in self._places]
 
-    def _of(self, partition: str | None, lists: _Lists, activity: dict[int, float] | Reason) -> ProcessList:
+    def _of(self, partition: str | None, lists: _Lists, activity: _Shares | Reason) -> ProcessList:
         found, reason = lists.read()
         processes = tuple(_process(pid, kinds, memory, activity) for pid, (kinds, memory) in found.items())
         return ProcessList(self._gpu, partition, processes, None if reason is None else reason.word)
@@ -119,8 +122,8 @@ class _Activity:
         self._lacking: Reason | None = None
         self._call: Any = None
 
-    def read(self) -> dict[int, float] | Reason:
-        """Process id → percent, without those that did nothing; or why it is not known."""
+    def read(self) -> _Shares | Reason:
+        """The shares, without those that did nothing; or why they are not known."""
         if self._lacking is not None:
             return self._lacking
         try:
@@ -130,7 +133,7 @@ class _Activity:
                 self._lacking = failed.reason
             return failed.reason
 
-    def _fetch(self) -> dict[int, float]:
+    def _fetch(self) -> _Shares:
         self._call = self._call or function("nvmlDeviceGetProcessUtilization")
         # Where the wall clock was set back, what was seen lies ahead, and nothing would be newer.
         since = c_ulonglong(min(self._seen, time.time_ns() // 1000))
@@ -143,25 +146,30 @@ class _Activity:
         self._read_at = now
         return {} if code else self._means()
 
-    def _means(self) -> dict[int, float]:
-        """A process that is not in a sample did nothing then. Some drivers give numbers that are no percentages."""
-        times: set[int] = set()
-        sums: dict[int, int] = {}
+    def _means(self) -> _Shares:
+        """A process that is not in a sample did nothing then; None for one with numbers that are no percentages."""
+        found: dict[tuple[int, int], int] = {}
+        strange: set[int] = set()
         for sample in self._buffer:
-            if sample.sm <= 100:
-                times.add(sample.time)
-                sums[sample.pid] = sums.get(sample.pid, 0) + sample.sm
+            key = sample.pid, sample.time
+            found[key] = max(sample.sm, found.get(key, 0))
+            if sample.sm > _WHOLE:
+                strange.add(sample.pid)
+        times = {time for _, time in found}
         self._seen = max(times, default=self._seen)
-        return {pid: total / len(times) for pid, total in sums.items()}
+        sums: dict[int, int] = {}
+        for (pid, _), share in found.items():
+            sums[pid] = sums.get(pid, 0) + share
+        return {pid: None if pid in strange else total / len(times) for pid, total in sums.items()}
 
 
-def _process(pid: int, kinds: tuple[str, ...], memory: int, activity: dict[int, float] | Reason) -> GpuProcess:
+def _process(pid: int, kinds: tuple[str, ...], memory: int, activity: _Shares | Reason) -> GpuProcess:
     absent: dict[str, str] = {}
     if memory == _NO_MEMORY:
         absent["memory"] = Reason.UNSUPPORTED.word
-    if isinstance(activity, Reason):
-        absent["sm"] = activity.word
     sm = None if isinstance(activity, Reason) else activity.get(pid, 0.0)
+    if sm is None:
+        absent["sm"] = (activity if isinstance(activity, Reason) else Reason.IMPLAUSIBLE).word
     return GpuProcess(max(pid, 0), kinds, None if memory == _NO_MEMORY else memory, sm, absent)
 
 
