@@ -18,6 +18,8 @@ from gpufleet_agent.xids import xid_text
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 XID_LAST, XID_TOTAL = "DCGM_FI_DEV_XID_ERRORS", "DCGM_EXP_XID_ERRORS_TOTAL"
 _MIB = Fraction(1, 1 << 20)
+# DCGM divides what NVML counts, KiB, by a thousand and calls it MB.
+_NVLINK_MB = Fraction(1, 1000 * 1024)
 _RATIO = Fraction(1, 100)
 _ONE = Fraction(1)
 
@@ -95,7 +97,7 @@ SERIES: tuple[Series, ...] = (
     _count("DCGM_FI_DEV_NVLINK_CRC_DATA_ERROR_COUNT_TOTAL", "nvlink_crc_data_errors"),
     _count("DCGM_FI_DEV_NVLINK_REPLAY_ERROR_COUNT_TOTAL", "nvlink_replay_errors"),
     _count("DCGM_FI_DEV_NVLINK_RECOVERY_ERROR_COUNT_TOTAL", "nvlink_recovery_errors"),
-    _rate("DCGM_FI_DEV_NVLINK_BANDWIDTH_TOTAL", "MiB/s", "nvlink_tx_bytes", "nvlink_rx_bytes", factor=_MIB),
+    _rate("DCGM_FI_DEV_NVLINK_BANDWIDTH_TOTAL", "MB/s", "nvlink_tx_bytes", "nvlink_rx_bytes", factor=_NVLINK_MB),
     _count("DCGM_FI_DEV_UNCORRECTABLE_REMAPPED_ROWS", "remapped_rows_uncorrectable"),
     _count("DCGM_FI_DEV_CORRECTABLE_REMAPPED_ROWS", "remapped_rows_correctable"),
     _gauge("DCGM_FI_DEV_ROW_REMAP_FAILURE", "0 or 1", "remap_failed"),

@@ -59,7 +59,7 @@ TRUTH: dict[str, tuple[tuple[str, ...], float]] = {
 RATES = {
     "DCGM_FI_PROF_PCIE_TX_BYTES": (("pcie_tx_bytes",), 1),
     "DCGM_FI_PROF_PCIE_RX_BYTES": (("pcie_rx_bytes",), 1),
-    "DCGM_FI_DEV_NVLINK_BANDWIDTH_TOTAL": (("nvlink_tx_bytes", "nvlink_rx_bytes"), MIB),
+    "DCGM_FI_DEV_NVLINK_BANDWIDTH_TOTAL": (("nvlink_tx_bytes", "nvlink_rx_bytes"), 1_024_000),
 }
 FOUND_OTHERWISE = {
     "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION",
@@ -105,7 +105,7 @@ def board_with_everything() -> Device:
 
 
 def test_every_value_is_the_drivers_own_in_the_exporters_unit(tmp_path: Path) -> None:
-    """MHz, °C, W, mJ, %, MiB, ratios, bytes and MiB a second: each from the field that DCGM means."""
+    """MHz, °C, W, mJ, %, MiB, ratios, bytes and thousands of KiB a second: each from the field that DCGM means."""
     gpu = board_with_everything()
     shown, seconds = looked([gpu], tmp_path)
     got = series(shown, gpu.values["uuid"])

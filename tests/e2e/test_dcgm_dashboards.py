@@ -60,16 +60,15 @@ def agent(folder: Path, driver: Path, address: str) -> Iterator[None]:
         process.wait(20)
 
 
-@pytest.fixture(scope="module")
-def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prometheus, list[Device]]]:
-    """A Prometheus that has scraped the agent for some seconds, and what the driver under it says."""
-    folder = tmp_path_factory.mktemp("dcgm")
-    boards = gpus()
-    driver, target = Scenario(list(boards)).write(folder / "driver"), f"127.0.0.1:{free_port()}"
+@contextmanager
+def scraped(folder: Path) -> Iterator[tuple[Prometheus, Scenario]]:
+    """A Prometheus that has scraped the agent for some seconds, and the driver under it; a fixture would start many."""
+    scenario = Scenario(gpus())
+    driver, target = scenario.write(folder / "driver"), f"127.0.0.1:{free_port()}"
     with agent(folder, driver, target), prometheus(folder / "prometheus", target) as it:
         power = f"count_over_time(DCGM_FI_DEV_POWER_USAGE[1m]) >= {SECONDS}"
-        wait_for("some seconds of power", lambda: len(it.now(power)) == len(boards), 60)
-        yield it, boards
+        wait_for("some seconds of power", lambda: len(it.now(power)) == len(WATTS), 60)
+        yield it, scenario
 
 
 def expanded(query: str, board: Dashboard, it: Prometheus) -> str:
@@ -96,63 +95,57 @@ def wanted(panel: Panel, boards: list[Device]) -> list[float]:
     return [sum(each) / len(each)] if panel.query.startswith("avg(") else each
 
 
-@pytest.mark.parametrize(
-    ("board", "panel"), [pytest.param(b, p, id=f"{b.name}-{p.title}") for b in DASHBOARDS for p in b.panels]
-)
-def test_the_panel_shows_the_drivers_truth(
-    scraped: tuple[Prometheus, list[Device]], board: Dashboard, panel: Panel
-) -> None:
+def check(it: Prometheus, board: Dashboard, panel: Panel, boards: list[Device]) -> None:
     """The query, as Grafana asks it, gives each GPU's own value in the panel's unit."""
-    it, boards = scraped
-    query = expanded(panel.query, board, it)
+    where, query = f"{board.name}: {panel.title}", expanded(panel.query, board, it)
     now = it.now(query)
     shown = [value for _, value in sorted(now, key=lambda one: one[0].get("gpu", ""))]
     # Power is energy over an interval that the driver's own clock does not time.
-    assert shown == pytest.approx(wanted(panel, boards), rel=0.1 if panel.unit == "watt" else 1e-3)
+    assert shown == pytest.approx(wanted(panel, boards), rel=0.1 if panel.unit == "watt" else 1e-3), where
     low, high = BOUNDS[panel.unit]
-    assert all(low <= value <= high for value in shown)
+    assert all(low <= value <= high for value in shown), where
     if not panel.is_instant:
-        assert [labels for labels, values in it.over(query, SECONDS) if values] == [labels for labels, _ in now]
+        assert [labels for labels, values in it.over(query, SECONDS) if values] == [labels for labels, _ in now], where
 
 
-def test_all_panels_units_are_known() -> None:
-    """No panel of either dashboard is passed over."""
-    assert {panel.unit for board in DASHBOARDS for panel in board.panels} == set(BOUNDS)
-    assert [len(board.panels) for board in DASHBOARDS] == [8, 8]
+def test_every_panel_shows_the_drivers_truth_in_its_unit(tmp_path: Path) -> None:
+    """All queries and variables of both dashboards, and legends that tell nodes and GPUs apart."""
+    with scraped(tmp_path) as (it, scenario):
+        for board in DASHBOARDS:
+            assert len(board.panels) == 8
+            for panel in board.panels:
+                check(it, board, panel, scenario.gpus)
+        assert it.label_values("DCGM_FI_DEV_FB_FREE", "Hostname") == [NODE]
+        assert it.label_values("DCGM_FI_DEV_FB_FREE", "gpu") == ["0", "1"]
+        assert it.label_values("DCGM_FI_DEV_GPU_TEMP", "instance") == [it.target]
 
 
-def test_legends_tell_nodes_apart(scraped: tuple[Prometheus, list[Device]]) -> None:
-    """`{{Hostname}} - GPU {{gpu}}` has both, and the variables offer this node and its GPUs."""
-    it, _ = scraped
-    assert it.label_values("DCGM_FI_DEV_FB_FREE", "Hostname") == [NODE]
-    assert it.label_values("DCGM_FI_DEV_FB_FREE", "gpu") == ["0", "1"]
-    assert it.label_values("DCGM_FI_DEV_GPU_TEMP", "instance") == [it.target]
-
-
-def test_counters_count_by_their_unit(scraped: tuple[Prometheus, list[Device]]) -> None:
-    """The rate of the energy counter, in mJ a second, is the power; Prometheus knows the exporter's types."""
-    it, _ = scraped
-    rates = it.now("rate(DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION[10s]) / 1000")
-    # Over so few samples `rate` is coarse; a wrong unit would be off by a thousand.
-    assert [value for _, value in sorted(rates, key=lambda one: one[0]["gpu"])] == pytest.approx(WATTS, rel=0.3)
-    types = {name: one[0]["type"] for name, one in it.get("metadata").items()}
-    assert types["DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"] == "counter"
-    assert types["DCGM_FI_DEV_GPU_TEMP"] == "gauge"
-
-
-@pytest.mark.parametrize(
-    "rule",
-    [
-        "DCGM_FI_DEV_XID_ERRORS > 0",
-        "DCGM_FI_DEV_GPU_TEMP > 95",
-        "DCGM_FI_DEV_FB_USED / (DCGM_FI_DEV_FB_USED + DCGM_FI_DEV_FB_FREE) > 1",
-        "increase(DCGM_FI_DEV_ECC_DBE_VOL_TOTAL[1m]) > 0",
-        'DCGM_FI_DEV_XID_ERRORS{err_code=~"48|74|79|94|95"}',
-    ],
+# What rules for the exporter commonly look at.
+RULES = (
+    "DCGM_FI_DEV_XID_ERRORS > 0",
+    "DCGM_FI_DEV_GPU_TEMP > 95",
+    "DCGM_FI_DEV_FB_USED / (DCGM_FI_DEV_FB_USED + DCGM_FI_DEV_FB_FREE) > 1",
+    "increase(DCGM_FI_DEV_ECC_DBE_VOL_TOTAL[1m]) > 0",
+    'DCGM_FI_DEV_XID_ERRORS{err_code=~"48|74|79|94|95"}',
 )
-def test_rules_are_silent_where_nothing_is_wrong(scraped: tuple[Prometheus, list[Device]], rule: str) -> None:
-    """What such rules commonly watch is there, and is not above its threshold."""
-    it, boards = scraped
-    assert it.now(rule) == []
-    watched = re.split(r" > |{", rule)[0]
-    assert len(it.now(watched)) == len(boards)
+
+
+def test_rules_are_silent_until_something_happens(tmp_path: Path) -> None:
+    """What they watch is there and within bounds; an XID makes those of XIDs speak; energy grows by mJ."""
+    with scraped(tmp_path) as (it, scenario):
+        for rule in RULES:
+            assert it.now(rule) == [], rule
+            assert len(it.now(re.split(r" > |{", rule)[0])) == len(WATTS), rule
+        types = {name: one[0]["type"] for name, one in it.get("metadata").items()}
+        assert types["DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"] == "counter"
+        assert types["DCGM_FI_DEV_GPU_TEMP"] == "gauge"
+        scenario.gpus[1].xid(79, scenario.now() + 0.1)
+        scenario.write(tmp_path / "driver")
+        [(labels, value)] = wait_for("the XID", lambda: it.now(RULES[-1]))
+        assert (labels["gpu"], labels["err_msg"], value) == ("1", "GPU has fallen off the bus", 79)
+        assert [labels["xid"] for labels, _ in it.now("DCGM_EXP_XID_ERRORS_TOTAL == 1")] == ["79"]
+        energy = "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"
+        wait_for("ten seconds of energy", lambda: it.now(f"count_over_time({energy}[10s]) >= 9"))
+        rates = it.now(f"rate({energy}[10s]) / 1000")
+        # Over so few samples `rate` is coarse; a wrong unit would be off by a thousand.
+        assert [value for _, value in sorted(rates, key=lambda one: one[0]["gpu"])] == pytest.approx(WATTS, rel=0.3)
