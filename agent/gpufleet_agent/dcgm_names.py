@@ -66,6 +66,10 @@ def _rate(name: str, unit: str, *sources: str, factor: Fraction = _ONE) -> Serie
     return Series(name, unit, sources, factor, Shown.RATE)
 
 
+def _total(name: str, unit: str, source: str, factor: Fraction = _ONE) -> Series:
+    return Series(name, unit, (source,), factor, Shown.TOTAL, is_counter=True)
+
+
 def _count(name: str, *sources: str) -> Series:
     return Series(name, "count", sources, is_counter=True)
 
@@ -77,7 +81,7 @@ SERIES: tuple[Series, ...] = (
     _gauge("DCGM_FI_DEV_GPU_TEMP", "°C", "gpu_temperature"),
     _gauge("DCGM_FI_DEV_POWER_USAGE", "W", "power"),
     _gauge("DCGM_FI_DEV_ENFORCED_POWER_LIMIT", "W", "power_limit"),
-    Series("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "mJ", ("energy",), Fraction(1000), Shown.TOTAL, is_counter=True),
+    _total("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "mJ", "energy", Fraction(1000)),
     _count("DCGM_FI_DEV_PCIE_REPLAY_COUNTER", "pcie_replays"),
     _gauge("DCGM_FI_DEV_GPU_UTIL", "%", "gpu_utilization"),
     _gauge("DCGM_FI_DEV_MEM_COPY_UTIL", "%", "memory_copy_utilization"),
@@ -111,6 +115,8 @@ SERIES: tuple[Series, ...] = (
     _ratio("DCGM_FI_PROF_PIPE_FP16_ACTIVE", "fp16_active"),
     _rate("DCGM_FI_PROF_PCIE_TX_BYTES", "bytes/s", "pcie_tx_bytes"),
     _rate("DCGM_FI_PROF_PCIE_RX_BYTES", "bytes/s", "pcie_rx_bytes"),
+    _total("DCGM_FI_PROF_PCIE_TX_BYTES_TOTAL", "bytes", "pcie_tx_bytes"),
+    _total("DCGM_FI_PROF_PCIE_RX_BYTES_TOTAL", "bytes", "pcie_rx_bytes"),
 )
 
 

@@ -1,8 +1,9 @@
 """What NVIDIA's DCGM exporter publishes: its rows and its dashboards' queries.
 
 From github.com/NVIDIA/dcgm-exporter (Apache-2.0), as they were before 4.9 gave most fields new names and units:
-etc/default-counters.csv and etc/dcp-metrics-included.csv of 4.8.4, grafana/dcgm-exporter-dashboard.json, and dashboard
-12239 of grafana.com, which asks by `instance` where the former asks by `Hostname`.
+etc/default-counters.csv of 4.8.3 with what the notes of 4.8.4 add; grafana/dcgm-exporter-dashboard.json, which is
+dashboard 12239 of grafana.com; and the rework of it that pull request 355 proposes, which asks by `Hostname` and
+GPU instance.
 """
 
 from dataclasses import dataclass
@@ -70,6 +71,19 @@ OPTIONAL = {
     "DCGM_FI_PROF_PIPE_FP64_ACTIVE": "gauge",
     "DCGM_FI_PROF_PIPE_FP32_ACTIVE": "gauge",
     "DCGM_FI_PROF_PIPE_FP16_ACTIVE": "gauge",
+    "DCGM_FI_PROF_SM_CYCLES_ELAPSED_TOTAL": "counter",
+    "DCGM_FI_PROF_SM_CYCLES_ACTIVE_TOTAL": "counter",
+    "DCGM_FI_PROF_MMA_CYCLES_ACTIVE_TOTAL": "counter",
+    "DCGM_FI_PROF_DMMA_CYCLES_ACTIVE_TOTAL": "counter",
+    "DCGM_FI_PROF_HMMA_CYCLES_ACTIVE_TOTAL": "counter",
+    "DCGM_FI_PROF_IMMA_CYCLES_ACTIVE_TOTAL": "counter",
+    "DCGM_FI_PROF_DFMA_CYCLES_ACTIVE_TOTAL": "counter",
+    "DCGM_FI_PROF_PCIE_TX_BYTES_TOTAL": "counter",
+    "DCGM_FI_PROF_PCIE_RX_BYTES_TOTAL": "counter",
+    "DCGM_FI_PROF_INT_CYCLES_ACTIVE_TOTAL": "counter",
+    "DCGM_FI_PROF_FP64_CYCLES_ACTIVE_TOTAL": "counter",
+    "DCGM_FI_PROF_FP32_CYCLES_ACTIVE_TOTAL": "counter",
+    "DCGM_FI_PROF_FP16_CYCLES_ACTIVE_TOTAL": "counter",
 }
 # Labels of every series of a GPU, in the exporter's order; the host's name has a capital letter up to 4.8.2.
 LABELS = ["gpu", "UUID", "pci_bus_id", "device", "modelName", "Hostname", "hostname", "DCGM_FI_DRIVER_VERSION"]
@@ -98,7 +112,7 @@ _CHOICE, _HOST = '{instance=~"$instance", gpu=~"$gpu"}', '{Hostname=~"$Hostname"
 _PARTS = "by (Hostname, gpu, GPU_I_ID, GPU_I_PROFILE)"
 DASHBOARDS = (
     Dashboard(
-        "grafana.com 12239",
+        "grafana/dcgm-exporter-dashboard.json (12239)",
         {"instance": ("DCGM_FI_DEV_GPU_TEMP", "instance"), "gpu": ("DCGM_FI_DEV_GPU_TEMP", "gpu")},
         (
             Panel("GPU Temperature", f"DCGM_FI_DEV_GPU_TEMP{_CHOICE}", "celsius"),
@@ -112,7 +126,7 @@ DASHBOARDS = (
         ),
     ),
     Dashboard(
-        "grafana/dcgm-exporter-dashboard.json",
+        "rework of pull request 355",
         {"Hostname": ("DCGM_FI_DEV_FB_FREE", "Hostname"), "gpu": ("DCGM_FI_DEV_FB_FREE", "gpu")},
         (
             Panel("GPU Temperature", f"max(DCGM_FI_DEV_GPU_TEMP{_HOST}) by (Hostname, gpu, uuid)", "celsius"),

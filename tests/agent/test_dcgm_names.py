@@ -61,8 +61,13 @@ RATES = {
     "DCGM_FI_PROF_PCIE_RX_BYTES": (("pcie_rx_bytes",), 1),
     "DCGM_FI_DEV_NVLINK_BANDWIDTH_TOTAL": (("nvlink_tx_bytes", "nvlink_rx_bytes"), 1_024_000),
 }
+# Name → the metric of GROWTH whose growth is added up, in the driver's own unit.
+TOTALS = {
+    "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION": "energy",
+    "DCGM_FI_PROF_PCIE_TX_BYTES_TOTAL": "pcie_tx_bytes",
+    "DCGM_FI_PROF_PCIE_RX_BYTES_TOTAL": "pcie_rx_bytes",
+}
 FOUND_OTHERWISE = {
-    "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION",
     "DCGM_FI_DEV_POWER_USAGE",
     "DCGM_FI_DEV_RETIRED_SBE",
     "DCGM_FI_DEV_RETIRED_DBE",
@@ -110,14 +115,15 @@ def test_every_value_is_the_drivers_own_in_the_exporters_unit(tmp_path: Path) ->
     shown, seconds = looked([gpu], tmp_path)
     got = series(shown, gpu.values["uuid"])
     assert set(got) == {one.name for one in SERIES} | {XID_LAST}
-    assert set(TRUTH) | set(RATES) | FOUND_OTHERWISE == {one.name for one in SERIES}
+    assert set(TRUTH) | set(RATES) | set(TOTALS) | FOUND_OTHERWISE == {one.name for one in SERIES}
     for name, (fields, divisor) in TRUTH.items():
         wanted = sum(number(gpu, field) for field in fields) / divisor
         assert got[name] == pytest.approx(wanted, abs=0.05 if name.endswith("LIMIT") else 1e-4), name
     for name, (metrics, per) in RATES.items():
         grown = sum(rate * factor * SECONDS for metric in metrics for _, rate, factor in GROWTH[metric])
         assert got[name] == pytest.approx(grown / seconds / per, rel=1e-3), name
-    assert got["DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"] == pytest.approx(GROWTH["energy"][0][1] * SECONDS)
+    for name, metric in TOTALS.items():
+        assert got[name] == pytest.approx(GROWTH[metric][0][1] * SECONDS, rel=1e-3), name
     assert got["DCGM_FI_DEV_POWER_USAGE"] == pytest.approx(GROWTH["energy"][0][1] * SECONDS / 1000 / seconds, rel=0.1)
     assert (got["DCGM_FI_DEV_RETIRED_SBE"], got["DCGM_FI_DEV_RETIRED_DBE"]) == (3, 1)
 
