@@ -24,8 +24,8 @@ NO_PID = "the driver gives no process id"
 NAMELESS = "its control group names no job, pod, container or unit"
 IN_POD = "the user ids in a pod are the pod's own"
 _MOST_PID = 1 << 22
-# What was not there yet, such as a name or a log file, is looked for again after this time, s.
-_KEEP = 60.0
+# What was not there yet, such as a name or a log file, is looked for again after this time, s; not of all at once.
+_KEEP, _SPREAD = 60, 30
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Attribution:
             except Unseen as unseen:
                 absent["command_line"] = str(unseen)
         holder = self._holder(pid)
-        until = time.monotonic() + _KEEP
+        until = time.monotonic() + _KEEP + pid % _SPREAD
         return _Process(holder, ticks, command, line, self._proc.started(ticks), absent, until)
 
     def _holder(self, pid: int) -> Holder:

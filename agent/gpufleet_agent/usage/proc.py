@@ -15,6 +15,7 @@ NO_PERMISSION = "no permission"
 _FIRST_NAMESPACE = "pid:[4026531836]"
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LONGEST = 1024
+_CHUNK = 1 << 16
 
 
 class Unseen(Exception):
@@ -25,13 +26,13 @@ class ProcFiles:
     """Reads /proc below a root folder. Every method raises Unseen."""
 
     def __init__(self, root: Path = Path("/")) -> None:
-        self._root = root / "proc"
+        self._folder = root / "proc"
         self._ticks = os.sysconf("SC_CLK_TCK")
 
     def is_namespaced(self) -> bool:
         """Whether this agent is in a PID namespace of its own, where the driver's process ids name others."""
         try:
-            return str((self._root / "self/ns/pid").readlink()) != _FIRST_NAMESPACE
+            return str((self._folder / "self/ns/pid").readlink()) != _FIRST_NAMESPACE
         except OSError:
             return False
 
@@ -72,13 +73,22 @@ class ProcFiles:
 
     def _read(self, pid: int, name: str) -> bytes:
         try:
-            return (self._root / str(pid) / name).read_bytes()
+            return _contents(f"{self._folder}/{pid}/{name}")
         except PermissionError:
             raise Unseen(NO_PERMISSION) from None
         except (FileNotFoundError, ProcessLookupError):
             raise Unseen(HIDDEN if _lives(pid) else ENDED) from None
         except OSError as error:
             raise Unseen(f"{name}: {error.strerror}") from None
+
+
+def _contents(path: str) -> bytes:
+    """A file as a whole. With pathlib it takes three times as long, for every process in every sample."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return b"".join(iter(lambda: os.read(fd, _CHUNK), b""))
+    finally:
+        os.close(fd)
 
 
 def _lives(pid: int) -> bool:

@@ -7,6 +7,14 @@
 
 struct walk { const struct call *c; char kind; u32 mig; const struct process *at; };
 
+#define ANY '*'
+#define BUSY '!'
+
+static bool matches(const struct process *p, char kind) {
+    if (kind == BUSY) return p->sm || p->mem || p->enc || p->dec || p->jpg || p->ofa;
+    return kind == ANY || p->kind == kind;
+}
+
 /* A GPU shows its own processes and those of its MIG instances; an instance only its own. */
 static const struct process *step(struct walk *w) {
     for (;;) {
@@ -17,7 +25,7 @@ static const struct process *step(struct walk *w) {
         }
         const struct process *p = w->at;
         w->at = p->next;
-        if ((w->kind == '*' || p->kind == w->kind) && p->from <= w->c->t && w->c->t < p->to) return p;
+        if (matches(p, w->kind) && p->from <= w->c->t && w->c->t < p->to) return p;
     }
 }
 
@@ -77,12 +85,12 @@ SIM_API int nvmlDeviceGetRunningProcessDetailList(device_h h, process_detail_lis
 
 static u64 tick(const struct call *c) { return (u64)((c->sc->epoch + c->t) * 1e6) / TICK_US * TICK_US; }
 
-/* Count of what there is to give, or why there is nothing. */
+/* Count of what there is to give, or why there is nothing: a process that did nothing has no sample. */
 static int fresh(const struct call *c, u64 last_seen, u32 room, u32 *count) {
     struct number n;
     int rc = read_number(c, "process_utilization", &n);
     if (rc) return rc;
-    *count = count_of(c, '*');
+    *count = count_of(c, BUSY);
     if (tick(c) <= last_seen || !*count) return NOT_FOUND;
     return *count > room ? INSUFFICIENT_SIZE : OK;
 }
@@ -93,7 +101,7 @@ SIM_API int nvmlDeviceGetProcessUtilization(device_h h, process_sample *out, u32
     int rc = sim_enter(&c, "nvmlDeviceGetProcessUtilization", h);
     if (rc) return rc;
     if ((rc = fresh(&c, last_seen, out ? *count : 0, count))) return sim_leave(rc);
-    struct walk w = walk(&c, '*');
+    struct walk w = walk(&c, BUSY);
     u32 i = 0;
     for (const struct process *p; (p = step(&w));)
         out[i++] = (process_sample){.pid = p->pid, .time = tick(&c), .sm = p->sm, .mem = p->mem, .enc = p->enc, .dec = p->dec};
@@ -107,7 +115,7 @@ SIM_API int nvmlDeviceGetProcessesUtilizationInfo(device_h h, process_util_list 
     int rc = sim_enter(&c, "nvmlDeviceGetProcessesUtilizationInfo", h);
     if (rc) return rc;
     if ((rc = fresh(&c, out->last_seen, out->list ? out->count : 0, &out->count))) return sim_leave(rc);
-    struct walk w = walk(&c, '*');
+    struct walk w = walk(&c, BUSY);
     u32 i = 0;
     for (const struct process *p; (p = step(&w));)
         out->list[i++] = (process_util){.time = tick(&c), .pid = p->pid, .sm = p->sm, .mem = p->mem, .enc = p->enc,
