@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-# Neither a namespace nor a pod's name can hold an underscore.
-_POD = re.compile(r"(?P<namespace>[^_]+)_(?P<pod>[^_]+)_(?P<key>[0-9a-f-]{32,36})")
-_CONTAINER = re.compile(r"(?P<pod>[^_]+)_(?P<namespace>[^_]+)_(?P<container_name>.+)-(?P<key>[0-9a-f]{64})\.log")
+_NAME = "[a-z0-9.-]+"
+_POD = re.compile(rf"(?P<namespace>{_NAME})_(?P<pod>{_NAME})_(?P<key>[0-9a-f-]{{32,36}})")
+_CONTAINER = re.compile(
+    rf"(?P<pod>{_NAME})_(?P<namespace>{_NAME})_(?P<container_name>{_NAME})-(?P<key>[0-9a-f]{{64}})\.log"
+)
 
 
 class PodNames:

@@ -14,6 +14,7 @@ NO_PERMISSION = "no permission"
 # The kernel's own name for the first PID namespace, PROC_PID_INIT_INO.
 _FIRST_NAMESPACE = "pid:[4026531836]"
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_UID = re.compile(rb"^Uid:\s+([0-9]{1,10})\s", re.MULTILINE)
 _LONGEST = 1024
 _CHUNK = 1 << 16
 
@@ -41,7 +42,7 @@ class ProcFiles:
         text = self._read(pid, "stat").decode(errors="replace")
         name, _, rest = text.partition("(")[2].rpartition(")")
         numbers = rest.split()
-        if len(numbers) < 20 or not numbers[19].isdecimal():
+        if len(numbers) < 20 or not (numbers[19].isascii() and numbers[19].isdecimal()):
             raise Unseen(ENDED)
         return _CONTROLS.sub("?", name), int(numbers[19])
 
@@ -52,14 +53,15 @@ class ProcFiles:
 
     def uid(self, pid: int) -> int:
         """The real user id. The owner of the folder is another's where a process has shut itself off."""
-        for line in self._read(pid, "status").splitlines():
-            if line.startswith(b"Uid:"):
-                return int(line.split()[1])
-        raise Unseen(ENDED)
+        found = _UID.search(self._read(pid, "status"))
+        if found is None:
+            raise Unseen(ENDED)
+        return int(found[1])
 
     def cgroups(self, pid: int) -> str:
-        """The text of its cgroup file."""
-        return os.fsdecode(self._read(pid, "cgroup"))
+        """The text of its cgroup file. Users can put any byte but a line break into a group's name."""
+        lines = self._read(pid, "cgroup").decode(errors="replace").split("\n")
+        return "\n".join(_CONTROLS.sub("?", line) for line in lines)
 
     def command_line(self, pid: int) -> str:
         """Its arguments as a shell would take them, cut at 1024 characters."""

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from gpufleet_agent.backends.backend import GpuProcess, ProcessList
+from gpufleet_agent.cli.usage import lines
+from gpufleet_agent.runtime.frames import HEADER, Used, decode_frame, encode
 from gpufleet_agent.usage.attribution import IN_POD, NAMELESS, NAMESPACE, NO_PID, Attribution
 from gpufleet_agent.usage.holder import Holder, ProcessUsage
 from gpufleet_agent.usage.proc import ENDED
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from tests.agent.usage.recorded import v1, v2
 from tests.agent.usage.tree import FIRST_PID, Node
@@ -169,6 +174,32 @@ def test_a_process_is_looked_at_once(node: Node) -> None:
     node.process(v2("/system.slice/two.service"), pid=pid, started=2000)
     (other,) = look(node, pid, attribution=attribution)
     assert other.holder.unit == "two.service"
+
+
+@given(
+    stat=st.one_of(st.binary(), st.binary().map(lambda found: b"1 (x) " + b"7 " * 25 + found)),
+    status=st.one_of(st.binary(), st.just(b"Uid:\t0\t0\n")),
+    cgroup=st.one_of(st.binary(), st.just(v2(_JOB).encode()), st.just(v2(_POD).encode())),
+    other=st.binary(),
+)
+@example(b"1 (x) " + b"7 " * 25, b"Uid:\t0\t0\n", b"0::/\x1b[31m\xff.service\n", b"")
+@settings(max_examples=50, deadline=None)
+def test_nothing_in_proc_ends_the_reader(stat: bytes, status: bytes, cgroup: bytes, other: bytes) -> None:
+    """Whatever the files of a process hold, something of it is told."""
+    with TemporaryDirectory() as root:
+        node = Node(Path(root))
+        pid = node.process("")
+        for name, data in (
+            ("stat", stat),
+            ("status", status),
+            ("cgroup", cgroup),
+            ("cmdline", other),
+            ("environ", other),
+        ):
+            (node.root / "proc" / str(pid) / name).write_bytes(data)
+        found = Attribution(node.root, command_lines=True).attribute(on_gpu(pid))
+        assert decode_frame(encode(Used(found))[HEADER:]) == Used(found)
+        assert "\x1b" not in "".join(lines(found))
 
 
 def test_lists_that_are_not_known_stay_so(node: Node) -> None:
