@@ -81,7 +81,7 @@ def now() -> int:
 class Terms:
     """What the agents of a fleet share: `every` in µs, pauses in s, the credential of each node that has one.
 
-    `later` has an agent go on at a time.
+    `later` has an agent go on at a time; `joins` is whether reports that wait are joined.
     """
 
     link: Link
@@ -90,6 +90,7 @@ class Terms:
     committed: Committed
     later: Callable[[int, SimAgent], None]
     pauses: tuple[float, float] = (1.0, 60.0)
+    joins: bool = True
     tally: Tally = field(default_factory=Tally)
     credentials: dict[str, str] = field(default_factory=dict)
 
@@ -110,7 +111,7 @@ class SimAgent:
         self.batch: Callable[[int, int], tuple[Sampled, int] | None] | None = None
         self._bodies: deque[Sent] = deque()
         # How many reports may be joined next, 0 where the server knows of no such; how many were when no answer came.
-        self._joining, self._same = 1, 0
+        self._joining, self._same = int(terms.joins), 0
         self._head = self._report_head() if self.node.id in terms.credentials else b""
         self._lost: frozenset[int | None] = frozenset()
         self._roster_wanted = True
@@ -227,7 +228,8 @@ class SimAgent:
         self._pause, tally.trouble = 0.0, ""
         self._bodies.popleft()
         self.outbox.pop(sent.reports)
-        self._joining, self._same = min(2 * self._joining or 1, MAX_JOINED) if ack.joins else 0, 0
+        joins = ack.joins and self._terms.joins
+        self._joining, self._same = min(2 * self._joining or 1, MAX_JOINED) if joins else 0, 0
         tally.latency.add(time.perf_counter() - self._submitted)
         tally.reports += sent.reports
         tally.duplicates += sent.reports if ack.duplicate else 0
