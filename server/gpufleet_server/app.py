@@ -18,7 +18,7 @@ from gpufleet_server import __version__, api, exposition
 from gpufleet_server.api.errors import response
 from gpufleet_server.domain import clock
 from gpufleet_server.domain.problem import Problem
-from gpufleet_server.ingest.endpoint import Direct, Enrolments, Reports
+from gpufleet_server.ingest.endpoint import Direct, Enrolments, Renewals, Reports
 from gpufleet_server.ingest.request import Desk
 from gpufleet_server.ingest.statistics import Statistics
 from gpufleet_server.ingest.waiting import Bounds
@@ -38,13 +38,15 @@ def create_app(
     now: Callable[[], int] = clock.now,
     public_metrics: bool = False,
     keep: Keep | None = None,
+    renew_after: int = 0,
     max_waiting: int = Bounds.reports,
     max_waiting_bytes: int = Bounds.bytes,
 ) -> Starlette:
     """The server on a migrated store, which stays the caller's to close.
 
     `now` tells the time in µs. /metrics needs a reader's token unless `public_metrics`. What is older than
-    `keep` says is removed. Beyond `max_waiting` reports, or `max_waiting_bytes` of them, that wait to be written,
+    `keep` says is removed. Agents whose credential is older than `renew_after` µs, where that is not 0, are asked to
+    renew it. Beyond `max_waiting` reports, or `max_waiting_bytes` of them, that wait to be written,
     agents are asked to come again later.
     """
     statistics, tokens = Statistics(), TokenCache(store, now)
@@ -64,7 +66,7 @@ def create_app(
             await asyncio.to_thread(writer.stop)
 
     desk = Desk(tokens)
-    reports = Reports(desk, writer, statistics, now)
+    reports = Reports(desk, writer, statistics, now, renew_after)
     metrics = exposition.endpoint(store, tokens, statistics, now=now, public=public_metrics, upkeep=upkeep.statistics)
     routes = [
         Route("/", _about),
@@ -72,6 +74,7 @@ def create_app(
         Route("/readyz", _ready(store, writer)),
         Route(wire.REPORT_PATH, reports, methods=["POST"]),
         Route(wire.ENROL_PATH, Enrolments(store, desk, statistics, now), methods=["POST"]),
+        Route(wire.RENEW_PATH, Renewals(store, desk, statistics, now), methods=["POST"]),
         Route("/metrics", metrics),
         Mount("/api/v1", api.build(store, tokens, now=now)),
     ]

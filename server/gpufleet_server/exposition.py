@@ -67,7 +67,8 @@ class _Ingest(Collector):
         yield _by("gpufleet_ingest_reports", "Reports answered.", "outcome", done.reports)
         yield _by("gpufleet_ingest_unknown_metrics", "Columns and states not kept.", "metric", done.unknown_metrics)
         for name, value, help in (
-            ("enrolments", done.enrolments, "Credentials given to nodes."),
+            ("enrolments", done.enrolments, "Credentials given to nodes for a join token."),
+            ("renewals", done.renewals, "Credentials given to nodes for the one they had."),
             ("body_bytes", done.body_bytes, "Bytes of reports received, compressed."),
             ("samples", done.samples, "Samples stored."),
             ("values", done.values, "Metric values stored."),

@@ -13,6 +13,7 @@ import msgspec
 from gpufleet_agent.wire import (
     CLOCK_HEADER,
     ENROL_PATH,
+    RENEW_PATH,
     Ack,
     Credential,
     Enrolment,
@@ -37,6 +38,10 @@ class IngestEnd:
         self.headers: dict[str, str] = {}
         self.credential = CREDENTIAL
         self.roster_wanted = False
+        self.renew = False
+        # Given, and not used yet: the one before holds until it is.
+        self.next_credential: str | None = None
+        self.renewals = 0
         self._seen: set[tuple[str, int]] = set()
 
     @property
@@ -61,7 +66,14 @@ class IngestEnd:
             self._seen.add((report.stream, report.seq))
             self.reports.append(report)
         wanted, self.roster_wanted = self.roster_wanted, False
-        return Ack(seq=report.seq, duplicate=duplicate, roster_wanted=wanted, clock_offset=0, server_time=1)
+        told = {"seq": report.seq, "duplicate": duplicate, "roster_wanted": wanted, "renew": self.renew}
+        return Ack(**told, clock_offset=0, server_time=1)
+
+    def takes(self, bearer: str) -> bool:
+        """Whether this credential is good; a renewed one ends the one before it."""
+        if bearer == self.next_credential:
+            self.credential, self.next_credential = bearer, None
+        return bearer == self.credential
 
 
 @contextmanager
@@ -106,11 +118,13 @@ class _Handler(BaseHTTPRequestHandler):
         bearer = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if self.path == ENROL_PATH:
             self._enrol(bearer, body)
-        elif bearer != self.ingest.credential:
+        elif not self.ingest.takes(bearer):
             self._answer(401, {"title": "Unauthorized"})
         elif self.ingest.answers:
             status, detail = self.ingest.answers.pop(0)
             self._answer(status, {"title": "refused", "detail": detail})
+        elif self.path == RENEW_PATH:
+            self._renew(body)
         elif not body:
             self._answer(400, {"title": "no report"})
         else:
@@ -124,6 +138,12 @@ class _Handler(BaseHTTPRequestHandler):
         enrolment = msgspec.json.decode(body, type=Enrolment)
         self.ingest.enrolments.append(enrolment)
         self._answer(200, Credential(node=enrolment.node, credential=self.ingest.credential))
+
+    def _renew(self, body: bytes) -> None:
+        self.ingest.renewals += 1
+        self.ingest.next_credential = f"{CREDENTIAL}-{self.ingest.renewals}"
+        node = msgspec.json.decode(body, type=Enrolment).node
+        self._answer(201, Credential(node=node, credential=self.ingest.next_credential))
 
     def _answer(self, status: int, content: object) -> None:
         body = msgspec.json.encode(content)

@@ -18,6 +18,8 @@ _LOG = logging.getLogger("gpufleet_agent")
 # Client errors that say nothing about the report itself: it is tried again.
 _TRY_AGAIN = frozenset({401, 403, 404, 405, 407, 408, 409, 421, 425, 426, 429})
 _CLOCK_WARNING_SECONDS = 5.0
+# How long after a credential was not renewed that is tried again, should the server ask.
+_RENEW_SECONDS = 600.0
 
 
 class Backoff:
@@ -59,13 +61,15 @@ class Delivery:
         self._backoff = backoff or Backoff()
         self._told = ""
         self._clock_told = False
+        self._renewing = False
+        self._renewed_at = float("-inf")
         self.delivered = 0
 
     @property
     def due(self) -> float:
         """When `step` has something to do (monotonic seconds)."""
         waits = self._spool.head() is not None or (self._enroller.credential is None and self._enroller.can_ask)
-        return self._backoff.until if waits else float("inf")
+        return self._backoff.until if waits or self._renewing else float("inf")
 
     @property
     def reachable(self) -> bool:
@@ -73,13 +77,15 @@ class Delivery:
         return not self._told
 
     def step(self, limit: float = READ_SECONDS) -> tuple[Ack | None, list[Event]]:
-        """Enrol, or send the oldest report, with those behind it that can go with it.
+        """Enrol, renew, or send the oldest report, with those behind it that can go with it.
 
         The server's Ack, if it came, and what is to be told.
         """
         try:
             if self._enroller.credential is None:
                 self._enrol()
+            elif self._renewing:
+                self._renew()
             elif (entry := self._spool.head()) is not None:
                 return self._send(entry, limit)
         except Unreachable as error:
@@ -108,6 +114,19 @@ class Delivery:
         else:
             self._backoff.go_on()
             _LOG.info("enrolled at the server")
+
+    def _renew(self) -> None:
+        self._renewing, self._renewed_at = False, monotonic()
+        try:
+            answer = self._enroller.renew(self._link)
+        except OSError as error:
+            _LOG.warning("a renewed credential cannot be kept, the one before goes on: %s", error)
+            return
+        if answer.status in (200, 201):
+            self._renewed_at = float("-inf")
+            _LOG.info("the credential is renewed")
+        else:
+            _LOG.warning("the server did not renew the credential: %s", answer.problem)
 
     def _send(self, entry: Entry, limit: float) -> tuple[Ack | None, list[Event]]:
         try:
@@ -150,9 +169,14 @@ class Delivery:
             _LOG.error("the server refused report %d: %s", entry.seq, answer.problem)
             self._spool.reject(entry)
             return [_given_up(entry, answer.problem)]
-        if answer.status in (401, 403) and self._enroller.can_ask:
-            self._enroller.forget()
         self._packer.fail(parcel)
+        # A page of something in between says nothing about the credential.
+        if answer.status in (401, 403) and answer.is_problem:
+            if self._enroller.fall_back():
+                _LOG.warning("the server does not know the renewed credential; the one before is tried again")
+                return []
+            if self._enroller.can_ask:
+                self._enroller.forget()
         self._fail(f"the server does not take reports: {answer.problem}", answer.retry_after)
         return []
 
@@ -172,6 +196,7 @@ class Delivery:
 
     def _succeed(self, ack: Ack, reports: int) -> None:
         self._backoff.succeed()
+        self._renewing = ack.renew and monotonic() - self._renewed_at > _RENEW_SECONDS
         self.delivered += reports
         if self._told:
             _LOG.info("the server takes reports again; %d wait", self._spool.backlog.reports)

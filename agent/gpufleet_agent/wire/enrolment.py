@@ -1,4 +1,4 @@
-"""How an agent gets its credential: a join token for a per-node one. JSON on both ways."""
+"""How an agent gets its credential: a join token for a per-node one, later that for the next. JSON on both ways."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gpufleet_agent.wire.report import Micros, NodeId
 
 
 class Enrolment(Struct, kw_only=True):
-    """What an agent asks: a credential for this node."""
+    """What an agent asks, with a join token or with the credential it has: a credential for this node."""
 
     version: int
     node: NodeId
@@ -20,7 +20,10 @@ class Enrolment(Struct, kw_only=True):
 
 
 class Credential(Struct, kw_only=True):
-    """What the server answers. The credential is shown this once."""
+    """What the server answers. The credential is shown this once.
+
+    One that was asked for with a credential ends those before it when it is first used, and not sooner.
+    """
 
     node: NodeId
     credential: str
@@ -40,6 +43,7 @@ class Ack(Struct, kw_only=True):
     clock_offset: int
     server_time: Micros
     joins: bool = False
+    renew: bool = False
 
 
 class Overlap(Struct, kw_only=True):

@@ -74,8 +74,13 @@ def is_loopback(listening: socket.socket) -> bool:
     return ipaddress.ip_address(listening.getsockname()[0]).is_loopback
 
 
-def configured(app: Starlette, certificate: Path | None = None, key: Path | None = None) -> Server:
-    """A server for an app. CliError where the certificate or its key can't be used."""
+def configured(
+    app: Starlette, certificate: Path | None = None, key: Path | None = None, client_ca: Path | None = None
+) -> Server:
+    """A server for an app; with `client_ca` for those only whose certificate that has signed.
+
+    CliError where a certificate or key can't be used.
+    """
     config = uvicorn.Config(
         app,
         http=_protocol(app),
@@ -87,11 +92,14 @@ def configured(app: Starlette, certificate: Path | None = None, key: Path | None
         timeout_graceful_shutdown=_GRACE,
         ssl_certfile=certificate,
         ssl_keyfile=key,
+        ssl_ca_certs=str(client_ca) if client_ca else None,
+        ssl_cert_reqs=ssl.CERT_REQUIRED if client_ca else ssl.CERT_NONE,
     )
     try:
         config.load()
     except (OSError, ssl.SSLError) as error:
-        raise CliError(f"can't use the certificate {certificate} with the key {key}: {error}") from error
+        clients = f", or {client_ca} for those of clients" if client_ca else ""
+        raise CliError(f"can't use the certificate {certificate} with the key {key}{clients}: {error}") from error
     return Server(config)
 
 

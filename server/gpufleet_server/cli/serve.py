@@ -39,7 +39,19 @@ def serve(
     listen: Listen = DEFAULT_LISTEN,
     tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="Certificate chain, PEM: serve https.")] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="The certificate's key, PEM.")] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Let in only who shows a certificate that these, PEM, have signed."),
+    ] = None,
     metrics_public: Annotated[bool, typer.Option(help="Let /metrics be read without a token.")] = False,
+    renew_credentials: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            envvar="GPUFLEET_RENEW_CREDENTIALS",
+            help="Have agents renew credentials that are older than this; 0 never.",
+        ),
+    ] = "30d",
     keep_samples: keep.KeepSamples = keep.SAMPLES,
     keep_hourly: keep.KeepHourly = keep.HOURLY,
     keep_daily: keep.KeepDaily = keep.DAILY,
@@ -55,15 +67,19 @@ def serve(
     """
     from gpufleet_server.app import create_app
     from gpufleet_server.cli import hosting
+    from gpufleet_server.cli.times import length
 
     if (tls_cert is None) != (tls_key is None):
         raise CliError("--tls-cert and --tls-key go together", 2)
+    if tls_client_ca is not None and tls_cert is None:
+        raise CliError("--tls-client-ca needs --tls-cert and --tls-key", 2)
     kept = keep.keep(keep_samples, keep_hourly, keep_daily, keep_fleet_minutes, keep_fleet_hours)
+    renew_after = length(renew_credentials, "--renew-credentials")
     hosting.log_to_stderr(log_level.value)
     url = database or default_database()
     with opened(url, upgrade=True) as store:
-        app = create_app(store, public_metrics=metrics_public, keep=kept)
-        server = hosting.configured(app, tls_cert, tls_key)
+        app = create_app(store, public_metrics=metrics_public, keep=kept, renew_after=renew_after)
+        server = hosting.configured(app, tls_cert, tls_key, tls_client_ca)
         with hosting.listen(*address(listen)) as listening:
             hosting.run(_serve(server, listening, tls=tls_cert is not None, database=store.name))
 

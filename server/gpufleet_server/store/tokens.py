@@ -140,6 +140,7 @@ class TokenCache:
         """The same for many, which costs hardly more."""
         with self._lock:
             if time.monotonic() - self._checked > _RECHECK_S:
+                self._asked = time.monotonic()
                 self._forget_revoked()
             keys = [digest(text) for text in texts]
             self._look_up({key for key, text in zip(keys, texts, strict=True) if kind_of(text) is not None})
@@ -148,11 +149,10 @@ class TokenCache:
     def peek(self, text: str) -> TokenRow | None:
         """Like `check`, but None also where it would have to read the store. From one thread only.
 
-        Of those that come while revocations are to be looked for, the first is told None and does it with `check`.
+        While revocations are to be looked for it is None for everybody, until a `check` has begun to do that.
         """
         now = time.monotonic()
         if now - self._checked > _RECHECK_S and now - self._asked > _RECHECK_S:
-            self._asked = now
             return None
         return self._take(self._known.get(digest(text)))
 

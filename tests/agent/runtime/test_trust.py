@@ -41,7 +41,7 @@ def test_a_client_certificate_opens_the_door(strict: str, tmp_path: Path) -> Non
         link = Link(strict, trust)
         assert link.get("/healthz").status == 200
         link.close()
-    with pytest.raises(Unreachable, match=r"(?i)certificate.required|reset|eof|alert"):
+    with pytest.raises(Unreachable, match=r"(?i)certificate.required|reset|eof|alert|closed"):
         Link(strict, Trust(CERTIFICATE)).get("/healthz")
 
 

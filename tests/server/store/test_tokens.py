@@ -109,3 +109,14 @@ def test_credentials_are_given_to_many_at_once(store: Store) -> None:
         after = tokens.give_credentials(connection, [("a", "alpha"), ("c", "gamma"), ("a", "alpha")], now=NOW)
     good = [row.node if row else None for row in TokenCache(store, lambda: NOW).check_all([*before, *after])]
     assert good == [None, "b", None, "c", "a"]
+
+
+def test_nobody_is_let_in_from_memory_while_revocations_are_due(store: Store) -> None:
+    """However often it is asked, memory answers only once the store has been looked at again."""
+    token_id, given = _create(store)
+    cache = TokenCache(store, lambda: NOW)
+    assert cache.check(given) is not None
+    with store.writing() as connection:
+        tokens.revoke(connection, token_id)
+    cache._checked = cache._asked = float("-inf")
+    assert [cache.peek(given), cache.peek(given), cache.check(given), cache.peek(given)] == [None] * 4
