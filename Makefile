@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 COMPILER := $(if $(shell command -v cc || command -v gcc || command -v clang),,--group compiler)
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo -n)
 
-.PHONY: up demo test test-agent lint docs bench bench-agent bench-ingest bench-scale bench-queries bench-backlog bench-growth chaos tools bench-tools clean help
+.PHONY: up demo test test-agent lint docs deb bench bench-agent bench-ingest bench-scale bench-queries bench-backlog bench-growth chaos tools bench-tools clean help
 
 help:  ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -35,6 +35,9 @@ lint: .venv/dev .venv/bench  ## Style, types, imports, sizes
 
 docs: .venv/installed  ## Write the generated pages again
 	$(BIN)/python docs/build.py
+
+deb: .venv/bin/pip  ## The agent as a Debian package for this machine's Python, in dist/
+	PIP="$(BIN)/python -m pip" agent/packaging/deb/build.sh dist
 
 bench: bench-agent bench-ingest bench-scale bench-queries bench-backlog bench-growth  ## All benchmarks
 

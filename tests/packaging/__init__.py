@@ -1,0 +1,1 @@
+"""What an owner installs: unit, package, image, manifest, and the settings that come with them."""
