@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import select
 import socket
@@ -44,6 +45,11 @@ def proxying(proxy: ForwardProxy) -> Iterator[ForwardProxy]:
 class _Handler(BaseHTTPRequestHandler):
     of: ForwardProxy
     protocol_version = "HTTP/1.1"
+
+    def handle(self) -> None:
+        """A connection; who goes away in the middle of it is not worth a word."""
+        with contextlib.suppress(OSError):
+            super().handle()
 
     def do_CONNECT(self) -> None:
         """A tunnel, until one end closes it."""

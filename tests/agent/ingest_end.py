@@ -66,8 +66,14 @@ class IngestEnd:
             self._seen.add((report.stream, report.seq))
             self.reports.append(report)
         wanted, self.roster_wanted = self.roster_wanted, False
-        told = {"seq": report.seq, "duplicate": duplicate, "roster_wanted": wanted, "renew": self.renew}
-        return Ack(**told, clock_offset=0, server_time=1)
+        return Ack(
+            seq=report.seq,
+            duplicate=duplicate,
+            roster_wanted=wanted,
+            clock_offset=0,
+            server_time=1,
+            renew=self.renew,
+        )
 
     def takes(self, bearer: str) -> bool:
         """Whether this credential is good; a renewed one ends the one before it."""

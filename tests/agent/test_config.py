@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from gpufleet_agent.config import SETTINGS, Config, ConfigError, load
+from gpufleet_agent.config import Config, ConfigError, load
+from gpufleet_agent.settings import SETTINGS
 
 
 def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
