@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
@@ -47,6 +45,8 @@ def _proxy(url: str) -> Proxy:
     parts = urlsplit(url)
     headers = {}
     if parts.username is not None:
+        import base64
+
         user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers["Proxy-Authorization"] = "Basic " + base64.b64encode(user.encode()).decode()
     return Proxy(parts.hostname or "", parts.port or 80, headers)
@@ -67,6 +67,8 @@ def _is_below(host: str, port: int, name: str) -> bool:
 
 
 def _is_in(host: str, network: str) -> bool:
+    import ipaddress
+
     try:
         return ipaddress.ip_address(host) in ipaddress.ip_network(network.strip("[]"), strict=False)
     except ValueError:

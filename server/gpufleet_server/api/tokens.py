@@ -86,8 +86,9 @@ def revoke_token(
     token_id: Annotated[int, Path(alias="id", ge=1, lt=1 << 63, description="Its number, as the listing tells it.")],
     query: Annotated[Nothing, FromQuery()],
 ) -> None:
-    """Revoke a token, within two seconds everywhere."""
+    """Revoke a token: at once on this server, within two seconds on others of the same database."""
     with writing(context.store) as connection:
         done = tokens.revoke(connection, token_id, now=context.now())
+    context.tokens.look_again()
     if not done:
         raise Problem(404, f"there is no token {token_id} that is not revoked already", "id")

@@ -156,6 +156,11 @@ class TokenCache:
             return None
         return self._take(self._known.get(digest(text)))
 
+    def look_again(self) -> None:
+        """Something was revoked here: no token is good from now on before the store was looked at."""
+        with self._lock:
+            self._checked = self._asked = float("-inf")
+
     def flush(self, connection: Connection) -> None:
         """Write when tokens were last used, for those whose row is more than a minute behind."""
         with self._lock:

@@ -55,7 +55,7 @@ def test_readers_may_not_see_tokens(asking: As) -> None:
 
 
 def test_the_life_of_a_token(asking: As, app: FastAPI, store: Store) -> None:
-    """Made, shown once, used, listed without its text, revoked."""
+    """Made, shown once, used, listed without its text, revoked: at once."""
     admin = asking(TokenKind.ADMIN)
     made = admin.post("/tokens", json={"kind": "reader", "name": "grafana", "expires_in": 60})
     assert made.status_code == 201
@@ -69,6 +69,7 @@ def test_the_life_of_a_token(asking: As, app: FastAPI, store: Store) -> None:
     assert (listed["kind"], listed["name"], listed["revoked_at"]) == ("reader", "grafana", None)
     assert admin.delete(f"/tokens/{found['id']}").status_code == 204
     assert admin.delete(f"/tokens/{found['id']}").status_code == 404
+    assert TestClient(app, headers=headers).get("/summary").status_code == 401
     fresh = TestClient(api.build(store, tokens.TokenCache(store, lambda: NOW), now=lambda: NOW), headers=headers)
     assert fresh.get("/summary").status_code == 401
 
