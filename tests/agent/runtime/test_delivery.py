@@ -190,7 +190,8 @@ def test_a_network_that_swallows_connections_is_attended_to() -> None:
 
 def test_a_large_request_is_sent_as_the_network_takes_it() -> None:
     """While there is no room for the next piece whoever sends can see to other things; all of it arrives."""
-    body, came, attended = bytes(range(256)) * (1 << 14), bytearray(), []
+    body, came = bytes(range(256)) * (1 << 14), bytearray()
+    attended: list[float] = []
 
     def take(listening: socket.socket) -> None:
         connection, _ = listening.accept()
