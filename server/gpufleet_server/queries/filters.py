@@ -12,7 +12,6 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Connection,
-    exists,
     func,
     literal,
     or_,
@@ -67,14 +66,6 @@ Conditions = list[ColumnElement[bool]]
 def of_fleet(wanted: FleetFilter) -> Conditions:
     """Conditions on `gpus` joined with `nodes`."""
     return [*_any_of(nodes.c.site, wanted.site), *_any_of(gpus.c.model, wanted.model)]
-
-
-def of_fleet_nodes(wanted: FleetFilter) -> Conditions:
-    """Conditions on `nodes` alone: a node is of a model when one of its GPUs is."""
-    conditions = _any_of(nodes.c.site, wanted.site)
-    if wanted.model:
-        conditions.append(exists(select(1).where(of_node(), gpus.c.model.in_(wanted.model))))
-    return conditions
 
 
 def of_nodes(wanted: NodeFilter, now: int) -> Conditions:
