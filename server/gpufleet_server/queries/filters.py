@@ -25,8 +25,17 @@ from gpufleet_server.queries import condition
 from gpufleet_server.store.schema import gpus, nodes
 
 
+class _Comparable:
+    """Lists become tuples: a filter that narrows nothing equals the empty one, whoever made it."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FleetFilter:
+class FleetFilter(_Comparable):
     """A part of the fleet."""
 
     site: Sequence[str] = ()
@@ -34,7 +43,7 @@ class FleetFilter:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NodeFilter:
+class NodeFilter(_Comparable):
     """Which nodes. `node` is an id or a hostname; `q` is looked for in hostnames, ids and DMI serials."""
 
     site: Sequence[str] = ()
@@ -45,7 +54,7 @@ class NodeFilter:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GpuFilter:
+class GpuFilter(_Comparable):
     """Which GPUs. Those removed are left out unless `state` asks for them. `q`: UUID, serial or hostname.
 
     `use` lets only GPUs through that report: what the others are used for nobody knows.

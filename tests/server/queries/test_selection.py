@@ -3,7 +3,7 @@
 import pytest
 from gpufleet_server.domain.use import Use
 from gpufleet_server.queries import gpus
-from gpufleet_server.queries.filters import GpuFilter
+from gpufleet_server.queries.filters import FleetFilter, GpuFilter
 from gpufleet_server.store.engine import Store
 from sqlalchemy import event
 
@@ -58,3 +58,9 @@ def test_a_search_uses_its_indices(postgresql: Store) -> None:
         "uuid",
         "serial",
     }
+
+
+def test_a_filter_of_empty_lists_is_the_empty_one() -> None:
+    """So that what comes over HTTP takes the same short ways as what is asked in Python."""
+    assert GpuFilter(site=[], node=[], use=[], state=[]) == GpuFilter()
+    assert FleetFilter(site=["a"], model=[]) == FleetFilter(site=("a",))
