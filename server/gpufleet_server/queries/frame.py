@@ -12,10 +12,9 @@ from sqlalchemy import ColumnElement, Connection, Engine, func, null, select
 
 from gpufleet_server.queries import paging, roster
 from gpufleet_server.queries.paging import Key
-from gpufleet_server.queries.roster import Roster
+from gpufleet_server.queries.roster import Ints, Roster
 from gpufleet_server.store.schema import nodes
 
-Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 # Smaller fleets are read anew each time.
 _SMALL = 5000

@@ -10,10 +10,11 @@ from gpufleet_server.domain.problem import Problem
 from gpufleet_server.domain.state import NodeState
 from gpufleet_server.queries import condition, filters, paging
 from gpufleet_server.queries.filters import NodeFilter
+from gpufleet_server.queries.frame import BY_NODE
 from gpufleet_server.queries.paging import CountedPage, Key, Order
 from gpufleet_server.store.schema import gpus, nodes
 
-_ORDER = Order("node", [*paging.nulls_last(nodes.c.site, str), Key(nodes.c.hostname, str), Key(nodes.c.node_id, int)])
+_ORDER = Order("node", [*BY_NODE, Key(nodes.c.node_id, int)])
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

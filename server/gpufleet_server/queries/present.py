@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import psycopg
 from gpufleet_agent.catalogue import BY_NAME, RESERVED
-from numpy.typing import NDArray
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -29,13 +28,11 @@ from sqlalchemy.dialects import postgresql
 from gpufleet_server.domain.state import GpuState, NodeState
 from gpufleet_server.domain.use import Use
 from gpufleet_server.queries import condition, roster
-from gpufleet_server.queries.frame import FINGERPRINT, Frame, frame
-from gpufleet_server.queries.roster import Roster
+from gpufleet_server.queries.frame import FINGERPRINT, Frame, Mask, frame
+from gpufleet_server.queries.roster import Ints, Roster
 from gpufleet_server.store.schema import gpus, nodes
 from gpufleet_server.store.tiers import latest
 
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 STATES = tuple(GpuState)
 # The column of what a GPU was used for in its newest sample, a Use.
 USE = "use"

@@ -6,10 +6,10 @@ from sqlalchemy import ColumnElement, Connection, FromClause, exists, func, sele
 
 from gpufleet_server.queries import condition, filters, paging
 from gpufleet_server.queries.filters import Conditions, GpuFilter
-from gpufleet_server.queries.frame import BY_NODE
+from gpufleet_server.queries.frame import BY_NODE, Mask
 from gpufleet_server.queries.nearby import nearby
 from gpufleet_server.queries.paging import CountedPage, Key, Order, Place
-from gpufleet_server.queries.present import USE, Mask, Present, present
+from gpufleet_server.queries.present import USE, Present, present
 from gpufleet_server.store.newest import newest
 from gpufleet_server.store.schema import gpus, nodes
 
