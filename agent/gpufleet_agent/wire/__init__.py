@@ -31,6 +31,7 @@ from gpufleet_agent.wire.report import (
     Samples,
     State,
 )
+from gpufleet_agent.wire.usage import Holder, Usage
 
 ENROL_PATH = "/ingest/v1/enrol"
 RENEW_PATH = "/ingest/v1/renew"
@@ -57,6 +58,7 @@ __all__ = [
     "Enrolment",
     "Event",
     "Gpu",
+    "Holder",
     "Host",
     "Overlap",
     "Partition",
@@ -64,6 +66,7 @@ __all__ = [
     "Roster",
     "Samples",
     "State",
+    "Usage",
     "WireError",
     "clock_header",
     "decode",

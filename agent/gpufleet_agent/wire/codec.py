@@ -85,6 +85,9 @@ def decode(body: bytes, max_decoded: int = MAX_DECODED) -> Report:
         raise WireError("first_seq", f"{report.first_seq} comes after seq {report.seq}")
     for number, samples in enumerate(report.samples):
         check_samples(samples, f"samples[{number}]")
+    for number, samples in enumerate(report.partition_samples):
+        check_samples(samples, f"partition_samples[{number}]")
+    _check_usage(report)
     return report
 
 
@@ -137,6 +140,18 @@ def check_samples(samples: Samples, field: str) -> None:
         elif len(column) != width * count:
             problem = f"{len(column)} bytes are not {count} integers of {width} bytes"
             raise WireError(f"{field}.columns.{name}", problem)
+
+
+def _check_usage(report: Report) -> None:
+    """WireError where a piece of usage names no holder, or ends before it begins."""
+    for number, piece in enumerate(report.usage):
+        field = f"usage[{number}]"
+        if piece.holder >= len(report.holders):
+            raise WireError(f"{field}.holder", f"{piece.holder}, and there are {len(report.holders)} holders")
+        if piece.end < piece.begin:
+            raise WireError(f"{field}.end", f"{piece.end} is before begin, {piece.begin}")
+        for name in (piece.gpu, piece.partition or ""):
+            _check_name(name, field)
 
 
 def _check_name(name: str, field: str) -> None:

@@ -20,7 +20,10 @@ Absences = Annotated[dict[Identifier, Text], Meta(max_length=128)]
 
 
 class Host(Struct, kw_only=True, omit_defaults=True):
-    """Facts of a node. Sizes in bytes; labels are free text from the agent's configuration."""
+    """Facts of a node. Sizes in bytes; labels are free text from the agent's configuration.
+
+    `attribution` is what the agent tells of who uses the GPUs: nothing, users by number, or users by name.
+    """
 
     hostname: Text
     agent_version: Text
@@ -41,6 +44,7 @@ class Host(Struct, kw_only=True, omit_defaults=True):
     site: Text | None = None
     room: Text | None = None
     rack: Text | None = None
+    attribution: Literal["off", "numbers", "names"] | None = None
     labels: Labels = {}
     absent: Absences = {}
     simulated: bool = False

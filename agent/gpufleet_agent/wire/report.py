@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from gpufleet_agent.wire.inventory import NO_NUL, Identifier, Roster, Small, Text
+from gpufleet_agent.wire.usage import MAX_HOLDERS, MAX_USAGE, Holder, Usage
 
 PROTOCOL = 1
 
@@ -40,9 +41,12 @@ class Clock(Struct, kw_only=True, frozen=True):
 
 
 class Driver(Struct, kw_only=True, frozen=True):
-    """How the driver answers. `since` (µs since the epoch) is when that state began."""
+    """How the driver answers. `since` (µs since the epoch) is when that state began.
 
-    state: Literal["ok", "unresponsive", "absent", "failed"]
+    `paused`: the agent has let go of the driver because somebody told it to; `detail` is what they said.
+    """
+
+    state: Literal["ok", "unresponsive", "absent", "failed", "paused"]
     since: Micros
     detail: Text = ""
 
@@ -98,6 +102,9 @@ class Report(Struct, kw_only=True):
     was closed; `interval` (ms) is the sampling interval in force. `roster_digest` names the roster that samples
     refer to; `roster` is there when the agent has reason to think the server lacks it.
 
+    `partition_samples` are of partitions, whose UUIDs stand in the place of GPUs'; `usage` says who held what, each
+    holder written once in `holders`.
+
     A joined report holds what the reports `first_seq` to `seq` held and is otherwise as the last of them was; 0 stands
     for `seq`. It is sent to a server that said `Ack.joins`, which takes it if it has none of them.
     """
@@ -114,8 +121,11 @@ class Report(Struct, kw_only=True):
     roster_digest: Text = ""
     roster: Roster | None = None
     samples: Annotated[list[Samples], Meta(max_length=64)] = []
+    partition_samples: Annotated[list[Samples], Meta(max_length=64)] = []
     states: Annotated[list[State], Meta(max_length=MAX_STATES)] = []
     events: Annotated[list[Event], Meta(max_length=MAX_EVENTS)] = []
+    holders: Annotated[list[Holder], Meta(max_length=MAX_HOLDERS)] = []
+    usage: Annotated[list[Usage], Meta(max_length=MAX_USAGE)] = []
 
     @property
     def first(self) -> int:
