@@ -1,0 +1,1 @@
+"""Alerts: conditions over the store, their states, and who is told."""
