@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from gpufleet_agent.catalogue import Reason
@@ -29,16 +30,20 @@ class DriverFacts:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One sample of all GPUs.
+    """One sample of all GPUs, and of the partitions they are cut into.
 
     `at` is the end of the interval (µs since the epoch), `duration` its length (ms). `columns` maps every metric
     of cadence *every sample* to one stored integer a GPU, in the order of `gpus` (UUIDs); absent values are in it.
+    `partition_columns` maps each of them that partitions have to one stored integer a partition, in the order of
+    `partitions` (UUIDs).
     """
 
     at: int
     duration: int
     gpus: tuple[str, ...]
     columns: dict[str, list[int]]
+    partitions: tuple[str, ...] = ()
+    partition_columns: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

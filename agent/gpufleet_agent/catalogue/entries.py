@@ -8,6 +8,15 @@ _PLAIN = Fraction(1)
 _BASIS_POINT = Fraction(1, 100)
 _KIB = Fraction(1024)
 
+# What a driver tells of a part of a GPU as it does of a whole one.
+_OF_PARTITIONS = frozenset(
+    (
+        *("gpu_utilization", "sm_active", "sm_occupancy", "tensor_active"),
+        *("fp64_active", "fp32_active", "fp16_active", "dram_active"),
+        *("fb_used", "fb_free", "fb_reserved", "compute_processes"),
+    )
+)
+
 # NVML's clock event reasons (nvmlClocksEventReasons), by bit.
 _CLOCK_EVENTS = (
     (0x1, "idle"),
@@ -22,12 +31,13 @@ _CLOCK_EVENTS = (
 )
 
 
-def _share(name: str, help: str) -> Metric:
-    return Metric(name, Unit.PERCENT, Kind.GAUGE, Cadence.EVERY_SAMPLE, _BASIS_POINT, 2, Rollup.MEAN, help)
-
-
 def _gauge(name: str, unit: Unit, step: Fraction, width: Width, rollup: Rollup, help: str) -> Metric:
-    return Metric(name, unit, Kind.GAUGE, Cadence.EVERY_SAMPLE, step, width, rollup, help)
+    parts = name in _OF_PARTITIONS
+    return Metric(name, unit, Kind.GAUGE, Cadence.EVERY_SAMPLE, step, width, rollup, help, of_partitions=parts)
+
+
+def _share(name: str, help: str) -> Metric:
+    return _gauge(name, Unit.PERCENT, _BASIS_POINT, 2, Rollup.MEAN, help)
 
 
 def _traffic(name: str, width: Width, help: str) -> Metric:

@@ -92,7 +92,8 @@ class Metric:
     """One entry of the catalogue.
 
     A value `v` in `unit` is stored as the integer `v / step`, `width` bytes wide, signed, little-endian on the
-    wire. The lowest integers of that width stand for an absent value and its `Reason`.
+    wire. The lowest integers of that width stand for an absent value and its `Reason`. `of_partitions`: a partition
+    of a GPU may have it too.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Metric:
     rollup: Rollup
     help: str
     flags: tuple[tuple[int, str], ...] = ()
+    of_partitions: bool = False
     lowest: int = field(init=False)
     highest: int = field(init=False)
     # The step's two halves: a Fraction gives them too slowly for what is done hundreds of times a second.

@@ -43,6 +43,7 @@ class Draft:
         self._digest = begun.roster_digest
         self._roster: Roster | None = None
         self._blocks: list[_Block] = []
+        self._partition_blocks: list[_Block] = []
         self._states: list[State] = []
         self._events: list[Event] = []
         self._ticks = 0
@@ -64,7 +65,7 @@ class Draft:
         """Whether it must be closed before it outgrows the wire's bounds."""
         return (
             self._bytes > _MAX_BYTES
-            or len(self._blocks) >= _MAX_BLOCKS
+            or max(len(self._blocks), len(self._partition_blocks)) >= _MAX_BLOCKS
             or self._ticks >= _MAX_TICKS
             or len(self._events) >= _MAX_EVENTS
         )
@@ -99,15 +100,22 @@ class Draft:
             samples=[block.samples() for block in self._blocks],
             states=self._states,
             events=self._events,
+            partition_samples=[block.samples() for block in self._partition_blocks],
         )
 
     def _add_tick(self, tick: Ticked) -> None:
         if not tick.gpus:
             return
-        if self._blocks and self._blocks[-1].takes(tick):
-            self._blocks[-1].ticks.append(tick)
-        else:
-            self._blocks.append(_Block(tick))
+        self._append(self._blocks, tick)
+        if tick.partitions:
+            self._append(self._partition_blocks, tick.of_partitions)
+        self.sampled = tick.at
         self.last = max(self.last, tick.at)
         self._ticks += 1
         self._bytes += sum(map(len, tick.columns.values()))
+
+    def _append(self, blocks: list[_Block], tick: Ticked) -> None:
+        if blocks and blocks[-1].takes(tick):
+            blocks[-1].ticks.append(tick)
+        else:
+            blocks.append(_Block(tick))

@@ -30,13 +30,20 @@ class Rostered(Struct, tag="rostered"):
     gpus: list[Gpu]
 
 
-class Ticked(Struct, tag="ticked"):
-    """A sample of all GPUs: as `Tick`, with each column packed to the catalogue's width."""
+class Ticked(Struct, tag="ticked", omit_defaults=True):
+    """A sample of all GPUs and partitions: as `Tick`, with each column packed to the catalogue's width."""
 
     at: int
     duration: int
     gpus: list[str]
     columns: dict[str, bytes]
+    partitions: list[str] = []
+    partition_columns: dict[str, bytes] = {}
+
+    @property
+    def of_partitions(self) -> Ticked:
+        """The part of it that is of partitions, in the place of GPUs."""
+        return Ticked(at=self.at, duration=self.duration, gpus=self.partitions, columns=self.partition_columns)
 
 
 class Changed(Struct, tag="changed"):
@@ -156,5 +163,15 @@ def _split(data: bytes) -> Iterator[tuple[bytes, int]]:
 
 def ticked(tick: Tick) -> Ticked:
     """A tick with its columns packed."""
-    columns = {name: pack(values, BY_NAME[name].width) for name, values in tick.columns.items()}
-    return Ticked(at=tick.at, duration=tick.duration, gpus=list(tick.gpus), columns=columns)
+    return Ticked(
+        at=tick.at,
+        duration=tick.duration,
+        gpus=list(tick.gpus),
+        columns=_packed(tick.columns),
+        partitions=list(tick.partitions),
+        partition_columns=_packed(tick.partition_columns),
+    )
+
+
+def _packed(columns: dict[str, list[int]]) -> dict[str, bytes]:
+    return {name: pack(values, BY_NAME[name].width) for name, values in columns.items()}

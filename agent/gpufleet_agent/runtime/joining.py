@@ -44,12 +44,34 @@ class _Block:
         return Samples(gpus=self.gpus, times=bytes(self.times), durations=bytes(self.durations), columns=columns)
 
 
+class _Blocks:
+    """Samples of one kind, GPUs or partitions, in as few blocks as their shapes allow."""
+
+    def __init__(self) -> None:
+        self._blocks: list[_Block] = []
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def add(self, given: list[Samples]) -> None:
+        """Append them."""
+        for samples in given:
+            if self._blocks and self._blocks[-1].takes(samples):
+                self._blocks[-1].add(samples)
+            else:
+                self._blocks.append(_Block(samples))
+
+    def samples(self) -> list[Samples]:
+        """The blocks as they go on the wire."""
+        return [block.samples() for block in self._blocks]
+
+
 class Joined:
     """One or more reports of a stream, oldest first. Of each no more is kept than what the joined one holds of it."""
 
     def __init__(self, first: Report) -> None:
         self._first = self._last = first
-        self._blocks: list[_Block] = []
+        self._blocks, self._partition_blocks = _Blocks(), _Blocks()
         self._states: list[State] = []
         self._events: list[Event] = []
         self._bytes = self._cells = self._newest = self._newest_state = 0
@@ -68,7 +90,8 @@ class Joined:
         return replace(
             self._last,
             first_seq=self._first.seq,
-            samples=[block.samples() for block in self._blocks],
+            samples=self._blocks.samples(),
+            partition_samples=self._partition_blocks.samples(),
             states=self._states,
             events=self._events,
         )
@@ -83,7 +106,7 @@ class Joined:
 
     def _rises(self, report: Report) -> bool:
         """Whether what it tells comes after all before it; times of one report have to rise."""
-        oldest = min((_time(samples, 0) for samples in report.samples), default=self._newest + 1)
+        oldest = min((_time(samples, 0) for samples in _samples(report)), default=self._newest + 1)
         oldest_state = min((state.at for state in report.states), default=self._newest_state)
         return oldest > self._newest and oldest_state >= self._newest_state
 
@@ -92,6 +115,7 @@ class Joined:
             self._bytes + _bytes(report) <= MAX_JOINED_BYTES
             and self._cells + _cells(report) <= MAX_JOINED_CELLS
             and len(self._blocks) + len(report.samples) <= MAX_BLOCKS
+            and len(self._partition_blocks) + len(report.partition_samples) <= MAX_BLOCKS
             and len(self._states) + len(report.states) <= MAX_STATES
             and len(self._events) + len(report.events) <= MAX_EVENTS
         )
@@ -99,16 +123,13 @@ class Joined:
     def _append(self, report: Report) -> None:
         self._bytes += _bytes(report)
         self._cells += _cells(report)
-        for samples in report.samples:
-            if self._blocks and self._blocks[-1].takes(samples):
-                self._blocks[-1].add(samples)
-            else:
-                self._blocks.append(_Block(samples))
-            self._newest = max(self._newest, _time(samples, -8))
+        self._blocks.add(report.samples)
+        self._partition_blocks.add(report.partition_samples)
+        self._newest = max((self._newest, *(_time(samples, -8) for samples in _samples(report))))
         self._states += report.states
         self._newest_state = max((state.at for state in report.states), default=self._newest_state)
         self._events += report.events
-        self._last = replace(report, samples=[], states=[], events=[])
+        self._last = replace(report, samples=[], partition_samples=[], states=[], events=[])
 
 
 def _can_be_joined(report: Report) -> bool:
@@ -118,13 +139,18 @@ def _can_be_joined(report: Report) -> bool:
     return placed and report.roster is None
 
 
+def _samples(report: Report) -> list[Samples]:
+    """Those of GPUs and those of partitions."""
+    return report.samples + report.partition_samples
+
+
 def _time(samples: Samples, at: int) -> int:
     return int.from_bytes(samples.times[at : at + 8 or None], "little", signed=True)
 
 
 def _bytes(report: Report) -> int:
-    return sum(sum(map(len, samples.columns.values())) for samples in report.samples)
+    return sum(sum(map(len, samples.columns.values())) for samples in _samples(report))
 
 
 def _cells(report: Report) -> int:
-    return sum(len(samples.times) // 8 * len(samples.gpus) for samples in report.samples)
+    return sum(len(samples.times) // 8 * len(samples.gpus) for samples in _samples(report))

@@ -108,10 +108,10 @@ class Reader:
 
 
 def _shape(tick: Tick) -> tuple[object, ...]:
-    """The GPUs of a tick and which of them are lost."""
+    """The GPUs of a tick, which of them are lost, and the partitions."""
     metric = EVERY_SAMPLE[0]
     lost = metric.absent(Reason.LOST)
-    return (*tick.gpus, *(value == lost for value in tick.columns.get(metric.name, ())))
+    return (*tick.gpus, *(value == lost for value in tick.columns.get(metric.name, ())), *tick.partitions)
 
 
 def send(fd: int, frame: Frame) -> None:

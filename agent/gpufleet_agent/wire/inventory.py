@@ -51,7 +51,12 @@ class Host(Struct, kw_only=True, omit_defaults=True):
 
 
 class Partition(Struct, kw_only=True, omit_defaults=True):
-    """A MIG instance of a GPU. Memory in bytes."""
+    """A MIG device: a compute instance of a GPU instance. Memory in bytes, of the GPU instance.
+
+    `slices` are the GPU instance's, `compute_slices` those of them that are its own. `share` says what a percentage of
+    the partition counts for in one of its GPU: the GPU instance's slices as a share of all that the GPU can be cut
+    into, divided between its compute instances by their size.
+    """
 
     uuid: Identifier
     profile: Text | None = None
@@ -60,6 +65,8 @@ class Partition(Struct, kw_only=True, omit_defaults=True):
     memory_total: Size | None = None
     multiprocessors: Small | None = None
     slices: Small | None = None
+    compute_slices: Small | None = None
+    share: Annotated[float, Meta(gt=0, le=1)] | None = None
     absent: Absences = {}
 
 
