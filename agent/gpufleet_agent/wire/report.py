@@ -82,8 +82,16 @@ class State(Struct, array_like=True, frozen=True):
     stored: Stored
 
 
+# An event that says: another source has told the XID of this time, GPU and code too. A server adds it to that one.
+XID_CONFIRMED = "xid_confirmed"
+
+
 class Event(Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """Something that happened once. `code` is the XID for kind `xid`."""
+    """Something that happened once. `code` is the XID for kind `xid`, the SXID for kind `sxid`.
+
+    Of kind XID_CONFIRMED it adds to an `xid` that was told before: `at`, `gpu` and `code` are that one's, `confirms` of
+    the detail is its source.
+    """
 
     at: Micros
     kind: Identifier
