@@ -17,6 +17,19 @@ _OF_PARTITIONS = frozenset(
     )
 )
 
+# What ails a GPU's part of the NVLink fabric; NVML's health mask has two bits or more for each.
+_FABRIC_TROUBLE = (
+    (0x1, "degraded bandwidth"),
+    (0x2, "route recovery in progress"),
+    (0x4, "unhealthy route"),
+    (0x8, "access timeout recovery in progress"),
+    (0x10, "incorrect configuration"),
+    (0x20, "no partition assigned"),
+    (0x40, "global fabric manager not connected"),
+)
+# As many as any GPU has; others are shown by their number.
+_LINKS = tuple((1 << link, f"link {link}") for link in range(18))
+
 # NVML's clock event reasons (nvmlClocksEventReasons), by bit.
 _CLOCK_EVENTS = (
     (0x1, "idle"),
@@ -56,6 +69,14 @@ def _flag(name: str, help: str) -> Metric:
     return _state(name, Unit.FLAG, 2, help)
 
 
+def _flags(name: str, width: Width, flags: tuple[tuple[int, str], ...], help: str) -> Metric:
+    return Metric(name, Unit.FLAGS, Kind.STATE, Cadence.ON_CHANGE, _PLAIN, width, Rollup.LAST, help, flags)
+
+
+def _level(name: str, help: str, width: Width = 2) -> Metric:
+    return _state(name, Unit.LEVEL, width, help)
+
+
 # fmt: off
 METRICS: tuple[Metric, ...] = (
     _share("gpu_utilization", "Share of the time in which at least one kernel ran, however small."),
@@ -92,6 +113,9 @@ METRICS: tuple[Metric, ...] = (
            "Performance state, 0 (fastest) to 15 (slowest)."),
     Metric("clock_event_reasons", Unit.FLAGS, Kind.STATE, Cadence.EVERY_SAMPLE, _PLAIN, 4, Rollup.ANY,
            "What holds the clocks down (throttle reasons), a bit each.", _CLOCK_EVENTS),
+    _share("clocks_held_by_power", "Share of the time in which a power limit held the clocks down, by the driver's count."),
+    _share("clocks_held_by_heat", "Share of the time in which heat held the clocks down, by the driver's count."),
+    _share("clocks_held_by_power_brake", "Share of the time in which the hardware's power brake held the clocks down."),
     _gauge("compute_processes", Unit.COUNT, _PLAIN, 2, Rollup.MAX, "Processes with a compute context on the GPU."),
     _traffic("pcie_tx_bytes", 4, "Bytes the GPU sent over PCIe in the interval."),
     _traffic("pcie_rx_bytes", 4, "Bytes the GPU received over PCIe in the interval."),
@@ -102,11 +126,19 @@ METRICS: tuple[Metric, ...] = (
     _state("pcie_link_width", Unit.COUNT, 2, "Lanes of the PCIe link in use now."),
     _count("pcie_replays", "PCIe packets sent again since the driver was loaded."),
     _state("nvlink_links_up", Unit.COUNT, 2, "NVLinks that are up."),
+    _flags("nvlink_links_down", 8, _LINKS, "NVLinks that are not up, a bit each."),
     _count("nvlink_crc_flit_errors", "NVLink flit CRC errors of all links."),
     _count("nvlink_crc_data_errors", "NVLink data CRC errors of all links."),
     _count("nvlink_replay_errors", "NVLink replays of all links."),
     _count("nvlink_recovery_errors", "NVLink recoveries of all links."),
     _count("nvlink_ecc_errors", "NVLink ECC errors of all links."),
+    _count("nvlink_receive_errors", "Packets with errors that all NVLinks received (Blackwell and newer)."),
+    _count("nvlink_effective_errors", "NVLink errors left after correction, of all links (Blackwell and newer)."),
+    _count("nvlink_failed_recoveries", "NVLink recoveries that failed, of all links (Blackwell and newer)."),
+    _level("fabric_state", "GPU and NVLink fabric: 1 not registered yet, 2 registering, 3 registered. "
+           "What stays below 3 cannot run CUDA on a board with NVSwitches."),
+    _level("fabric_status", "NVML's return code of registering with the fabric, 0 where that went well.", 4),
+    _flags("fabric_trouble", 4, _FABRIC_TROUBLE, "What ails the GPU's part of the NVLink fabric, a bit each."),
     _count("ecc_sram_corrected_volatile", "Corrected SRAM ECC errors since the driver was loaded."),
     _count("ecc_sram_uncorrected_volatile", "Uncorrected SRAM ECC errors since the driver was loaded."),
     _count("ecc_dram_corrected_volatile", "Corrected DRAM ECC errors since the driver was loaded."),
@@ -115,12 +147,20 @@ METRICS: tuple[Metric, ...] = (
     _count("ecc_sram_uncorrected", "Uncorrected SRAM ECC errors in the board's life."),
     _count("ecc_dram_corrected", "Corrected DRAM ECC errors in the board's life."),
     _count("ecc_dram_uncorrected", "Uncorrected DRAM ECC errors in the board's life."),
+    _flag("sram_threshold_exceeded", "So many uncorrectable SRAM errors that the board is to be replaced."),
     _count("remapped_rows_correctable", "Memory rows remapped after correctable errors."),
     _count("remapped_rows_uncorrectable", "Memory rows remapped after uncorrectable errors."),
     _flag("remap_pending", "A row remap waits for the next GPU reset."),
     _flag("remap_failed", "A row remap failed; the board is to be replaced."),
+    _count("remap_banks_full_spares", "Memory banks that have all their spare rows."),
+    _count("remap_banks_high_spares", "Memory banks that have most of their spare rows."),
+    _count("remap_banks_partial_spares", "Memory banks that have some of their spare rows."),
+    _count("remap_banks_low_spares", "Memory banks that have few of their spare rows left."),
+    _count("remap_banks_no_spares", "Memory banks that have no spare row left: the next remap there fails."),
     _count("retired_pages_single_bit", "Memory pages retired after repeated single-bit errors (before row remapping)."),
     _count("retired_pages_double_bit", "Memory pages retired after a double-bit error (before row remapping)."),
     _flag("retirement_pending", "A page retirement waits for the next reboot."),
+    _level("recovery_action", "What the driver asks for: 0 nothing, 1 reset of the GPU, 2 reboot of the node, 3 drain of "
+           "peers, 4 drain and reset, 5 recovery of the IMEX domain, 6 reset of the bus, 7 reboot of the system."),
 )
 # fmt: on

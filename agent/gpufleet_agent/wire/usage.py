@@ -45,6 +45,21 @@ class Holder(Struct, kw_only=True, frozen=True, omit_defaults=True):
     command: Text | None = None
     absent: Absences = {}
 
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What makes it the same holder on one node, whatever else is known of it by then.
+
+        A Slurm step with all its tasks; a pod with all its containers; a container; what a unit runs for one user; of
+        the unknown, one user's for one reason.
+        """
+        if self.kind == "slurm":
+            return self.kind, self.job or self.sluid, self.step
+        if self.kind == "unknown":
+            return self.kind, self.uid, self.absent.get("workload") or self.absent.get("processes")
+        if self.kind == "unit":
+            return self.kind, self.unit, self.uid
+        return self.kind, self.pod_uid if self.kind == "kubernetes" else self.container
+
 
 class Usage(Struct, array_like=True, frozen=True):
     """One holder on one GPU, or on a partition of it, over a part of a report: a usage interval or a piece of one.

@@ -1,35 +1,13 @@
 """What a GPU was used for in a sample: a pure function of its metrics."""
 
-import enum
 from collections.abc import Mapping
 
 import numpy as np
-from gpufleet_agent.catalogue import BY_NAME, RESERVED
+from gpufleet_agent.catalogue import ACTIVE_FROM, ACTIVITY, BY_NAME, HOLDING, RESERVED, Use
 from numpy.typing import NDArray
 
+__all__ = ["Use", "metrics", "use"]
 
-class Use(enum.IntEnum):
-    """Active: something ran. Held: nothing ran, but a process or its memory keeps others away. Free: neither."""
-
-    FREE = 0
-    HELD = 1
-    ACTIVE = 2
-    UNKNOWN = 3
-
-    @property
-    def word(self) -> str:
-        """The word as the API and the screen show it."""
-        return self.name.lower()
-
-
-# A share of the interval below this, 1 %, is what monitoring itself and the display cause.
-ACTIVE_FROM = 100
-# A driver without any process counts up to about this much as used; in the metric's stored integers (KiB).
-IDLE_MEMORY = 1024 * 1024
-
-ACTIVITY = ("gpu_utilization", "sm_active", "encoder_utilization", "decoder_utilization")
-# Above which stored integer something keeps others away from a GPU.
-HOLDING = {"compute_processes": 0, "fb_used": IDLE_MEMORY}
 _NEEDED = (*ACTIVITY, *HOLDING)
 
 
