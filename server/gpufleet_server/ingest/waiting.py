@@ -44,7 +44,8 @@ class Bounds:
     """How much may wait, how much is taken at once (`batch` reports, of `batch_bytes`), and how often (`pause`, s).
 
     A batch that is large enough to need a good part of a second is followed by the next only after the pause. Late
-    reports may fill a share of the room, `late`: however many agents come back at once, live ones find the rest.
+    reports may fill a share of the room, `late`, and of a batch, `late_batch_bytes`: however many agents come back at
+    once, live ones find the rest, and need not wait until all that came before them is written.
     """
 
     reports: int = 8000
@@ -53,6 +54,7 @@ class Bounds:
     batch_bytes: int = 16 << 20
     pause: float = 0.2
     late: float = 0.5
+    late_batch_bytes: int = 4 << 20
     # Reports in a batch from which on pauses are made.
     busy: int = 20
 
@@ -62,7 +64,9 @@ class Waiting:
 
     def __init__(self, statistics: Statistics, bounds: Bounds) -> None:
         self._statistics, self._bounds = statistics, bounds
-        self._jobs: collections.deque[Job] = collections.deque()
+        # Each by itself in the order in which they came; an agent sends one after the other.
+        self._live: collections.deque[Job] = collections.deque()
+        self._late: collections.deque[Job] = collections.deque()
         self._changed = threading.Condition()
         self._stopping = True
         self._trouble: str | None = None
@@ -103,21 +107,22 @@ class Waiting:
     def put(self, prepared: Prepared, answer: Answer) -> None:
         """Have a report wait. Problem 503 where that is not possible."""
         with self._changed:
-            share = self._bounds.late if prepared.lay > _LATE else 1.0
+            late = prepared.lay > _LATE
+            share = self._bounds.late if late else 1.0
             if (closed := self.closed) is not None or not self._has_room(prepared.size, share):
                 raise unavailable(closed or _FULL)
-            self._jobs.append(Job(prepared, answer, time.monotonic()))
-            self._statistics.queued_reports = len(self._jobs)
+            (self._late if late else self._live).append(Job(prepared, answer, time.monotonic()))
+            self._statistics.queued_reports = self._count
             self._statistics.queued_bytes += prepared.size
-            if len(self._jobs) >= self._wake_at or self._statistics.queued_bytes > self._bounds.batch_bytes:
+            if self._count >= self._wake_at or self._statistics.queued_bytes > self._bounds.batch_bytes:
                 self._changed.notify()
 
     def take(self, timeout: float) -> list[Job]:
         """What waits, as soon as there is something, at most a batch; nothing when it ends or time is over."""
         with self._changed:
-            if not self._jobs:
+            if not self._count:
                 self._wait(1, timeout)
-            if self._jobs:
+            if self._count:
                 self._wait(self._bounds.batch, self._not_before - time.monotonic())
             jobs = self._pop()
         now = time.monotonic()
@@ -128,11 +133,15 @@ class Waiting:
     def drain(self) -> list[Job]:
         """Everything that waits."""
         with self._changed:
-            jobs = list(self._jobs)
-            self._jobs.clear()
-            self._count([])
-            self._statistics.queued_bytes = 0
+            jobs = [*self._live, *self._late]
+            self._live.clear()
+            self._late.clear()
+            self._statistics.queued_reports = self._statistics.queued_bytes = 0
         return jobs
+
+    @property
+    def _count(self) -> int:
+        return len(self._live) + len(self._late)
 
     def _wait(self, reports: int, timeout: float) -> None:
         self._wake_at = reports
@@ -141,23 +150,28 @@ class Waiting:
         self._wake_at = self._bounds.reports + 1
 
     def _full(self, reports: int) -> bool:
-        return len(self._jobs) >= reports or self._statistics.queued_bytes > self._bounds.batch_bytes
+        return self._count >= reports or self._statistics.queued_bytes > self._bounds.batch_bytes
 
     def _pop(self) -> list[Job]:
-        jobs: list[Job] = []
-        size = 0
-        while self._jobs and len(jobs) < self._bounds.batch and size <= self._bounds.batch_bytes:
-            jobs.append(self._jobs.popleft())
-            size += jobs[-1].prepared.size
-        self._count(jobs)
+        bounds = self._bounds
+        jobs = _taken(self._live, bounds.batch, bounds.batch_bytes)
+        jobs += _taken(self._late, bounds.batch - len(jobs), bounds.late_batch_bytes)
+        self._statistics.queued_reports = self._count
+        self._statistics.queued_bytes -= sum(job.prepared.size for job in jobs)
         return jobs
-
-    def _count(self, gone: list[Job]) -> None:
-        self._statistics.queued_reports = len(self._jobs)
-        self._statistics.queued_bytes -= sum(job.prepared.size for job in gone)
 
     def _has_room(self, size: int, share: float = 1.0) -> bool:
         # One report is always taken, however large: otherwise it never could be.
         queued, bounds = self._statistics.queued_bytes, self._bounds
         most_reports, most_bytes = bounds.reports * share, bounds.bytes * share
-        return not self._jobs or (len(self._jobs) < most_reports and queued + size <= most_bytes)
+        return not self._count or (self._count < most_reports and queued + size <= most_bytes)
+
+
+def _taken(jobs: collections.deque[Job], most: int, most_bytes: int) -> list[Job]:
+    """The first of them, at most so many, and of so many bytes but for the last."""
+    taken: list[Job] = []
+    size = 0
+    while jobs and len(taken) < most and size <= most_bytes:
+        taken.append(jobs.popleft())
+        size += taken[-1].prepared.size
+    return taken

@@ -38,3 +38,20 @@ def test_late_reports_fill_half_the_queue(fast: int) -> None:
         assert taken == [3600, 3600, 3600, 50, 0, 0]
 
     anyio.run(story)
+
+
+def test_live_reports_wait_for_no_late_ones() -> None:
+    """A batch has the live ones first, and of the late ones no more than a bound; nobody is left waiting."""
+
+    async def story() -> None:
+        agent = Agent(Time())
+        late, live = [_came(agent, 3600) for _ in range(6)], [_came(agent, 0) for _ in range(2)]
+        waiting = Waiting(Statistics(), Bounds(late_batch_bytes=0))
+        waiting.open()
+        for prepared in (*late, *live):
+            waiting.put(prepared, asyncio.get_running_loop().create_future())
+        batches = [[job.prepared for job in waiting.take(0)] for _ in range(6)]
+        assert batches == [[*live, late[0]], *([each] for each in late[1:])]
+        assert waiting.take(0) == []
+
+    anyio.run(story)
