@@ -3,6 +3,9 @@
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from gpufleet_server.domain import times
 
 
 class Change(enum.StrEnum):
@@ -34,3 +37,22 @@ class Alert:
     def change(self) -> Change:
         """What it did last."""
         return Change.FIRING if self.resolved_at is None else Change.RESOLVED
+
+    @property
+    def changed_at(self) -> int:
+        """When it did that."""
+        return self.fired_at if self.resolved_at is None else self.resolved_at
+
+    def told(self) -> dict[str, Any]:
+        """It as JSON, for those who are told of each change."""
+        return {
+            "id": self.id,
+            "rule": self.rule,
+            "severity": self.severity,
+            "labels": dict(self.labels),
+            "text": self.text,
+            "advice": self.advice,
+            "value": self.value,
+            "fired_at": times.iso(self.fired_at),
+            "resolved_at": None if self.resolved_at is None else times.iso(self.resolved_at),
+        }
