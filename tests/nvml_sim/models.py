@@ -53,12 +53,24 @@ def a100_mig(index: int = 0, overrides: Overrides = None) -> Device:
     parts.clocks(board, 1410)
     parts.memory(board, 81_920)
     parts.pcie(board, 4)
-    board.state(mig_mode__current=1, mig_mode__pending=1, mig__max_count=7)
-    for name in [n for n in board.gpu.values if n.startswith("util.")] + ["process_utilization"]:
-        board.gpu.set(name, error("not_supported"))
-        board.gpu.distinct.discard(name)
-    _profiles(board)
-    _instances(board)
+    _cut(board, INSTANCES)
+    return board.finish(overrides)
+
+
+def h100_mig(index: int = 0, overrides: Overrides = None, layout: Layout | None = None) -> Device:
+    """An H100 80 GB, cut like that A100 or in another layout: GPM tells of GPU instances, and not of the whole."""
+    board = Board(index)
+    parts.identity(board, "NVIDIA H100 80GB HBM3", "2G520")
+    board.state(architecture=HOPPER, compute_major=9, compute_minor=0, brand=14)
+    _server_board(board, watts=700, links=18, nvlink_version=6)
+    parts.clocks(board, 1980)
+    parts.memory(board, 81_559)
+    parts.pcie(board, 5)
+    board.state(gpm__supported=1)
+    _cut(board, INSTANCES if layout is None else layout)
+    for number, instance in enumerate(board.gpu.instances):
+        # Of a GPU instance the driver gives what its first compute instance has here.
+        instance.update({f"gpm.{name}": 3.0 + 11 * number + 2 * n for n, name in enumerate(GPM_OF_INSTANCES)})
     return board.finish(overrides)
 
 
@@ -199,6 +211,30 @@ INSTANCES = (  # gpu instance, compute instance, profile id, name, gpu slices, c
 )
 
 
+Layout = tuple[tuple[int, int, int, str, int, int, int, int], ...]
+SEVENTHS: Layout = tuple((7 + k, 0, 19, "1g.10gb", 1, 1, 9_728, k) for k in range(7))
+GPM_OF_INSTANCES = (
+    "graphics_util",
+    "sm_util",
+    "sm_occupancy",
+    "any_tensor_util",
+    "fp64_util",
+    "fp32_util",
+    "fp16_util",
+    "dram_bw_util",
+)
+
+
+def _cut(board: Board, layout: Layout) -> None:
+    """MIG is on: no utilisation of the whole GPU, and these instances."""
+    board.state(mig_mode__current=1, mig_mode__pending=1, mig__max_count=7)
+    for name in [n for n in board.gpu.values if n.startswith("util.")] + ["process_utilization"]:
+        board.gpu.set(name, error("not_supported"))
+        board.gpu.distinct.discard(name)
+    _profiles(board)
+    _instances(board, layout)
+
+
 def _profiles(board: Board) -> None:
     for number, ident, name, slices, mib, sms, most in PROFILES:
         head = f"gi_profile.{number}"
@@ -220,13 +256,13 @@ def _profiles(board: Board) -> None:
         )
 
 
-def _instances(board: Board) -> None:
-    for k, (gi, ci, profile, name, slices, parts_of, mib, start) in enumerate(INSTANCES):
+def _instances(board: Board, layout: Layout) -> None:
+    for k, (gi, ci, profile, name, slices, parts_of, mib, start) in enumerate(layout):
         own = board.index * 100 + k
         board.gpu.instances.append(
             Device(
                 {
-                    "name": f"NVIDIA A100-SXM4-80GB MIG {name}",
+                    "name": f"{board.gpu.values['name']} MIG {name}",
                     "uuid": f"MIG-{own:08x}-5a1e-5000-8000-{own:012x}",
                     "gpu_instance": gi,
                     "compute_instance": ci,

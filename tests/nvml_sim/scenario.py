@@ -26,7 +26,7 @@ from tests.nvml_sim.device import (
     steps,
     typed,
 )
-from tests.nvml_sim.models import a100_mig, b200, busy, h100_sxm, healthy, old_card
+from tests.nvml_sim.models import a100_mig, b200, busy, h100_mig, h100_sxm, healthy, old_card
 
 __all__ = [
     "EVENT_XID",
@@ -42,6 +42,7 @@ __all__ = [
     "busy",
     "counter",
     "error",
+    "h100_mig",
     "h100_sxm",
     "healthy",
     "linear",

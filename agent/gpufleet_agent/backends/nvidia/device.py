@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,9 +19,19 @@ from gpufleet_agent.backends.nvidia.sources import Binder
 from gpufleet_agent.catalogue import Reason
 from gpufleet_agent.wire import Gpu
 
-_Bound = tuple[Binder, list[Callable[[Moment], int]]]
+_Readers = list[Callable[[Moment], int]]
+_Bound = tuple[Binder, _Readers]
 # Where one of these changes, what was unsupported may be supported now.
-_MODES = ("mig_mode", "ecc_mode", "nvlink_count", "slowdown_temperature", "power_limit_max")
+_MODES = ("mig_mode", "ecc_mode", "nvlink_count", "slowdown_temperature", "power_limit_max", "partitions")
+# How often MIG is looked at in between, s: the handle of a partition that is gone may be another's later.
+_LOOK_SECONDS = 10.0
+
+
+class Sampled(NamedTuple):
+    """One sample: a stored integer for each of `samples.NAMES`, and by UUID for each of `samples.PARTITION_NAMES`."""
+
+    gpu: list[int]
+    partitions: dict[str, list[int]]
 
 
 class Device:
@@ -32,6 +43,8 @@ class Device:
     def __init__(self, identity: Gpu, handle: Handle | None, driver: int, reason: Reason = Reason.LOST) -> None:
         self.identity, self.handle, self._driver, self._reason = identity, handle, driver, reason
         self._sampling: _Bound | None = None
+        self._of_partitions: dict[str, _Readers] = {}
+        self._looked_at = 0.0
         self._stating: _Bound | None = None
         self._lists: ProcessLists | None = None
         self._sampled_at: float | None = None
@@ -74,18 +87,22 @@ class Device:
         self.identity = seen
         return seen
 
-    def sample(self) -> list[int]:
-        """One stored integer for each of `samples.NAMES`."""
+    def sample(self) -> Sampled:
+        """One sample of the GPU and of its partitions."""
         if self.handle is None:
-            return absent(samples.METRICS, self._reason)
-        if self._sampling is None:
-            self._sampling = self._bind(self.handle, samples.ROWS)
-        now = time.monotonic()
-        moment = Moment(now, 0.0 if self._sampled_at is None else now - self._sampled_at)
-        values = [read(moment) for read in self._sampling[1]]
-        self._sampled_at = now
-        samples.cross_check(values, self.identity)
-        return values
+            nothing = absent(samples.PARTITION_METRICS, self._reason)
+            gone = {partition.uuid: nothing for partition in self.identity.partitions}
+            return Sampled(absent(samples.METRICS, self._reason), gone)
+        try:
+            self._look_at_partitions(self.handle)
+            return self._sample(self.handle)
+        except GpuLost:
+            if not self.identity.partitions:
+                raise
+        # So may the handle of a partition answer that is gone: the GPU itself is asked, and read anew.
+        self.refresh()
+        self._unbind()
+        return self._sample(self.handle)
 
     def states(self) -> dict[str, int]:
         """Metric → stored integer for each of `states.NAMES`."""
@@ -109,7 +126,7 @@ class Device:
         self._unbind()
 
     def _bind(self, handle: Handle, rows: tuple[Row, ...]) -> _Bound:
-        binder = Binder(handle, self.identity, self._driver, mig.instances(handle))
+        binder = Binder(handle, self.identity, self._driver, mig.parts(handle, self.identity, self._driver))
         return binder, [row.bind(binder) for row in rows]
 
     def _unbind(self) -> None:
@@ -117,9 +134,33 @@ class Device:
             if bound is not None:
                 bound[0].close()
         self._sampling = self._stating = self._lists = None
+        self._of_partitions = {}
 
+
+    def _sample(self, handle: Handle) -> Sampled:
+        if self._sampling is None:
+            self._sampling = self._bind(handle, samples.ROWS)
+            parts = self._sampling[0].parts or ()
+            self._of_partitions = {
+                part.identity.uuid: [row.bind(part) for row in samples.PARTITION_ROWS] for part in parts
+            }
+        now = time.monotonic()
+        moment = Moment(now, 0.0 if self._sampled_at is None else now - self._sampled_at)
+        values = [read(moment) for read in self._sampling[1]]
+        partitions = {uuid: [read(moment) for read in readers] for uuid, readers in self._of_partitions.items()}
+        self._sampled_at = now
+        samples.cross_check(values, self.identity)
+        return Sampled(values, partitions)
+
+    def _look_at_partitions(self, handle: Handle) -> None:
+        """Meet those that were made or destroyed since the last time."""
+        now = time.monotonic()
+        if self.identity.mig_mode != "enabled" or now - self._looked_at < _LOOK_SECONDS:
+            return
+        self._looked_at = now
+        there = [uuid for each in mig.instances(handle) if (uuid := mig.uuid(each)) is not None]
+        if there != [partition.uuid for partition in self.identity.partitions]:
+            self.refresh()
 
 def _needs_rebinding(before: Gpu, after: Gpu) -> bool:
-    if any(getattr(before, name) != getattr(after, name) for name in _MODES):
-        return True
-    return [p.uuid for p in before.partitions] != [p.uuid for p in after.partitions]
+    return any(getattr(before, name) != getattr(after, name) for name in _MODES)

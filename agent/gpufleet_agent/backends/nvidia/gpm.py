@@ -1,12 +1,13 @@
-"""GPM, NVML's profiling metrics of Hopper and newer: means between two samples of a GPU.
+"""GPM, NVML's profiling metrics of Hopper and newer: means between two samples of a GPU or a GPU instance.
 
-Two drawers of samples per GPU are filled in turn. All of it is called from one thread only: the library is known to
+Two drawers of samples of each are filled in turn. All of it is called from one thread only: the library is known to
 crash where several ask at once.
 """
 
 from __future__ import annotations
 
 import ctypes
+from functools import partial
 
 from gpufleet_agent.backends.backend import Reading
 from gpufleet_agent.backends.nvidia.library import Handle, ask, failure, function
@@ -31,15 +32,21 @@ class _Request(ctypes.Structure):
 
 
 class Gpm:
-    """The GPM metrics of one GPU. Reading(UNSUPPORTED) where the GPU has no GPM."""
+    """The GPM metrics of one GPU, or of the GPU instance of that id. Reading(UNSUPPORTED) where the GPU has no GPM.
 
-    def __init__(self, handle: Handle) -> None:
+    `handle` is the GPU's either way.
+    """
+
+    def __init__(self, handle: Handle, instance: int | None = None) -> None:
         if not ask("nvmlGpmQueryDeviceSupport", handle).isSupportedDevice:
             raise Reading(Reason.UNSUPPORTED)
-        self._handle = handle
-        self._take, self._compute = function("nvmlGpmSampleGet"), function("nvmlGpmMetricsGet")
-        self._free = function("nvmlGpmSampleFree")
+        if instance is None:
+            self._take = partial(function("nvmlGpmSampleGet"), handle)
+        else:
+            self._take = partial(function("nvmlGpmMigSampleGet"), handle, ctypes.c_uint(instance))
+        self._compute, self._free = function("nvmlGpmMetricsGet"), function("nvmlGpmSampleFree")
         self._request = _Request(version=1)
+        self._readers: dict[int, Reader] = {}
         self._newer, self._older = _allocate(), _allocate()
         self._taken_at: float | None = None
         self._computed = 0
@@ -47,7 +54,12 @@ class Gpm:
         self._problem: Reason | None = Reason.NOT_OBSERVED
 
     def metric(self, number: int) -> Reader:
-        """A reader of one metric, by its NVML number."""
+        """The reader of one metric, by its NVML number."""
+        if number not in self._readers:
+            self._readers[number] = self._add(number)
+        return self._readers[number]
+
+    def _add(self, number: int) -> Reader:
         at = self._request.count
         cell = self._request.metrics[at]
         cell.number = number
@@ -85,7 +97,7 @@ class Gpm:
             self._problem = failed.reason
 
     def _advance(self, now: float) -> Reason | None:
-        code = self._take(self._handle, self._older)
+        code = self._take(self._older)
         if code:
             raise failure(code)
         self._newer, self._older = self._older, self._newer

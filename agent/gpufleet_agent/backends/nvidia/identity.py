@@ -161,7 +161,7 @@ def identify(handle: Handle, index: int) -> Gpu:
     values.setdefault("uuid", placeholder(index))
     is_lost = Reason.LOST.word in absent.values()
     try:
-        partitions = mig.partitions(mig.instances(handle))
+        partitions = mig.partitions(handle)
     except GpuLost:
         is_lost, partitions = True, []
     return Gpu(

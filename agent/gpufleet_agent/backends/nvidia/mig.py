@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from msgspec.structs import replace
+
 from gpufleet_agent.backends.backend import Reading
 from gpufleet_agent.backends.nvidia.facts import Fact, gather, get, text
-from gpufleet_agent.backends.nvidia.library import Handle, ask
-from gpufleet_agent.wire import Partition
+from gpufleet_agent.backends.nvidia.library import GpuLost, Handle, ask
+from gpufleet_agent.backends.nvidia.sources import Instance, Part
+from gpufleet_agent.catalogue import Reason
+from gpufleet_agent.wire import Gpu, Partition
 
 _ENABLED = 1
 
@@ -24,14 +28,63 @@ def instances(handle: Handle) -> tuple[Handle, ...]:
     return tuple(found for index in range(count) if (found := _instance(handle, index)) is not None)
 
 
-def partitions(handles: tuple[Handle, ...]) -> list[Partition]:
-    """The partitions behind such handles; one without a UUID cannot be told from others and is left out."""
+def partitions(handle: Handle) -> list[Partition]:
+    """The partitions of a GPU; one without a UUID cannot be told from others and is left out."""
     found = []
-    for handle in handles:
-        values, absent = gather(Partition, _FACTS, handle)
+    for each in instances(handle):
+        values, absent = gather(Partition, _FACTS, each)
         if "uuid" in values:
             found.append(Partition(**values, absent=absent))
-    return found
+    return _with_shares(found, _most(handle)) if found else []
+
+
+def parts(handle: Handle, identity: Gpu, driver: int) -> tuple[Part, ...] | None:
+    """What the partitions that an identity names are read through; None where MIG is off."""
+    if identity.mig_mode != "enabled":
+        return None
+    known = {partition.uuid: partition for partition in identity.partitions}
+    made: dict[int, Instance] = {}
+    found = []
+    for each in instances(handle):
+        partition = known.get(uuid(each) or "")
+        if partition is not None and partition.gpu_instance is not None:
+            leads = partition.gpu_instance not in made
+            instance = made.setdefault(partition.gpu_instance, Instance(handle, partition.gpu_instance))
+            own = replace(identity, uuid=partition.uuid, memory_total=partition.memory_total)
+            found.append(Part(each, own, driver, instance, partition.share, leads))
+    return tuple(found)
+
+
+def uuid(handle: Handle) -> str | None:
+    """The UUID of a partition; None where its handle gives none, or is no longer one."""
+    try:
+        return text(ask("nvmlDeviceGetUUID", handle))
+    except (Reading, GpuLost):
+        return None
+
+
+def _most(handle: Handle) -> int:
+    """How many partitions a GPU can have, which is how many slices; 0 where that is not known."""
+    try:
+        return int(ask("nvmlDeviceGetMaxMigDeviceCount", handle))
+    except Reading:
+        return 0
+
+
+def _with_shares(found: list[Partition], grid: int) -> list[Partition]:
+    """The partitions with their shares of a GPU of so many slices, where all that it takes is known."""
+    sizes: dict[int, int] = {}
+    for each in found:
+        if each.gpu_instance is None or not each.slices or not each.compute_slices or not grid:
+            why = {"share": Reason.UNSUPPORTED.word}
+            return [replace(partition, absent=partition.absent | why) for partition in found]
+        sizes[each.gpu_instance] = sizes.get(each.gpu_instance, 0) + each.compute_slices
+    return [replace(each, share=_share(each, grid, sizes)) for each in found]
+
+
+def _share(partition: Partition, grid: int, sizes: dict[int, int]) -> float:
+    own, slices = partition.compute_slices or 0, partition.slices or 0
+    return min(1.0, slices / grid * own / sizes[partition.gpu_instance or 0])
 
 
 def _instance(handle: Handle, index: int) -> Handle | None:
@@ -62,4 +115,5 @@ _FACTS = (
     Fact("memory_total", get("nvmlDeviceGetAttributes_v2", take=lambda found: found.memorySizeMB << 20)),
     Fact("multiprocessors", get("nvmlDeviceGetAttributes_v2", take=lambda found: found.multiprocessorCount)),
     Fact("slices", get("nvmlDeviceGetAttributes_v2", take=lambda found: found.gpuInstanceSliceCount)),
+    Fact("compute_slices", get("nvmlDeviceGetAttributes_v2", take=lambda found: found.computeInstanceSliceCount)),
 )

@@ -8,8 +8,8 @@ from ctypes import byref, c_uint, c_ulonglong
 from typing import Any
 
 from gpufleet_agent.backends.backend import GpuProcess, ProcessList, Reading
-from gpufleet_agent.backends.nvidia.facts import text
-from gpufleet_agent.backends.nvidia.library import INSUFFICIENT_SIZE, LASTING, NOT_FOUND, Handle, ask, failure, function
+from gpufleet_agent.backends.nvidia.library import INSUFFICIENT_SIZE, LASTING, NOT_FOUND, Handle, failure, function
+from gpufleet_agent.backends.nvidia.mig import uuid
 from gpufleet_agent.backends.nvidia.structs import Process, ProcessSample
 from gpufleet_agent.catalogue import Reason
 
@@ -54,7 +54,7 @@ class ProcessLists:
 
     def __init__(self, gpu: str, handle: Handle, instances: tuple[Handle, ...]) -> None:
         self._gpu = gpu
-        self._places = [(_uuid(instance), _Lists(instance)) for instance in instances] or [(None, _Lists(handle))]
+        self._places = [(uuid(instance), _Lists(instance)) for instance in instances] or [(None, _Lists(handle))]
         self._activity = _Activity(handle)
 
     def read(self) -> list[ProcessList]:
@@ -181,10 +181,3 @@ def _newest(name: str) -> Any:
         except Reading:
             continue
     return function(name + _VERSIONS[-1])
-
-
-def _uuid(instance: Handle) -> str | None:
-    try:
-        return text(ask("nvmlDeviceGetUUID", instance))
-    except Reading:
-        return None

@@ -15,8 +15,11 @@ from gpufleet_agent.backends.nvidia.sources import (
     GpmMetric,
     Headroom,
     Links,
+    OverInstances,
+    OverParts,
     ProcessCount,
     Rate,
+    Source,
 )
 from gpufleet_agent.backends.nvidia.structs import Bar1, Margin, Memory, MemoryFirst, Temperature, Utilization
 from gpufleet_agent.catalogue import BY_NAME, Reason
@@ -80,8 +83,13 @@ def _gpm(name: str, number: int) -> Row:
     return Row(name, (GpmMetric(number, share),), most=100)
 
 
-def _memory(name: str, member: str) -> Row:
-    return Row(name, (Get(_MEMORY, member), Get(_MEMORY_FIRST, member)), most=memory_total)
+def _activity(name: str, number: int) -> Row:
+    """What is a mean of all multiprocessors: of a GPU that MIG cuts, those of its partitions."""
+    return Row(name, (OverParts(GpmMetric(number), share), GpmMetric(number, share)), most=100)
+
+
+def _memory(name: str, member: str, *others: Source) -> Row:
+    return Row(name, (Get(_MEMORY, member), Get(_MEMORY_FIRST, member), *others), most=memory_total)
 
 
 def _clock(name: str, kind: int) -> Row:
@@ -95,16 +103,27 @@ ROWS: tuple[Row, ...] = (
     _engine("decoder_utilization", "nvmlDeviceGetDecoderUtilization", 4),
     _engine("jpeg_utilization", "nvmlDeviceGetJpgUtilization", 8),
     _engine("ofa_utilization", "nvmlDeviceGetOfaUtilization", 9),
-    _gpm("sm_active", 2),
-    _gpm("sm_occupancy", 3),
-    _gpm("tensor_active", 5),
-    _gpm("fp64_active", 11),
-    _gpm("fp32_active", 12),
-    _gpm("fp16_active", 13),
+_FREE = _memory("fb_free", "free")
+_RESERVED = Row("fb_reserved", (Get(_MEMORY, "reserved"),), most=memory_total)
+_PROCESSES = Row(
+    "compute_processes",
+    (
+        ProcessCount("nvmlDeviceGetComputeRunningProcesses_v3"),
+        ProcessCount("nvmlDeviceGetComputeRunningProcesses_v2"),
+    ),
+)
+
+    _activity("sm_active", 2),
+    _activity("sm_occupancy", 3),
+    _activity("tensor_active", 5),
+    _activity("fp64_active", 11),
+    _activity("fp32_active", 12),
+    _activity("fp16_active", 13),
     _gpm("dram_active", 10),
-    _memory("fb_used", "used"),
-    _memory("fb_free", "free"),
-    Row("fb_reserved", (Get(_MEMORY, "reserved"),), most=memory_total),
+    # Who may not see the whole memory of a GPU that MIG cuts may see its instances'.
+    _memory("fb_used", "used", OverInstances(Get(_MEMORY, "used"))),
+    _FREE,
+    _RESERVED,
     Row("bar1_used", (Get(Call("nvmlDeviceGetBAR1MemoryInfo", (Bar1,)), "used"),)),
     Row(
         "power",
@@ -154,13 +173,7 @@ ROWS: tuple[Row, ...] = (
             Get(Call("nvmlDeviceGetCurrentClocksThrottleReasons", (c_ulonglong,))),
         ),
     ),
-    Row(
-        "compute_processes",
-        (
-            ProcessCount("nvmlDeviceGetComputeRunningProcesses_v3"),
-            ProcessCount("nvmlDeviceGetComputeRunningProcesses_v2"),
-        ),
-    ),
+    _PROCESSES,
     Row("pcie_tx_bytes", (Field(197),), most=pcie_ceiling, bits=32, rates=(GpmMetric(20, mebi),)),
     Row("pcie_rx_bytes", (Field(198),), most=pcie_ceiling, bits=32, rates=(GpmMetric(21, mebi),)),
     Row(
@@ -181,11 +194,30 @@ NAMES: tuple[str, ...] = tuple(row.metric for row in ROWS)
 METRICS = tuple(BY_NAME[name] for name in NAMES)
 
 _AT = {name: number for number, name in enumerate(NAMES)}
-_GPM = tuple(_AT[row.metric] for row in ROWS if isinstance(row.sources[0], GpmMetric))
+_GPM = tuple(_AT[row.metric] for row in ROWS if isinstance(row.sources[-1], GpmMetric))
 _BUSY, _ACTIVE, _POWER = _AT["gpu_utilization"], _AT["sm_active"], _AT["power"]
+
+# Of partitions: memory and processes are asked of their own handles, activity is their GPU instance's. GPM tells the
+# share of the time in which the graphics engine, which runs all kernels, was busy.
+PARTITION_ROWS: tuple[Row, ...] = (
+    _memory("fb_used", "used"),
+    _FREE,
+    _RESERVED,
+    _PROCESSES,
+    _gpm("gpu_utilization", 1),
+    _gpm("sm_active", 2),
+    _gpm("sm_occupancy", 3),
+    _gpm("tensor_active", 5),
+    _gpm("fp64_active", 11),
+    _gpm("fp32_active", 12),
+    _gpm("fp16_active", 13),
+    _gpm("dram_active", 10),
+)
 
 
 def cross_check(values: list[int], gpu: Gpu) -> None:
+PARTITION_NAMES: tuple[str, ...] = tuple(row.metric for row in PARTITION_ROWS)
+PARTITION_METRICS = tuple(BY_NAME[name] for name in PARTITION_NAMES)
     """Mark GPM's zeros as implausible where the GPU is busy all the time and draws power like it.
 
     After some faults (XID 31) the profiling counters stay at zero although kernels run.

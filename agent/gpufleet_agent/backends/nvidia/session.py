@@ -60,14 +60,20 @@ class NvidiaSession:
         self._register()
         devices = tuple(self._devices)
         # A GPU that turns out to be lost is asked again: then it says so in each of its metrics.
-        rows = [self._devices.guarded(device, device.sample) or device.sample() for device in devices]
+        found = [self._devices.guarded(device, device.sample) or device.sample() for device in devices]
         now, before = time.monotonic(), self._sampled_at
         self._sampled_at = now
-        if before is None or not rows:
+        if before is None or not found:
             return None
-        columns = {name: list(column) for name, column in zip(samples.NAMES, zip(*rows, strict=True), strict=True)}
-        uuids = tuple(device.identity.uuid for device in devices)
-        return Tick(time.time_ns() // 1000, round((now - before) * 1000), uuids, columns)
+        partitions = {uuid: values for each in found for uuid, values in each.partitions.items()}
+        return Tick(
+            at=time.time_ns() // 1000,
+            duration=round((now - before) * 1000),
+            gpus=tuple(device.identity.uuid for device in devices),
+            columns=_columns(samples.NAMES, [each.gpu for each in found]),
+            partitions=tuple(partitions),
+            partition_columns=_columns(samples.PARTITION_NAMES, list(partitions.values())),
+        )
 
     def states(self) -> dict[str, dict[str, int]]:
         """See Session."""
@@ -146,6 +152,10 @@ def _driver_branch(version: str | None) -> int:
 def _cuda_version() -> str:
     number = int(ask("nvmlSystemGetCudaDriverVersion_v2"))
     return f"{number // 1000}.{number % 1000 // 10}"
+
+def _columns(names: tuple[str, ...], rows: list[list[int]]) -> dict[str, list[int]]:
+    return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=False)}
+
 
 
 _FACTS = {

@@ -34,11 +34,15 @@ class Call:
 
 
 class Binder:
-    """What the sources of one GPU share: its handle and identity, calls made once a moment, fields, GPM."""
+    """What the sources of one GPU share: its handle and identity, calls made once a moment, fields, GPM.
 
-    def __init__(self, handle: Handle, identity: Gpu, driver: int, instances: tuple[Handle, ...] = ()) -> None:
-        self.handle, self.identity, self.driver, self.instances = handle, identity, driver, instances
+    `parts` are the partitions of a GPU that MIG cuts, there may be none yet; None where it does not.
+    """
+
+    def __init__(self, handle: Handle, identity: Gpu, driver: int, parts: tuple[Part, ...] | None = None) -> None:
+        self.handle, self.identity, self.driver, self.parts = handle, identity, driver, parts
         self._calls: dict[Call, BoundCall] = {}
+        self._counts: dict[str, Reader] = {}
         self._fields: FieldBatch | None = None
         self._gpm: Gpm | None = None
 
@@ -47,6 +51,12 @@ class Binder:
         if call not in self._calls:
             self._calls[call] = BoundCall(call, self.handle)
         return self._calls[call]
+
+    def process_count(self, name: str) -> Reader:
+        """How many processes the list has that a function of this name gives."""
+        if name not in self._counts:
+            self._counts[name] = _Count(name, self.handle)
+        return self._counts[name]
 
     @property
     def fields(self) -> FieldBatch:
@@ -66,6 +76,51 @@ class Binder:
         """Free what NVML holds for this GPU."""
         if self._gpm is not None:
             self._gpm.close()
+        for part in self.parts or ():
+            part.close()
+
+
+class Instance:
+    """A GPU instance of the GPU behind a handle, whose GPM is of all its compute instances together."""
+
+    def __init__(self, board: Handle, number: int) -> None:
+        self._board, self._number = board, number
+        self._gpm: Gpm | None = None
+
+    @property
+    def gpm(self) -> Gpm:
+        """Its GPM. Reading where it has none."""
+        if self._gpm is None:
+            self._gpm = Gpm(self._board, self._number)
+        return self._gpm
+
+    def close(self) -> None:
+        """Free what NVML holds for it."""
+        if self._gpm is not None:
+            self._gpm.close()
+            self._gpm = None
+
+
+class Part(Binder):
+    """The same of a partition. Its identity is the GPU's, but for its own UUID and memory.
+
+    `share` is its wire.Partition's; `leads` is true of one partition of each GPU instance, whose memory counts once.
+    """
+
+    def __init__(
+        self, handle: Handle, identity: Gpu, driver: int, instance: Instance, share: float | None, leads: bool
+    ) -> None:
+        super().__init__(handle, identity, driver)
+        self._instance, self.share, self.leads = instance, share, leads
+
+    @property
+    def gpm(self) -> Gpm:
+        """Its GPU instance's GPM."""
+        return self._instance.gpm
+
+    def close(self) -> None:
+        """Free what NVML holds for its GPU instance."""
+        self._instance.close()
 
 
 class Source(Protocol):
@@ -201,26 +256,68 @@ _PROCESSES = (Process * 128)()
 
 @dataclass(frozen=True)
 class ProcessCount:
-    """Processes in the list that a function gives, of all MIG instances where there are some."""
+    """Processes in the list that a function gives, of all partitions where there are some."""
 
     name: str
 
     def bind(self, gpu: Binder) -> Reader:
         """See Source."""
-        run, count = function(self.name), c_uint()
-        handles = gpu.instances or (gpu.handle,)
+        counts = [each.process_count(self.name) for each in gpu.parts or (gpu,)]
+        return counts[0] if len(counts) == 1 else lambda moment: sum(count(moment) for count in counts)
 
-        def read(moment: Moment) -> int:
-            total = 0
-            for handle in handles:
-                count.value = len(_PROCESSES)
-                code = run(handle, byref(count), _PROCESSES)
-                if code and code != INSUFFICIENT_SIZE:
-                    raise failure(code)
-                total += count.value
-            return total
 
-        return read
+class _Count:
+    """The number of processes that a function lists, asked for once a moment."""
+
+    __slots__ = ("_code", "_count", "_moment", "_run")
+
+    def __init__(self, name: str, handle: Handle) -> None:
+        self._run, self._count = partial(function(name), handle), c_uint()
+        self._moment: Moment | None = None
+        self._code = 0
+
+    def __call__(self, moment: Moment) -> int:
+        if self._moment is not moment:
+            self._moment, self._count.value = moment, len(_PROCESSES)
+            self._code = self._run(byref(self._count), _PROCESSES)
+        if self._code and self._code != INSUFFICIENT_SIZE:
+            raise failure(self._code)
+        return self._count.value
+
+
+@dataclass(frozen=True)
+class OverInstances:
+    """Of a GPU that MIG cuts, the sum of what a source gives of each GPU instance."""
+
+    of: Source
+
+    def bind(self, gpu: Binder) -> Reader:
+        """See Source. Of a GPU without instances nothing is known that way."""
+        if not gpu.parts:
+            raise Reading(Reason.UNSUPPORTED)
+        readers = [self.of.bind(part) for part in gpu.parts if part.leads]
+        return lambda moment: sum(read(moment) for read in readers)
+
+
+@dataclass(frozen=True)
+class OverParts:
+    """Of a GPU that MIG cuts, a mean over its multiprocessors, from those of its partitions by their shares."""
+
+    of: Source
+    convert: Convert
+
+    def bind(self, gpu: Binder) -> Reader:
+        """See Source. What no partition holds does nothing; without one the GPU does nothing."""
+        if gpu.parts is None:
+            raise Reading(Reason.UNSUPPORTED)
+        readers = [(_share(part), self.of.bind(part)) for part in gpu.parts]
+        return lambda moment: self.convert(sum(share * read(moment) for share, read in readers))
+
+
+def _share(part: Part) -> float:
+    if part.share is None:
+        raise Reading(Reason.UNSUPPORTED)
+    return part.share
 
 
 @dataclass(frozen=True)

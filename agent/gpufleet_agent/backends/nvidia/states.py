@@ -6,7 +6,7 @@ from ctypes import c_uint, c_ulonglong
 
 from gpufleet_agent.backends.nvidia.rows import Row
 from gpufleet_agent.backends.nvidia.samples import milli
-from gpufleet_agent.backends.nvidia.sources import Ask, Call, Field, Get, Links, Source
+from gpufleet_agent.backends.nvidia.sources import Ask, Call, Field, Get, Links, OverInstances, Source
 from gpufleet_agent.catalogue import BY_NAME
 
 _CORRECTED, _UNCORRECTED = 0, 1
@@ -19,7 +19,9 @@ _BLACKWELL = 570
 
 def _ecc(name: str, error: int, lifetime: int, place: int, *fields: int) -> Row:
     counter = Get(Call("nvmlDeviceGetMemoryErrorCounter", (c_ulonglong,), (error, lifetime, place)))
-    return Row(name, (counter, *(Field(number) for number in fields)))
+    # Of a GPU that MIG cuts, the driver tells what it counted since its load by instances, if at all.
+    parted = (OverInstances(counter),) if lifetime == _VOLATILE else ()
+    return Row(name, (counter, *(Field(number) for number in fields), *parted))
 
 
 def _link_errors(name: str, total: int, kind: int, *by_link: Source) -> Row:
