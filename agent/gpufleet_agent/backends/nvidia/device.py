@@ -125,18 +125,6 @@ class Device:
         """Free what NVML holds for it."""
         self._unbind()
 
-    def _bind(self, handle: Handle, rows: tuple[Row, ...]) -> _Bound:
-        binder = Binder(handle, self.identity, self._driver, mig.parts(handle, self.identity, self._driver))
-        return binder, [row.bind(binder) for row in rows]
-
-    def _unbind(self) -> None:
-        for bound in (self._sampling, self._stating):
-            if bound is not None:
-                bound[0].close()
-        self._sampling = self._stating = self._lists = None
-        self._of_partitions = {}
-
-
     def _sample(self, handle: Handle) -> Sampled:
         if self._sampling is None:
             self._sampling = self._bind(handle, samples.ROWS)
@@ -161,6 +149,18 @@ class Device:
         there = [uuid for each in mig.instances(handle) if (uuid := mig.uuid(each)) is not None]
         if there != [partition.uuid for partition in self.identity.partitions]:
             self.refresh()
+
+    def _bind(self, handle: Handle, rows: tuple[Row, ...]) -> _Bound:
+        binder = Binder(handle, self.identity, self._driver, mig.parts(handle, self.identity, self._driver))
+        return binder, [row.bind(binder) for row in rows]
+
+    def _unbind(self) -> None:
+        for bound in (self._sampling, self._stating):
+            if bound is not None:
+                bound[0].close()
+        self._sampling = self._stating = self._lists = None
+        self._of_partitions = {}
+
 
 def _needs_rebinding(before: Gpu, after: Gpu) -> bool:
     return any(getattr(before, name) != getattr(after, name) for name in _MODES)

@@ -96,13 +96,6 @@ def _clock(name: str, kind: int) -> Row:
     return Row(name, (Get(Call("nvmlDeviceGetClockInfo", arguments=(kind,))),), most=20_000)
 
 
-ROWS: tuple[Row, ...] = (
-    Row("gpu_utilization", (BufferMean(1), Get(_RATES, "gpu")), most=100),
-    Row("memory_copy_utilization", (BufferMean(2), Get(_RATES, "memory")), most=100),
-    _engine("encoder_utilization", "nvmlDeviceGetEncoderUtilization", 3),
-    _engine("decoder_utilization", "nvmlDeviceGetDecoderUtilization", 4),
-    _engine("jpeg_utilization", "nvmlDeviceGetJpgUtilization", 8),
-    _engine("ofa_utilization", "nvmlDeviceGetOfaUtilization", 9),
 _FREE = _memory("fb_free", "free")
 _RESERVED = Row("fb_reserved", (Get(_MEMORY, "reserved"),), most=memory_total)
 _PROCESSES = Row(
@@ -113,6 +106,13 @@ _PROCESSES = Row(
     ),
 )
 
+ROWS: tuple[Row, ...] = (
+    Row("gpu_utilization", (BufferMean(1), Get(_RATES, "gpu")), most=100),
+    Row("memory_copy_utilization", (BufferMean(2), Get(_RATES, "memory")), most=100),
+    _engine("encoder_utilization", "nvmlDeviceGetEncoderUtilization", 3),
+    _engine("decoder_utilization", "nvmlDeviceGetDecoderUtilization", 4),
+    _engine("jpeg_utilization", "nvmlDeviceGetJpgUtilization", 8),
+    _engine("ofa_utilization", "nvmlDeviceGetOfaUtilization", 9),
     _activity("sm_active", 2),
     _activity("sm_occupancy", 3),
     _activity("tensor_active", 5),
@@ -190,13 +190,6 @@ _PROCESSES = Row(
     ),
 )
 
-NAMES: tuple[str, ...] = tuple(row.metric for row in ROWS)
-METRICS = tuple(BY_NAME[name] for name in NAMES)
-
-_AT = {name: number for number, name in enumerate(NAMES)}
-_GPM = tuple(_AT[row.metric] for row in ROWS if isinstance(row.sources[-1], GpmMetric))
-_BUSY, _ACTIVE, _POWER = _AT["gpu_utilization"], _AT["sm_active"], _AT["power"]
-
 # Of partitions: memory and processes are asked of their own handles, activity is their GPU instance's. GPM tells the
 # share of the time in which the graphics engine, which runs all kernels, was busy.
 PARTITION_ROWS: tuple[Row, ...] = (
@@ -214,10 +207,17 @@ PARTITION_ROWS: tuple[Row, ...] = (
     _gpm("dram_active", 10),
 )
 
-
-def cross_check(values: list[int], gpu: Gpu) -> None:
+NAMES: tuple[str, ...] = tuple(row.metric for row in ROWS)
+METRICS = tuple(BY_NAME[name] for name in NAMES)
 PARTITION_NAMES: tuple[str, ...] = tuple(row.metric for row in PARTITION_ROWS)
 PARTITION_METRICS = tuple(BY_NAME[name] for name in PARTITION_NAMES)
+
+_AT = {name: number for number, name in enumerate(NAMES)}
+_GPM = tuple(_AT[row.metric] for row in ROWS if isinstance(row.sources[-1], GpmMetric))
+_BUSY, _ACTIVE, _POWER = _AT["gpu_utilization"], _AT["sm_active"], _AT["power"]
+
+
+def cross_check(values: list[int], gpu: Gpu) -> None:
     """Mark GPM's zeros as implausible where the GPU is busy all the time and draws power like it.
 
     After some faults (XID 31) the profiling counters stay at zero although kernels run.

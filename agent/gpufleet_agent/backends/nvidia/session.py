@@ -144,6 +144,10 @@ class NvidiaSession:
         return []
 
 
+def _columns(names: tuple[str, ...], rows: list[list[int]]) -> dict[str, list[int]]:
+    return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=False)}
+
+
 def _driver_branch(version: str | None) -> int:
     major = (version or "").partition(".")[0]
     return int(major) if major.isdecimal() else 0
@@ -152,10 +156,6 @@ def _driver_branch(version: str | None) -> int:
 def _cuda_version() -> str:
     number = int(ask("nvmlSystemGetCudaDriverVersion_v2"))
     return f"{number // 1000}.{number % 1000 // 10}"
-
-def _columns(names: tuple[str, ...], rows: list[list[int]]) -> dict[str, list[int]]:
-    return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=False)}
-
 
 
 _FACTS = {
