@@ -74,6 +74,7 @@ class _Ingest(Collector):
             ("values", done.values, "Metric values stored."),
             ("states", done.states, "Changed states stored."),
             ("events", done.events, "Events stored."),
+            ("usage_pieces", done.usage, "Pieces of usage intervals stored."),
             ("commits", done.commits, "Commits to the store."),
             ("failed_commits", done.failed_commits, "Commits that failed."),
             ("commit_seconds", done.commit_seconds, "Time spent in commits."),
@@ -114,6 +115,8 @@ class _Upkeep(Collector):
         yield CounterMetricFamily(f"{name}_sealed_samples", "Samples in them.", value=sealed.samples)
         too_late = "Samples that came after their time to be kept; only their rollup is."
         yield CounterMetricFamily(f"{name}_too_late_samples", too_late, value=sealed.too_late)
+        folded = done.folded
+        yield CounterMetricFamily(f"{name}_folded_pieces", "Pieces of usage made intervals of.", value=folded.pieces)
         yield _by(f"{name}_removed", "Partitions or rows removed as too old.", "tier", done.removed)
 
 

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 app = typer.Typer(cls=Commands, no_args_is_help=True, help="Look after the database: migrate, measure, seal, trim it.")
 
 # What people call them.
-_NAMES = {"recent": "samples, not sealed", "sealed": "samples, sealed"}
+_NAMES = {
+    "recent": "samples, not sealed",
+    "sealed": "samples, sealed",
+    "usage_recent": "usage, not folded",
+    "usage": "usage intervals",
+    "usage_daily": "usage a day",
+    "holders": "holders of GPUs",
+}
 
 Until = Annotated[
     str | None,
@@ -37,6 +44,7 @@ def stats(
     keep_daily: keep.KeepDaily = keep.DAILY,
     keep_fleet_minutes: keep.KeepFleetMinutes = keep.FLEET_MINUTES,
     keep_fleet_hours: keep.KeepFleetHours = keep.FLEET_HOURS,
+    keep_usage: keep.KeepUsage = keep.USAGE,
     json: options.Json = False,
 ) -> None:
     """Show how large each tier is, from when to when it reaches, and what keeping it costs.
@@ -47,7 +55,7 @@ def stats(
     from gpufleet_server.domain import clock
     from gpufleet_server.store.size import measure
 
-    kept = keep.keep(keep_samples, keep_hourly, keep_daily, keep_fleet_minutes, keep_fleet_hours)
+    kept = keep.keep(keep_samples, keep_hourly, keep_daily, keep_fleet_minutes, keep_fleet_hours, keep_usage)
     with opened(database) as store:
         found = measure(store, kept, clock.now())
     if json:
@@ -80,6 +88,7 @@ def retention(
     keep_daily: keep.KeepDaily = "0",
     keep_fleet_minutes: keep.KeepFleetMinutes = "0",
     keep_fleet_hours: keep.KeepFleetHours = "0",
+    keep_usage: keep.KeepUsage = "0",
     json: options.Json = False,
 ) -> None:
     """Remove now what is older than it is to be kept, as a server does by itself every ten minutes.
@@ -89,14 +98,15 @@ def retention(
     from gpufleet_server.domain import clock
     from gpufleet_server.store.retention import Keep, retain
 
-    kept = keep.keep(keep_samples, keep_hourly, keep_daily, keep_fleet_minutes, keep_fleet_hours)
-    if kept == Keep(0, 0, 0, 0, 0):
+    kept = keep.keep(keep_samples, keep_hourly, keep_daily, keep_fleet_minutes, keep_fleet_hours, keep_usage)
+    if kept == Keep(0, 0, 0, 0, 0, 0):
         raise CliError("what is too old? Give --keep-samples 30d or another of the server's --keep settings", 2)
     with opened(database) as store:
         unit = "partitions" if store.dialect == "postgresql" else "rows"
         removed = retain(store, kept, clock.now())
     lines = [
-        f"removed {count} {'rows' if name.startswith('fleet_') else unit} of {name}" for name, count in removed.items()
+        f"removed {count} {'rows' if name.startswith('fleet_') or name == 'holders' else unit} of {name}"
+        for name, count in removed.items()
     ]
     _tell({"removed": removed}, json, "\n".join(lines) or "nothing is too old")
 
@@ -202,17 +212,17 @@ def _columns() -> list[Any]:
         Column("A GPU-DAY", lambda item: units.size(of(item).per_gpu_day), 0, "right"),
         Column("OLDEST", lambda item: _seconds(of(item).oldest), 1),
         Column("NEWEST", lambda item: _seconds(of(item).newest), 2),
-        Column("KEPT", lambda item: _kept(of(item).keep), 0, "right"),
+        Column("KEPT", lambda item: _kept(of(item)), 0, "right"),
         Column("COMES TO", lambda item: _comes_to(of(item)), 0, "right"),
     ]
 
 
-def _kept(keep: int | None) -> str:
+def _kept(table: "TableSize") -> str:
     from gpufleet_server.cli import units
 
-    if keep is None:
-        return "until sealed"
-    return units.duration(keep / 1e6) if keep else "for ever"
+    if table.keep is None:
+        return "until folded" if table.name == "usage_recent" else "until sealed"
+    return units.duration(table.keep / 1e6) if table.keep else "for ever"
 
 
 def _comes_to(table: "TableSize") -> str:

@@ -10,7 +10,13 @@ if TYPE_CHECKING:
     from gpufleet_server.store.retention import Keep
 
 _PANEL = "How long to keep"
-_LEAST_HOURS = {"--keep-samples": 1, "--keep-fleet-minutes": 1, "--keep-hourly": 24, "--keep-fleet-hours": 24}
+_LEAST_HOURS = {
+    "--keep-samples": 1,
+    "--keep-fleet-minutes": 1,
+    "--keep-hourly": 24,
+    "--keep-fleet-hours": 24,
+    "--keep-usage": 48,
+}
 
 
 def _option(what: str, variable: str) -> typer.models.OptionInfo:
@@ -22,16 +28,17 @@ def _option(what: str, variable: str) -> typer.models.OptionInfo:
 
 KeepSamples = Annotated[str, _option("Samples of each GPU", "GPUFLEET_KEEP_SAMPLES")]
 KeepHourly = Annotated[str, _option("Hourly rollups of each GPU", "GPUFLEET_KEEP_HOURLY")]
-KeepDaily = Annotated[str, _option("Daily rollups of each GPU", "GPUFLEET_KEEP_DAILY")]
+KeepDaily = Annotated[str, _option("Daily rollups of each GPU, and of its usage", "GPUFLEET_KEEP_DAILY")]
 KeepFleetMinutes = Annotated[
     str, _option("Rollups of the fleet by the minute, and counts of states", "GPUFLEET_KEEP_FLEET_MINUTES")
 ]
 KeepFleetHours = Annotated[str, _option("Rollups of the fleet by the hour", "GPUFLEET_KEEP_FLEET_HOURS")]
+KeepUsage = Annotated[str, _option("Who used which GPU from when to when", "GPUFLEET_KEEP_USAGE")]
 
-SAMPLES, HOURLY, DAILY, FLEET_MINUTES, FLEET_HOURS = "30d", "730d", "0", "90d", "0"
+SAMPLES, HOURLY, DAILY, FLEET_MINUTES, FLEET_HOURS, USAGE = "30d", "730d", "0", "90d", "0", "730d"
 
 
-def keep(samples: str, hourly: str, daily: str, fleet_minutes: str, fleet_hours: str) -> "Keep":
+def keep(samples: str, hourly: str, daily: str, fleet_minutes: str, fleet_hours: str, usage: str) -> "Keep":
     """What the options say. CliError where one of them can't be."""
     from gpufleet_server.store.retention import Keep
 
@@ -41,6 +48,7 @@ def keep(samples: str, hourly: str, daily: str, fleet_minutes: str, fleet_hours:
         daily=kept_for(daily, "--keep-daily"),
         fleet_minutes=kept_for(fleet_minutes, "--keep-fleet-minutes"),
         fleet_hours=kept_for(fleet_hours, "--keep-fleet-hours"),
+        usage=kept_for(usage, "--keep-usage"),
     )
 
 

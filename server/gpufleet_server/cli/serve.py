@@ -57,6 +57,7 @@ def serve(
     keep_daily: keep.KeepDaily = keep.DAILY,
     keep_fleet_minutes: keep.KeepFleetMinutes = keep.FLEET_MINUTES,
     keep_fleet_hours: keep.KeepFleetHours = keep.FLEET_HOURS,
+    keep_usage: keep.KeepUsage = keep.USAGE,
     log_level: Annotated[Level, typer.Option(help="How much to log on stderr.")] = Level.INFO,
 ) -> None:
     """Serve agents, the REST API and /metrics on a database, until SIGTERM or Ctrl-C.
@@ -73,7 +74,7 @@ def serve(
         raise CliError("--tls-cert and --tls-key go together", 2)
     if tls_client_ca is not None and tls_cert is None:
         raise CliError("--tls-client-ca needs --tls-cert and --tls-key", 2)
-    kept = keep.keep(keep_samples, keep_hourly, keep_daily, keep_fleet_minutes, keep_fleet_hours)
+    kept = keep.keep(keep_samples, keep_hourly, keep_daily, keep_fleet_minutes, keep_fleet_hours, keep_usage)
     renew_after = length(renew_credentials, "--renew-credentials")
     hosting.log_to_stderr(log_level.value)
     url = database or default_database()

@@ -85,6 +85,23 @@ def check_blocks(report: wire.Report, blocks: list[Block]) -> None:
             newest |= dict.fromkeys(block.samples.gpus, last)
 
 
+def check_usage(report: wire.Report) -> None:
+    """Problem where a piece of usage has a time that can't be, or more time of the GPU than there was."""
+    latest = report.created.wall + AHEAD
+    # An agent rounds each sample to ms, and the first may have begun before its holder did.
+    spare = report.interval + 1000
+    for number, piece in enumerate(report.usage):
+        if piece.end > latest:
+            raise _beyond(report, piece.end, f"usage[{number}].end")
+        if piece.begin < latest - OLDEST:
+            raise _before(piece.begin, f"usage[{number}].begin")
+        most = (piece.end - piece.begin) // 1000 + spare
+        if piece.observed > most or piece.active + piece.held > most:
+            spent = max(piece.observed, piece.active + piece.held)
+            problem = f"{spent} ms are more than there are from {piece.begin} to {piece.end} µs"
+            raise Problem(422, problem, f"usage[{number}]")
+
+
 def _check_rising(block: Block, before: int) -> None:
     for position, time in enumerate(block.times):
         if time <= before:

@@ -14,11 +14,12 @@ from gpufleet_server.domain.problem import Problem
 from gpufleet_server.ingest import newest
 from gpufleet_server.ingest.check import check_created
 from gpufleet_server.ingest.columns import NUMBERS, PRESENT
-from gpufleet_server.ingest.memory import STATES, Gpu, Memory, Newest, Node
+from gpufleet_server.ingest.memory import SLURM_CLUSTER, STATES, Gpu, Memory, Newest, Node
 from gpufleet_server.ingest.prepare import Prepared
 from gpufleet_server.store.bulk import insert_new
 from gpufleet_server.store.schema import gpus, nodes, states, streams
 from gpufleet_server.store.tiers import latest
+from gpufleet_server.store.usage import latest_usage
 
 _AT_ONCE = 200
 
@@ -61,13 +62,15 @@ def check_unmeasured(prepared: Prepared, offset: int) -> None:
 
 def _nodes(connection: Connection, memory: Memory, uuids: Sequence[str]) -> None:
     columns = (nodes.c.uuid, nodes.c.node_id, nodes.c.version, nodes.c.clock_offset, nodes.c.clock_measured)
-    query = select(*columns, nodes.c.roster_digest, nodes.c.site, nodes.c.simulated)
+    cluster = nodes.c.facts[("labels", SLURM_CLUSTER)].as_string()
+    query = select(*columns, nodes.c.roster_digest, nodes.c.site, nodes.c.simulated, cluster)
     by_id: dict[int, Node] = {}
-    for uuid, node_id, version, offset, measured, digest, site, simulated in connection.execute(
+    for uuid, node_id, version, offset, measured, digest, site, simulated, label in connection.execute(
         query.where(nodes.c.uuid.in_(uuids))
     ):
         correction = Correction(offset)
-        by_id[node_id] = Node(uuid, node_id, version, correction, measured, digest, site or "", simulated)
+        node = Node(uuid, node_id, version, correction, measured, digest, site or "", simulated)
+        node.slurm_cluster, by_id[node_id] = label or "", node
     memory.nodes.update((node.uuid, node) for node in by_id.values())
     if by_id:
         _load_parts(connection, memory, by_id)
@@ -84,6 +87,9 @@ def _load_parts(connection: Connection, memory: Memory, by_id: dict[int, Node]) 
         by_id[node_id].streams[stream] = last_seq
     for row in connection.execute(select(latest).where(latest.c.node_id.in_(ids))).mappings():
         by_id[row["node_id"]].newest = _newest(dict(row))
+    using = select(latest_usage.c.node_id, latest_usage.c.at, func.length(latest_usage.c.pieces))
+    for node_id, at, length in connection.execute(using.where(latest_usage.c.node_id.in_(ids))):
+        by_id[node_id].usage_at, by_id[node_id].in_use = at, length > 0
     if by_gpu:
         _load_states(connection, memory, by_gpu, ids)
 

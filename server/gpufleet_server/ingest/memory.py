@@ -1,6 +1,7 @@
 """What the writer remembers of nodes and their GPUs, so that a report costs no selects; compact, for large fleets."""
 
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 from gpufleet_agent.catalogue import ON_CHANGE
@@ -12,6 +13,8 @@ from gpufleet_server.ingest.columns import NAMES, PRESENT
 # Beyond this everything is forgotten and read again as it is needed.
 MOST_NODES, MOST_GPUS = 50_000, 400_000
 STATES = {metric.name: number for number, metric in enumerate(ON_CHANGE)}
+# The label of nodes that says which Slurm cluster they are of: job numbers are a cluster's own.
+SLURM_CLUSTER = "slurm_cluster"
 # Site, model, simulated: with a use, what the fleet is counted by.
 Kind = tuple[str, str, bool]
 
@@ -90,10 +93,24 @@ class Newest:
 
 
 @dataclasses.dataclass(slots=True)
+class Holders:
+    """What a node's newest report named as holders, `encoded` as a whole, and their `ids`; when that was taken (µs).
+
+    `by_encoded`: all that it named of late.
+    """
+
+    encoded: bytes = b""
+    ids: list[int] = dataclasses.field(default_factory=list)
+    at: int = 0
+    by_encoded: dict[bytes, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(slots=True)
 class Node:
     """A node as its row says, how its clock is corrected, its streams' last numbers, and its GPUs by UUID.
 
-    `known`: whether a roster of it has come.
+    `slurm_cluster` is its label of that name. `usage_at`: when the report was made that tells who uses its GPUs now
+    (µs); `in_use`: whether anybody does.
     """
 
     uuid: str
@@ -108,6 +125,15 @@ class Node:
     gpus: dict[str, Gpu] = dataclasses.field(default_factory=dict)
     newest: Newest | None = None
     layout: Layout | None = None
+    slurm_cluster: str = ""
+    holders: Holders = dataclasses.field(default_factory=Holders)
+    usage_at: int = 0
+    in_use: bool = False
+
+    @property
+    def cluster(self) -> str:
+        """The Slurm cluster that its jobs are numbered by, as far as that is known."""
+        return self.slurm_cluster or self.site or self.uuid
 
     @property
     def clock_offset(self) -> int:
@@ -140,6 +166,15 @@ class Memory:
         self.kinds: dict[Kind, int] = {}
         # Ids in `fleet_groups`: (number of the Kind, Use) → group_id.
         self.groups: dict[tuple[int, int], int] = {}
+        # Ids in `owners`, by the columns of OWNER.
+        self.owners: dict[tuple[str, ...], int] = {}
+
+    def rolled_back(self, nodes: Iterable[str]) -> None:
+        """Forget these nodes, and what was found with them: a transaction was not committed."""
+        self.groups.clear()
+        self.owners.clear()
+        for uuid in nodes:
+            self.forget(uuid)
 
     def add_gpu(self, node: Node, uuid: str, gpu_id: int, slot: int, model: str) -> Gpu:
         """Remember a GPU."""

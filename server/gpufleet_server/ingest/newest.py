@@ -11,8 +11,8 @@ from gpufleet_server.domain.use import Use
 from gpufleet_server.ingest.cells import Placed
 from gpufleet_server.ingest.columns import NAMES
 from gpufleet_server.ingest.memory import Newest, Node
-from gpufleet_server.ingest.upsert import Upsert, replace
 from gpufleet_server.store.tiers import latest
+from gpufleet_server.store.upsert import Upsert, replace
 
 # What is packed by slot, in the order in which Newest has it.
 COLUMNS = (*NAMES, "use")

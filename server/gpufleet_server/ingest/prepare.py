@@ -10,8 +10,8 @@ from gpufleet_server.ingest import check
 from gpufleet_server.ingest.columns import Block, unknown
 from gpufleet_server.ingest.request import understood
 
-# What a state or an event takes in memory, about.
-_STATE, _EVENT = 200, 600
+# What a state, an event, and a holder or a piece of usage takes in memory, about.
+_STATE, _EVENT, _USAGE = 200, 600, 400
 # A sample with all its metrics: what is not sent of it is filled in.
 _CELL = sum(metric.width for metric in EVERY_SAMPLE)
 
@@ -48,6 +48,7 @@ def prepare(body: bytes, sent: wire.Clock | None, token_node: str | None, hostna
         check.check_created(report.created, measured, now)
     check.check_times(report)
     check.check_states(report.states)
+    check.check_usage(report)
     others = list(unknown(report.samples))
     if any(name in BY_NAME for name in others):
         _refuse_states(report)
@@ -61,7 +62,8 @@ def prepare(body: bytes, sent: wire.Clock | None, token_node: str | None, hostna
 def _size(report: wire.Report, blocks: list[Block]) -> int:
     columns = sum(sum(map(len, samples.columns.values())) for samples in report.samples)
     cells = _CELL * sum(block.cells for block in blocks)
-    return max(columns, cells) + _STATE * len(report.states) + _EVENT * len(report.events)
+    told = _STATE * len(report.states) + _EVENT * len(report.events)
+    return max(columns, cells) + told + _USAGE * (len(report.holders) + len(report.usage))
 
 
 def _refuse_states(report: wire.Report) -> None:

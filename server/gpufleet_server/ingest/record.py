@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert
 
 from gpufleet_server.domain.clock import SECOND, turned_large
 from gpufleet_server.domain.problem import Problem
-from gpufleet_server.ingest import changes, newest, recent, standing
+from gpufleet_server.ingest import changes, newest, recent, standing, usage
 from gpufleet_server.ingest.cells import Cells, Placed, cells
 from gpufleet_server.ingest.columns import Matrix
 from gpufleet_server.ingest.load import check_unmeasured, load
@@ -153,6 +153,8 @@ def _store(connection: Connection, memory: Memory, batch: Batch, taken: Sequence
     _rosters(connection, memory, taken)
     _unseen_gpus(connection, memory, taken)
     found = _samples(connection, memory, batch, taken, tally)
+    told = [usage.Told(each.node, each.prepared, each.after) for each in taken]
+    tally.usage += usage.write(connection, memory, told)
     rows = [row for each in taken for row in _events(each)]
     if rows:
         connection.execute(insert(events), rows)
@@ -192,12 +194,14 @@ def _unseen_gpus(connection: Connection, memory: Memory, taken: Sequence[_Taken]
 
 
 def _named(report: wire.Report) -> list[list[str]]:
-    """The GPUs that samples, states and events are of."""
+    """The GPUs that samples, states, events and usage are of."""
     named = [samples.gpus for samples in report.samples]
     if report.states:
         named.append(list({state.gpu for state in report.states}))
     if report.events:
         named.append(list({event.gpu for event in report.events if event.gpu is not None}))
+    if report.usage:
+        named.append(list({piece.gpu for piece in report.usage}))
     return named
 
 
@@ -243,7 +247,7 @@ def _lacks_roster(prepared: Prepared, node: Node) -> bool:
         return False
     if report.roster_digest != node.roster_digest or any(node.lacks(samples.gpus) for samples in report.samples):
         return True
-    return bool(report.states) and node.lacks([state.gpu for state in report.states])
+    return node.lacks([of.gpu for of in (*report.states, *report.usage)])
 
 
 def _ack(prepared: Prepared, node: Node, roster_wanted: bool, *, duplicate: bool = False) -> wire.Ack:

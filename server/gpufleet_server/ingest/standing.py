@@ -7,9 +7,9 @@ from sqlalchemy import Connection, select
 
 from gpufleet_server.ingest.memory import Node
 from gpufleet_server.ingest.prepare import Prepared
-from gpufleet_server.ingest.upsert import Upsert, replace
 from gpufleet_server.store.bulk import stage
 from gpufleet_server.store.schema import nodes, streams
+from gpufleet_server.store.upsert import Upsert, replace
 
 _SET = (
     *("interval_ms", "driver_state", "driver_since", "driver_detail", "clock_offset", "clock_measured"),

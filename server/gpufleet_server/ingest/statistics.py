@@ -14,6 +14,7 @@ class Tally:
     values: int = 0
     states: int = 0
     events: int = 0
+    usage: int = 0
     # Metrics that this server does not know, by name: how many columns and states of them came.
     unknown_metrics: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
 
@@ -42,6 +43,7 @@ class Statistics(Tally):
         self.values += tally.values
         self.states += tally.states
         self.events += tally.events
+        self.usage += tally.usage
         for name, count in tally.unknown_metrics.items():
             # The names are the agents' to choose: they must not grow without bound.
             known = name in self.unknown_metrics or len(self.unknown_metrics) < _MOST_NAMES

@@ -140,9 +140,7 @@ class Writer:
             outcomes, tally = self._record([job.prepared for job in jobs])
         except BaseException:
             self._statistics.failed_commits += 1
-            self._memory.groups.clear()
-            for job in jobs:
-                self._memory.forget(job.prepared.report.node)
+            self._memory.rolled_back(job.prepared.report.node for job in jobs)
             raise
         self._memory.make_room()
         self._told_until = 0.0

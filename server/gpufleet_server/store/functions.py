@@ -41,6 +41,8 @@ POSTGRESQL = (
     "LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT NULLIF(GREATEST(stored, bound), bound) $$",
     _plane(4),
     _plane(8),
+    "CREATE OR REPLACE FUNCTION gpufleet_bits(bits bigint) RETURNS bigint "
+    "LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT bit_count(bits::bit(64)) $$",
     # For whoever asks by hand: `span >= gpufleet_micros(now() - interval '1 day')` finds the partitions.
     "CREATE OR REPLACE FUNCTION gpufleet_micros(at timestamptz) RETURNS bigint "
     "LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT (extract(epoch FROM at) * 1000000)::bigint $$",
@@ -52,6 +54,24 @@ def register(connection: sqlite3.Connection) -> None:
     for width in WIDTHS:
         connection.create_function(f"gpufleet_int{width}", 2, _reader(width), deterministic=True)
     connection.create_function("gpufleet_above", 2, _above, deterministic=True)
+    connection.create_function("gpufleet_bits", 1, int.bit_count, deterministic=True)
+    connection.create_aggregate("bit_or", 1, _Union)
+
+
+class _Union:
+    """PostgreSQL's bit_or: the bits that any row has set."""
+
+    def __init__(self) -> None:
+        self._bits: int | None = None
+
+    def step(self, bits: int | None) -> None:
+        """Another row."""
+        if bits is not None:
+            self._bits = bits if self._bits is None else self._bits | bits
+
+    def finalize(self) -> int | None:
+        """All of them."""
+        return self._bits
 
 
 def _above(value: int | None, least: int) -> int | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, Table, text
 
 from gpufleet_server.store.tiers import DAILY, DAY, HOUR, HOURLY, SEALED, recent
+from gpufleet_server.store.usage import usage, usage_daily
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ CUTS = (
     Cut(SEALED.table, DAY, 3),
     Cut(HOURLY.table, 32 * DAY, 1),
     Cut(DAILY.table, 384 * DAY, 1),
+    Cut(usage, DAY, 3),
+    Cut(usage_daily, 32 * DAY, 1),
 )
 
 

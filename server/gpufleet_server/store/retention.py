@@ -4,7 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Callable
 
-from sqlalchemy import Connection, Table, delete, func, inspect, select, text, tuple_
+from sqlalchemy import Column, Connection, Table, delete, func, inspect, select, text, tuple_
 from sqlalchemy.exc import OperationalError
 
 from gpufleet_server.store import partitions
@@ -21,6 +21,7 @@ from gpufleet_server.store.tiers import (
     fleet_states,
     recent,
 )
+from gpufleet_server.store.usage import holders, usage, usage_daily
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,13 +34,17 @@ def _always() -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Keep:
-    """For how long each tier is kept, µs; 0: for ever. Events, states and rosters are kept for ever."""
+    """For how long each tier is kept, µs; 0: for ever. Events, states and rosters are kept for ever.
+
+    `usage`: intervals, and holders that were not seen since; each day's usage is kept as long as `daily` is.
+    """
 
     samples: int = 30 * DAY
     hourly: int = 2 * 365 * DAY
     daily: int = 0
     fleet_minutes: int = 90 * DAY
     fleet_hours: int = 0
+    usage: int = 2 * 365 * DAY
 
 
 def retain(store: Store, keep: Keep, now: int, go_on: Callable[[], bool] = _always) -> dict[str, int]:
@@ -58,6 +63,11 @@ def retain(store: Store, keep: Keep, now: int, go_on: Callable[[], bool] = _alwa
         removed[fleet_hours.name] = _remove_rows(store, fleet_hours, now - keep.fleet_hours, go_on)
     if keep.fleet_minutes:
         removed[fleet_states.name] = _thin_states(store, now - keep.fleet_minutes, go_on)
+    if keep.usage:
+        removed[usage.name] = _remove_days(store, usage.c.begin, now - keep.usage, go_on)
+        removed[holders.name] = _remove_before(store, holders.c.last_seen, now - keep.usage - DAY, go_on)
+    if keep.daily:
+        removed[usage_daily.name] = _remove_days(store, usage_daily.c.day, now - keep.daily, go_on)
     return {name: count for name, count in removed.items() if count}
 
 
@@ -128,16 +138,28 @@ def _remove_spans(connection: Connection, tier: Tier, before: int) -> int:
     return connection.execute(delete(table).where(tuple_(table.c.node_id, table.c.span).in_(old))).rowcount
 
 
+def _remove_days(store: Store, ts: Column[int], before: int, go_on: Callable[[], bool]) -> int:
+    """Whole days (UTC) that ended by `before`: on PostgreSQL the partitions that hold nothing else."""
+    if store.dialect == "postgresql":
+        with store.writing() as connection:
+            return len(partitions.drop_before(connection, ts.table, before))
+    return _remove_before(store, ts, before // DAY * DAY, go_on)
+
+
 def _remove_rows(store: Store, table: Table, before: int, go_on: Callable[[], bool]) -> int:
-    """Rows of times before `before`, an hour's in a transaction; of hours, a day's."""
-    length, removed = HOUR if table is fleet_minutes else DAY, 0
+    return _remove_before(store, table.c.ts, before, go_on, HOUR if table is fleet_minutes else DAY)
+
+
+def _remove_before(store: Store, ts: Column[int], before: int, go_on: Callable[[], bool], length: int = DAY) -> int:
+    """Rows of times before `before`, as many as `length` µs hold in a transaction."""
+    removed = 0
     while go_on():
         with store.writing() as connection:
-            oldest = connection.execute(select(func.min(table.c.ts)).where(table.c.ts < before)).scalar()
+            oldest = connection.execute(select(func.min(ts)).where(ts < before)).scalar()
             if oldest is None:
                 break
-            old = table.c.ts < min(oldest + length, before)
-            removed += connection.execute(delete(table).where(old)).rowcount
+            old = ts < min(oldest + length, before)
+            removed += connection.execute(delete(ts.table).where(old)).rowcount
     return removed
 
 

@@ -24,9 +24,17 @@ from gpufleet_server.store.tiers import (
     fleet_states,
     recent,
 )
+from gpufleet_server.store.usage import holders, usage, usage_daily, usage_recent
 
 # Up to so many bytes a table's rows are counted; of a larger one the database's own estimate is taken.
 _COUNTED = 256 << 20
+# From which column to which a table reaches, where that is not `ts`.
+_ENDS = {
+    usage_recent: ("received_at", "received_at"),
+    usage: ("begin", "begin"),
+    usage_daily: ("day", "day"),
+    holders: ("first_seen", "last_seen"),
+}
 # From less than this no daily growth is told, µs.
 _LEAST_SPAN = 3_600_000_000
 
@@ -96,6 +104,10 @@ def _settings(keep: Keep) -> Iterable[tuple[Table, int | None]]:
         (fleet_minutes, keep.fleet_minutes),
         (fleet_hours, keep.fleet_hours),
         (fleet_states, keep.fleet_minutes),
+        (usage_recent, None),
+        (usage, keep.usage),
+        (usage_daily, keep.daily),
+        (holders, keep.usage),
         (states, 0),
         (events, 0),
     )
@@ -134,7 +146,13 @@ def _extent(
         return _Extent(oldest, min(newest + tier.span, now) if newest is not None else None, days)
     if table is recent:
         return _Extent(*_by_node(connection, table.c.first, table.c.last), None)
-    return _Extent(*connection.execute(select(func.min(table.c.ts), func.max(table.c.ts))).one(), None)
+    if table in _ENDS:
+        first, last = (table.c[name] for name in _ENDS[table])
+    else:
+        first = last = table.c.ts
+    if table in (usage, usage_daily):
+        return _Extent(*_by_node(connection, first, last), None)
+    return _Extent(*connection.execute(select(func.min(first), func.max(last))).one(), None)
 
 
 def _by_node(connection: Connection, first: Any, last: Any) -> tuple[int | None, int | None]:

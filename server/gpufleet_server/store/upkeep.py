@@ -14,9 +14,11 @@ from gpufleet_server.store import partitions
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.errors import cause
 from gpufleet_server.store.fleet_rollups import count_states, roll_hours
+from gpufleet_server.store.fold import Folded, fold
 from gpufleet_server.store.retention import Keep, drop_emptied, retain
 from gpufleet_server.store.rollups import roll_days
 from gpufleet_server.store.seal import Sealed, horizon, seal, seal_until
+from gpufleet_server.store.usage_days import add_up_days
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class Statistics:
 
     elected: bool = False
     sealed: Sealed = dataclasses.field(default_factory=Sealed)
+    folded: Folded = dataclasses.field(default_factory=Folded)
     # All that ended at this time (µs) or before is sealed, but for what came since; None until that was seen.
     sealed_until: int | None = None
     removed: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -91,6 +94,8 @@ class Upkeep:
             _Step("fleet_hours", 60.0, self._roll_hours),
             _Step("seal", 60.0, self._seal),
             _Step("days", 60.0, self._roll_days),
+            _Step("usage", 20.0, self._fold_usage),
+            _Step("usage_days", 60.0, self._add_up_usage),
             _Step("retention", 600.0, self._retain),
         ]
         self._stopping = threading.Event()
@@ -180,6 +185,12 @@ class Upkeep:
 
     def _roll_days(self, now: int, go_on: GoOn) -> None:
         roll_days(self._store, now, go_on)
+
+    def _fold_usage(self, now: int, go_on: GoOn) -> None:
+        self.statistics.folded += fold(self._store, now, go_on)
+
+    def _add_up_usage(self, now: int, go_on: GoOn) -> None:
+        add_up_days(self._store, now, go_on)
 
     def _roll_hours(self, now: int, go_on: GoOn) -> None:
         roll_hours(self._store, now, go_on)

@@ -23,7 +23,7 @@ from sqlalchemy import Table, insert, select, text
 from tests.server.fleet import Fleet
 from tests.server.store.sampled import MIDNIGHT, add, gpu, held, hours, waiting
 
-_EVER = Keep(0, 0, 0, 0, 0)
+_EVER = Keep(0, 0, 0, 0, 0, 0)
 
 
 @pytest.fixture

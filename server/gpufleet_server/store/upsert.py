@@ -67,5 +67,5 @@ class Upsert:
             return
         staged = stage(connection, self._table, self._columns, rows)
         # In one order for all servers: two that wait for each other's rows would wait for ever.
-        chosen = f"SELECT {self._names} FROM {staged.name} ORDER BY {self._keys}"  # noqa: S608
+        chosen = f"SELECT {self._names} FROM {staged.name} ORDER BY {self._keys}"
         connection.exec_driver_sql(f"{into} {chosen} {self._conflict}")

@@ -1,0 +1,144 @@
+"""The tables of who used the GPUs: holders, usage intervals, and how much each day. See docs/adr/0008."""
+
+import struct
+
+import numpy as np
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+from gpufleet_server.store.schema import BY_NODE, Key, metadata
+
+# What a holder is known by; those of an owner are the same for all jobs or pods of a user, account or namespace.
+OWNER = ("kind", "user", "account", "slurm_partition", "namespace")
+NAMES = (
+    *("job", "sluid", "step", "pod", "pod_uid", "container", "container_name", "runtime", "unit", "command"),
+    *("user", "account", "slurm_partition", "namespace"),
+)
+
+# Small, and not spread: '' where there is none. `user` is a number where no name is known.
+owners = Table(
+    "owners",
+    metadata,
+    Column("owner_id", Key, primary_key=True),
+    Column("kind", String(16), nullable=False),
+    *(Column(name, String(256), nullable=False) for name in OWNER[1:]),
+    UniqueConstraint(*OWNER),
+)
+
+# A workload: a Slurm step on however many nodes, a pod, a container, a unit. Not spread: many nodes have one.
+holders = Table(
+    "holders",
+    metadata,
+    Column("holder_id", Key, primary_key=True),
+    Column("digest", String(64), nullable=False, unique=True, comment="SHA-256 of what tells it from others, hex"),
+    Column("owner_id", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("cluster", String(256), comment="of Slurm jobs: the node's label slurm_cluster, else its site, else its id"),
+    Column("uid", BigInteger),
+    *(Column(name, String(256)) for name in NAMES),
+    Column("absent", JSON, nullable=False, comment="why a field is NULL, by field"),
+    Column("first_seen", BigInteger, nullable=False),
+    Column("last_seen", BigInteger, nullable=False, comment="to an hour"),
+    Index(None, "job"),
+    Index(None, "pod"),
+    Index(None, "last_seen"),
+)
+
+# One row a report: its pieces as RECORDs, until upkeep folds them into `usage`.
+usage_recent = Table(
+    "usage_recent",
+    metadata,
+    Column("node_id", BigInteger, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Column("pieces", LargeBinary, nullable=False, comment="store/usage.py: RECORD"),
+    Column("partitions", String, comment="UUIDs that they refer to, a line each"),
+    Index(None, "node_id"),
+    info=BY_NODE,
+    postgresql_with={"autovacuum_vacuum_scale_factor": 0.1, "autovacuum_vacuum_threshold": 5000},
+)
+
+# The pieces of each node's newest report that were going on at its end.
+latest_usage = Table(
+    "latest_usage",
+    metadata,
+    Column("node_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False, comment="when that report was made"),
+    Column("pieces", LargeBinary, nullable=False),
+    Column("partitions", String),
+    info=BY_NODE,
+    postgresql_with={"fillfactor": 50},
+)
+
+SUMMED = ("observed", "active", "held", "memory_sum", "memory_ms", "activity_sum", "activity_ms")
+_COMMENTS = {
+    "observed": "ms in samples",
+    "active": "ms of the GPU's time in which it ran something",
+    "held": "ms in which it only kept others away",
+    "memory_sum": "KiB × ms",
+    "activity_sum": "basis points × ms",
+}
+
+
+def _sums() -> list[Column[int]]:
+    return [
+        *(Column(name, BigInteger, nullable=False, comment=_COMMENTS.get(name)) for name in SUMMED),
+        Column("memory_most", BigInteger, nullable=False, comment="bytes, -1: not known"),
+    ]
+
+
+# An interval: one holder on one GPU, or on a partition of it. Those that cross midnight UTC are cut there.
+usage = Table(
+    "usage",
+    metadata,
+    Column("node_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("begin", BigInteger, primary_key=True, autoincrement=False),
+    Column("slot", SmallInteger, primary_key=True, autoincrement=False),
+    Column("holder_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("partition", String(128), primary_key=True, comment="'' for the whole GPU"),
+    Column("end", BigInteger, nullable=False),
+    *_sums(),
+    Column("processes", Integer, nullable=False),
+    Index(None, "holder_id"),
+    info=BY_NODE,
+    postgresql_partition_by="RANGE (begin)",
+)
+
+# What each owner had of a node's GPUs of one model on a day (UTC) that is over. `slots`: a bit for each of its GPUs
+# whose slot is within `bank` × 63 to `bank` × 63 + 62.
+usage_daily = Table(
+    "usage_daily",
+    metadata,
+    Column("node_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("day", BigInteger, primary_key=True, autoincrement=False, comment="when it begins"),
+    Column("owner_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("model", String(256), primary_key=True, comment="'' where it is not known"),
+    Column("bank", SmallInteger, primary_key=True, autoincrement=False),
+    Column("slots", BigInteger, nullable=False),
+    *_sums(),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    info=BY_NODE,
+    postgresql_partition_by="RANGE (day)",
+)
+
+SLOTS_A_BANK = 63
+
+# A piece as it came: µs, ms, bytes, basis points; -1 where a value is not known. `partition` is its place in the
+# row's `partitions`, -1 for a whole GPU.
+_FIELDS = (
+    *(("holder", "q"), ("begin", "q"), ("end", "q"), ("memory", "q"), ("memory_most", "q")),
+    *(("observed", "i"), ("active", "i"), ("held", "i"), ("processes", "i")),
+    *(("slot", "h"), ("partition", "h"), ("activity", "h")),
+)
+RECORD = struct.Struct("<" + "".join(kind for _, kind in _FIELDS))
+RECORDS = np.dtype([(name, {"q": "<i8", "i": "<i4", "h": "<i2"}[kind]) for name, kind in _FIELDS])
