@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Literal
 
 from gpufleet_agent import __version__
 from gpufleet_agent.backends.backend import DriverFacts
@@ -136,3 +137,11 @@ def _driver_absent(facts: DriverFacts | None) -> dict[str, str]:
     if facts is None:
         return dict.fromkeys(("driver_version", "nvml_version", "cuda_version"), "failed")
     return facts.absent
+        attribution=attribution(config),
+def attribution(config: Config) -> Literal["off", "numbers", "names"]:
+    """What the server is told of the users of GPUs."""
+    if not config.usage:
+        return "off"
+    return "names" if config.user_names else "numbers"
+
+

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gpufleet_agent.runtime.clock import later
 from gpufleet_agent.runtime.frames import Begun, Changed, Enlisted, Happened, Record, Stood, Ticked
+from gpufleet_agent.runtime.pieces import Pieces
 from gpufleet_agent.wire import PROTOCOL, Backlog, Clock, Event, Report, Roster, Samples, State, pack
 
 # Well inside the wire's bounds, so that no report is ever refused for its size.
@@ -11,6 +12,7 @@ _MAX_BYTES = 3 << 20
 _MAX_BLOCKS = 60
 _MAX_TICKS = 3600
 _MAX_EVENTS = 5000
+_MAX_PIECES, _MAX_HOLDERS = 8192, 2048
 
 
 class _Block:
@@ -48,6 +50,7 @@ class Draft:
         self._events: list[Event] = []
         self._ticks = 0
         self._bytes = 0
+        self.pieces = Pieces()
         self.last = begun.clock.wall
 
     @property
@@ -70,6 +73,8 @@ class Draft:
             or len(self._events) >= _MAX_EVENTS
         )
 
+            or len(self.pieces) >= _MAX_PIECES
+            or len(self.pieces.holders) >= _MAX_HOLDERS
     def add(self, record: Record) -> None:
         """Take a record in."""
         if isinstance(record, Ticked):
@@ -100,7 +105,8 @@ class Draft:
             samples=[block.samples() for block in self._blocks],
             states=self._states,
             events=self._events,
-            partition_samples=[block.samples() for block in self._partition_blocks],
+            holders=self.pieces.holders,
+            usage=self.pieces.usage(),
         )
 
     def _add_tick(self, tick: Ticked) -> None:
@@ -112,6 +118,7 @@ class Draft:
         self.sampled = tick.at
         self.last = max(self.last, tick.at)
         self._ticks += 1
+        self.pieces.add(tick)
         self._bytes += sum(map(len, tick.columns.values()))
 
     def _append(self, blocks: list[_Block], tick: Ticked) -> None:

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from gpufleet_agent.backends.backend import DriverFacts, Tick
 from gpufleet_agent.catalogue import BY_NAME
+from gpufleet_agent.usage.entries import Used
 from gpufleet_agent.usage.holder import GpuUsage
 from gpufleet_agent.wire import Clock, Driver, Event, Gpu, Roster, State, pack
 
@@ -31,7 +32,10 @@ class Rostered(Struct, tag="rostered"):
 
 
 class Ticked(Struct, tag="ticked", omit_defaults=True):
-    """A sample of all GPUs and partitions: as `Tick`, with each column packed to the catalogue's width."""
+    """A sample of all GPUs and partitions: as `Tick`, with each column packed to the catalogue's width.
+
+    `used` says who held them in it.
+    """
 
     at: int
     duration: int
@@ -39,6 +43,7 @@ class Ticked(Struct, tag="ticked", omit_defaults=True):
     columns: dict[str, bytes]
     partitions: list[str] = []
     partition_columns: dict[str, bytes] = {}
+    used: Used | None = None
 
     @property
     def of_partitions(self) -> Ticked:
@@ -58,8 +63,8 @@ class Happened(Struct, tag="happened"):
     events: list[Event]
 
 
-class Used(Struct, tag="used"):
-    """Who holds the GPUs at the end of the sample that follows."""
+class Listed(Struct, tag="listed"):
+    """The processes on the GPUs at the end of the sample that follows."""
 
     gpus: list[GpuUsage]
 
@@ -100,7 +105,7 @@ class Stood(Struct, tag="stood"):
 
 
 # Unions at run time: Python 3.10 and msgspec read them.
-Frame = Union[Opened, Rostered, Used, Ticked, Changed, Happened, Alive, Fault]  # noqa: UP007
+Frame = Union[Opened, Rostered, Listed, Ticked, Changed, Happened, Alive, Fault]  # noqa: UP007
 Record = Union[Begun, Enlisted, Stood, Ticked, Changed, Happened]  # noqa: UP007
 
 _encoder = msgspec.msgpack.Encoder()
@@ -161,8 +166,9 @@ def _split(data: bytes) -> Iterator[tuple[bytes, int]]:
         start = end
 
 
-def ticked(tick: Tick) -> Ticked:
+def ticked(tick: Tick, used: Used | None = None) -> Ticked:
     """A tick with its columns packed."""
+        used=used,
     return Ticked(
         at=tick.at,
         duration=tick.duration,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from gpufleet_agent.runtime.clock import boot_id, wall
+from gpufleet_agent.runtime.pieces import Strung
 from gpufleet_agent.wire import MAX_JOINED_BYTES, MAX_JOINED_CELLS, Clock, Event, Report, Samples, State
 from gpufleet_agent.wire.report import MAX_TIMES
 
 MAX_BLOCKS = 60
 MAX_STATES, MAX_EVENTS = 10_000, 1_000
+MAX_PIECES, MAX_HOLDERS = 8_192, 2_048
 _SAME_CLOCK = 100_000
 
 
@@ -74,6 +76,7 @@ class Joined:
         self._blocks, self._partition_blocks = _Blocks(), _Blocks()
         self._states: list[State] = []
         self._events: list[Event] = []
+        self._usage = Strung()
         self._bytes = self._cells = self._newest = self._newest_state = 0
         self._open = _can_be_joined(first)
         self._append(first)
@@ -94,6 +97,8 @@ class Joined:
             partition_samples=self._partition_blocks.samples(),
             states=self._states,
             events=self._events,
+            holders=self._usage.holders,
+            usage=self._usage.usage,
         )
 
     def _continued_by(self, report: Report) -> bool:
@@ -118,6 +123,8 @@ class Joined:
             and len(self._partition_blocks) + len(report.partition_samples) <= MAX_BLOCKS
             and len(self._states) + len(report.states) <= MAX_STATES
             and len(self._events) + len(report.events) <= MAX_EVENTS
+            and len(self._usage) + len(report.usage) <= MAX_PIECES
+            and len(self._usage.holders) + len(report.holders) <= MAX_HOLDERS
         )
 
     def _append(self, report: Report) -> None:
@@ -129,7 +136,8 @@ class Joined:
         self._states += report.states
         self._newest_state = max((state.at for state in report.states), default=self._newest_state)
         self._events += report.events
-        self._last = replace(report, samples=[], partition_samples=[], states=[], events=[])
+        self._usage.add(report.holders, report.usage)
+        self._last = replace(report, samples=[], partition_samples=[], states=[], events=[], holders=[], usage=[])
 
 
 def _can_be_joined(report: Report) -> bool:

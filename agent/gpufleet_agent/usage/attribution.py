@@ -23,13 +23,14 @@ NAMESPACE = (
 NO_PID = "the driver gives no process id"
 NAMELESS = "its control group names no job, pod, container or unit"
 IN_POD = "the user ids in a pod are the pod's own"
+NUMBERS_ONLY = "user_names is off"
 _MOST_PID = 1 << 22
 # What was not there yet, such as a name or a log file, is looked for again after this time, s; not of all at once.
 _KEEP, _SPREAD = 60, 30
 
 
-@dataclass(frozen=True)
-class _Process:
+@dataclass(frozen=True, eq=False)
+class Known:
     """What does not change while a process lives. `ticks` is when it started."""
 
     holder: Holder
@@ -42,20 +43,26 @@ class _Process:
 
 
 class Attribution:
-    """To be asked once a sample. `root` holds /proc, /sys and /var; command lines only where they are asked for."""
+    """To be asked once a sample. `root` holds /proc, /sys and /var; command lines only where they are asked for.
 
-    def __init__(self, root: Path = Path("/"), command_lines: bool = False) -> None:
+    Without `user_names` the host's name service is not asked: users are numbers.
+    """
+
+    def __init__(self, root: Path = Path("/"), command_lines: bool = False, user_names: bool = True) -> None:
         self._root, self._command_lines = root, command_lines
-        self._proc, self._pods, self._users = ProcFiles(root), PodNames(root), UserNames()
+        self._proc, self._pods = ProcFiles(root), PodNames(root)
+        self._users = UserNames() if user_names else None
         self._namespaced = self._proc.is_namespaced()
-        self._known: dict[int, _Process] = {}
+        self._known: dict[int, Known] = {}
+
+    def look(self, lists: Sequence[ProcessList]) -> dict[int, Known]:
+        """What is known of the processes in these lists by their ids; the object of before where nothing is new."""
+        self._known = {pid: self._look(pid) for pid in {process.pid for found in lists for process in found.processes}}
+        return self._known
 
     def attribute(self, lists: Sequence[ProcessList]) -> list[GpuUsage]:
         """Each list with what is known of its processes."""
-        seen: dict[int, _Process] = {}
-        for pid in {process.pid for found in lists for process in found.processes}:
-            seen[pid] = self._look(pid)
-        self._known = seen
+        seen = self.look(lists)
         return [
             GpuUsage(
                 gpu=found.gpu,
@@ -66,7 +73,7 @@ class Attribution:
             for found in lists
         ]
 
-    def _look(self, pid: int) -> _Process:
+    def _look(self, pid: int) -> Known:
         if self._namespaced:
             return _unknown(NAMESPACE)
         if not 0 < pid <= _MOST_PID:
@@ -80,7 +87,7 @@ class Attribution:
         except Unseen as unseen:
             return _unknown(str(unseen))
 
-    def _meet(self, pid: int, command: str, ticks: int) -> _Process:
+    def _meet(self, pid: int, command: str, ticks: int) -> Known:
         absent: dict[str, str] = {}
         line = None
         if self._command_lines:
@@ -90,7 +97,7 @@ class Attribution:
                 absent["command_line"] = str(unseen)
         holder = self._holder(pid)
         until = time.monotonic() + _KEEP + pid % _SPREAD
-        return _Process(holder, ticks, command, line, self._proc.started(ticks), absent, until)
+        return Known(holder, ticks, command, line, self._proc.started(ticks), absent, until)
 
     def _holder(self, pid: int) -> Holder:
         uid = self._proc.uid(pid)
@@ -116,10 +123,15 @@ class Attribution:
         return Holder(kind=kind, uid=uid, absent=absent, **told, **found)
 
     def _user(self, uid: int, kind: HolderKind, absent: dict[str, str]) -> str | None:
-        name, reason = (None, IN_POD) if kind == "kubernetes" else self._users.name(uid)
+        name, reason = self._user_name(uid, kind)
         if name is None:
             absent["user"] = reason
         return name
+
+    def _user_name(self, uid: int, kind: HolderKind) -> tuple[str | None, str]:
+        if kind == "kubernetes":
+            return None, IN_POD
+        return self._users.name(uid) if self._users is not None else (None, NUMBERS_ONLY)
 
     def _slurm(self, pid: int, group: Workload, absent: dict[str, str]) -> dict[str, Any]:
         job = group.job
@@ -145,11 +157,11 @@ def _kind(group: Workload) -> HolderKind:
     return "unknown" if group.unit is None else "unit"
 
 
-def _unknown(reason: str) -> _Process:
-    return _Process(Holder(kind="unknown", absent={"workload": reason}))
+def _unknown(reason: str) -> Known:
+    return Known(Holder(kind="unknown", absent={"workload": reason}))
 
 
-def _usage(process: GpuProcess, known: _Process) -> ProcessUsage:
+def _usage(process: GpuProcess, known: Known) -> ProcessUsage:
     return ProcessUsage(
         pid=process.pid,
         kinds=process.kinds,

@@ -8,9 +8,12 @@ import shlex
 import time
 from pathlib import Path
 
+from gpufleet_agent.usage.patient import Patient, Unanswered
+
 ENDED = "the process has ended"
 HIDDEN = "/proc hides this process from the agent's user (hidepid)"
 NO_PERMISSION = "no permission"
+STUCK = "the kernel has not given it yet: the process, or another one, is stuck"
 # The kernel's own name for the first PID namespace, PROC_PID_INIT_INO.
 _FIRST_NAMESPACE = "pid:[4026531836]"
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -29,6 +32,7 @@ class ProcFiles:
     def __init__(self, root: Path = Path("/")) -> None:
         self._folder = root / "proc"
         self._ticks = os.sysconf("SC_CLK_TCK")
+        self._patient = Patient()
 
     def is_namespaced(self) -> bool:
         """Whether this agent is in a PID namespace of its own, where the driver's process ids name others."""
@@ -65,17 +69,30 @@ class ProcFiles:
 
     def command_line(self, pid: int) -> str:
         """Its arguments as a shell would take them, cut at 1024 characters."""
-        words = self._read(pid, "cmdline").rstrip(b"\0").split(b"\0")
+        words = self._read_memory(pid, "cmdline").rstrip(b"\0").split(b"\0")
         return _CONTROLS.sub("?", shlex.join(word.decode(errors="replace") for word in words))[:_LONGEST]
 
     def environment(self, pid: int, names: frozenset[str]) -> dict[str, str]:
         """Those of these variables that it was started with; nothing else of it is kept."""
-        pairs = (entry.decode(errors="replace").partition("=") for entry in self._read(pid, "environ").split(b"\0"))
+        pairs = (
+            entry.decode(errors="replace").partition("=") for entry in self._read_memory(pid, "environ").split(b"\0")
+        )
         return {name: _CONTROLS.sub("?", value)[:256] for name, _, value in pairs if name in names}
 
-    def _read(self, pid: int, name: str) -> bytes:
+    def _read_memory(self, pid: int, name: str) -> bytes:
+        """A file that is a part of the process's memory: one that is stuck while it changes that lets nobody read it.
+
+        That would look like a driver that hangs, since the driver is read by the same process.
+        """
         try:
-            return _contents(f"{self._folder}/{pid}/{name}")
+            return self._read(pid, name, self._patient)
+        except Unanswered:
+            raise Unseen(STUCK) from None
+
+    def _read(self, pid: int, name: str, patient: Patient | None = None) -> bytes:
+        path = f"{self._folder}/{pid}/{name}"
+        try:
+            return _contents(path) if patient is None else patient.ask(pid, lambda: _contents(path))
         except PermissionError:
             raise Unseen(NO_PERMISSION) from None
         except (FileNotFoundError, ProcessLookupError):

@@ -7,10 +7,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from gpufleet_agent.backends.backend import GpuProcess, ProcessList
+from gpufleet_agent.backends.backend import GpuProcess, ProcessList, Tick
 from gpufleet_agent.cli.usage import lines
-from gpufleet_agent.runtime.frames import HEADER, Used, decode_frame, encode
-from gpufleet_agent.usage.attribution import IN_POD, NAMELESS, NAMESPACE, NO_PID, Attribution
+from gpufleet_agent.runtime.frames import HEADER, Listed, decode_frame, encode, ticked
+from gpufleet_agent.usage.accounts import Accounts
+from gpufleet_agent.usage.attribution import IN_POD, NAMELESS, NAMESPACE, NO_PID, NUMBERS_ONLY, Attribution
 from gpufleet_agent.usage.holder import Holder, ProcessUsage
 from gpufleet_agent.usage.proc import ENDED
 from hypothesis import example, given, settings
@@ -24,6 +25,8 @@ _UID = "8ca306fa-3c03-47fa-97dd-19979c345572"
 _POD = f"/kubepods.slice/kubepods-pod{_UID.replace('-', '_')}.slice/cri-containerd-{_CONTAINER}.scope"
 _JOB = "/system.slice/slurmstepd.scope/job_42/step_0/user/task_3"
 _SLURM = {"SLURM_JOB_ID": "42", "SLURM_JOB_ACCOUNT": "physics", "SLURM_JOB_PARTITION": "gpu", "SECRET": "s3cr3t"}
+
+_TICK = Tick(10_000_000, 1000, ("GPU-0",), {"gpu_utilization": [9000]})
 
 
 @pytest.fixture
@@ -128,6 +131,12 @@ def test_a_container_without_root_is_its_users(node: Node) -> None:
     assert (holder.kind, holder.user, holder.uid, holder.runtime) == ("container", "root", 0, "podman")
 
 
+def test_users_by_number(node: Node) -> None:
+    """Where names are not wanted the host's name service is not even asked."""
+    (process,) = look(node, node.process(v2(_JOB)), attribution=Attribution(node.root, user_names=False))
+    assert (process.holder.uid, process.holder.user, process.holder.absent["user"]) == (0, None, NUMBERS_ONLY)
+
+
 def test_a_service_and_nothing(node: Node) -> None:
     """A systemd unit holds what no job, pod or container does; in the root group there is nothing to tell."""
     assert held(node, node.process(v1("/system.slice/ray.service"))).unit == "ray.service"
@@ -198,7 +207,9 @@ def test_nothing_in_proc_ends_the_reader(stat: bytes, status: bytes, cgroup: byt
         ):
             (node.root / "proc" / str(pid) / name).write_bytes(data)
         found = Attribution(node.root, command_lines=True).attribute(on_gpu(pid))
-        assert decode_frame(encode(Used(found))[HEADER:]) == Used(found)
+        assert decode_frame(encode(Listed(found))[HEADER:]) == Listed(found)
+        told = ticked(_TICK, Accounts(Attribution(node.root)).used(on_gpu(pid), _TICK, []))
+        assert decode_frame(encode(told)[HEADER:]) == told
         assert "\x1b" not in "".join(lines(found))
 
 

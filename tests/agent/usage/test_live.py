@@ -22,11 +22,12 @@ from tests.nvml_sim.fixtures import environment
 from tests.nvml_sim.scenario import Scenario, a100_mig, h100_sxm
 
 _CONTAINER = "0123456789abcdef" * 4
-_JOB = "slurmstepd.scope/job_4711/step_0/user/task_1"
+JOB = "slurmstepd.scope/job_4711/step_0/user/task_1"
 _POD = f"kubepods-pod8ca306fa_3c03_47fa_97dd_19979c345572.slice/cri-containerd-{_CONTAINER}.scope"
-_SLURM = {"SLURM_JOB_ID": "4711", "SLURM_JOB_ACCOUNT": "physics", "SLURM_JOB_PARTITION": "gpu"}
+SLURM = {"SLURM_JOB_ID": "4711", "SLURM_JOB_ACCOUNT": "physics", "SLURM_JOB_PARTITION": "gpu"}
 
-pytestmark = pytest.mark.skipif(ProcFiles().is_namespaced(), reason="needs the machine's own PID namespace")
+needs_own_namespace = pytest.mark.skipif(ProcFiles().is_namespaced(), reason="needs the machine's own PID namespace")
+pytestmark = needs_own_namespace
 
 
 def mounts(kind: str) -> list[Path]:
@@ -66,7 +67,7 @@ def held(pid: int) -> Holder:
 @pytest.mark.parametrize("kind", ["cgroup2", "cgroup"])
 def test_a_slurm_task(kind: str) -> None:
     """Its job from the group it is in, its account from the environment it was started with."""
-    with running(kind, _JOB, **_SLURM) as pid:
+    with running(kind, JOB, **SLURM) as pid:
         holder = held(pid)
     assert (holder.kind, holder.job, holder.step, holder.task) == ("slurm", "4711", "0", "1")
     assert (holder.account, holder.slurm_partition, holder.uid) == ("physics", "gpu", os.getuid())
@@ -84,7 +85,7 @@ def test_a_container_of_a_pod(kind: str) -> None:
 
 def test_from_the_driver_to_the_holder(tmp_path: Path) -> None:
     """`once` on the simulated driver, which lists this test's own processes on a GPU and on a partition."""
-    with running("cgroup2", _JOB, **_SLURM) as job, running("cgroup2", f"docker-{_CONTAINER}.scope") as container:
+    with running("cgroup2", JOB, **SLURM) as job, running("cgroup2", f"docker-{_CONTAINER}.scope") as container:
         whole, cut = h100_sxm(0).process(job, "train", used=5 << 30, sm=71), a100_mig(1)
         cut.instances[2].process(container, "infer", gi=5, ci=0, used=33 << 20)
         file = Scenario([whole, cut]).write(tmp_path / "s")
