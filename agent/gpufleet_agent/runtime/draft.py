@@ -105,6 +105,7 @@ class Draft:
             samples=[block.samples() for block in self._blocks],
             states=self._states,
             events=self._events,
+            partition_samples=[block.samples() for block in self._partition_blocks],
             holders=self.pieces.holders,
             usage=self.pieces.usage(),
         )
@@ -118,11 +119,10 @@ class Draft:
         self.sampled = tick.at
         self.last = max(self.last, tick.at)
         self._ticks += 1
-        self.pieces.add(tick)
-        self._bytes += sum(map(len, tick.columns.values()))
 
     def _append(self, blocks: list[_Block], tick: Ticked) -> None:
         if blocks and blocks[-1].takes(tick):
             blocks[-1].ticks.append(tick)
         else:
             blocks.append(_Block(tick))
+        self._bytes += sum(map(len, tick.columns.values()))
