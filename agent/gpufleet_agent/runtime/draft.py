@@ -52,6 +52,8 @@ class Draft:
         self._bytes = 0
         self.pieces = Pieces()
         self.last = begun.clock.wall
+        # The newest sample's time; 0 where there is none.
+        self.sampled = 0
 
     @property
     def seq(self) -> int:
@@ -71,10 +73,10 @@ class Draft:
             or max(len(self._blocks), len(self._partition_blocks)) >= _MAX_BLOCKS
             or self._ticks >= _MAX_TICKS
             or len(self._events) >= _MAX_EVENTS
-        )
-
             or len(self.pieces) >= _MAX_PIECES
             or len(self.pieces.holders) >= _MAX_HOLDERS
+        )
+
     def add(self, record: Record) -> None:
         """Take a record in."""
         if isinstance(record, Ticked):
@@ -103,9 +105,9 @@ class Draft:
             roster_digest=self._digest,
             roster=self._roster,
             samples=[block.samples() for block in self._blocks],
+            partition_samples=[block.samples() for block in self._partition_blocks],
             states=self._states,
             events=self._events,
-            partition_samples=[block.samples() for block in self._partition_blocks],
             holders=self.pieces.holders,
             usage=self.pieces.usage(),
         )
@@ -116,6 +118,7 @@ class Draft:
         self._append(self._blocks, tick)
         if tick.partitions:
             self._append(self._partition_blocks, tick.of_partitions)
+        self.pieces.add(tick)
         self.sampled = tick.at
         self.last = max(self.last, tick.at)
         self._ticks += 1
