@@ -47,6 +47,8 @@ class Config:
     proxy: str | None = field(default=None, repr=False)
     log_level: str = "info"
     log_format: str = "auto"
+    usage: bool = True
+    user_names: bool = True
     command_lines: bool = False
 
     def join_token(self) -> str | None:

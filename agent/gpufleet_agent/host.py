@@ -128,16 +128,12 @@ def read_host(config: Config, facts: DriverFacts | None = None, root: Path = Pat
         site=config.site,
         room=config.room,
         rack=config.rack,
+        attribution=attribution(config),
         labels=config.labels,
         absent={**files.absent, **_driver_absent(facts)},
     )
 
 
-def _driver_absent(facts: DriverFacts | None) -> dict[str, str]:
-    if facts is None:
-        return dict.fromkeys(("driver_version", "nvml_version", "cuda_version"), "failed")
-    return facts.absent
-        attribution=attribution(config),
 def attribution(config: Config) -> Literal["off", "numbers", "names"]:
     """What the server is told of the users of GPUs."""
     if not config.usage:

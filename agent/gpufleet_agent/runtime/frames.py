@@ -168,7 +168,6 @@ def _split(data: bytes) -> Iterator[tuple[bytes, int]]:
 
 def ticked(tick: Tick, used: Used | None = None) -> Ticked:
     """A tick with its columns packed."""
-        used=used,
     return Ticked(
         at=tick.at,
         duration=tick.duration,
@@ -176,6 +175,7 @@ def ticked(tick: Tick, used: Used | None = None) -> Ticked:
         columns=_packed(tick.columns),
         partitions=list(tick.partitions),
         partition_columns=_packed(tick.partition_columns),
+        used=used,
     )
 
 
