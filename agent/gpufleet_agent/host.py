@@ -12,6 +12,7 @@ from gpufleet_agent.backends.backend import DriverFacts
 from gpufleet_agent.config import Config
 from gpufleet_agent.wire import Host
 
+_OF_DRIVER = ("driver_version", "nvml_version", "cuda_version", "fabric_manager", "fabric_manager_version")
 _DMI = "sys/class/dmi/id"
 # What board makers leave in place of a value.
 _PLACEHOLDERS = re.compile(
@@ -141,3 +142,7 @@ def attribution(config: Config) -> Literal["off", "numbers", "names"]:
     return "names" if config.user_names else "numbers"
 
 
+def _driver_absent(facts: DriverFacts | None) -> dict[str, str]:
+    if facts is None:
+        return dict.fromkeys(_OF_DRIVER, "failed")
+    return facts.absent
