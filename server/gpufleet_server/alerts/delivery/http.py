@@ -45,7 +45,7 @@ class Poster:
     def post(self, url: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Post a JSON body. NotDelivered where it is not taken with a 2xx."""
         try:
-            with self._client().stream("POST", url, content=body, headers=headers) as answer:
+            with self._client(url).stream("POST", url, content=body, headers=headers) as answer:
                 said = _beginning(answer)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise NotDelivered(f"{shown(url)}: {str(error) or type(error).__name__}") from error
@@ -61,14 +61,14 @@ class Poster:
             self._http.close()
             self._http = None
 
-    def _client(self) -> httpx.Client:
+    def _client(self, url: str) -> httpx.Client:
         if self._http is None:
             headers = {"content-type": "application/json", "user-agent": f"gpufleet/{__version__}"}
             reach = self._reach
+            # Reading the machine's certificates takes longer than a request.
+            verify = _tls(reach) if url.startswith("https:") else False
             # Redirects are not followed: a signature, or a password, is for the one place it was made for.
-            self._http = httpx.Client(
-                headers=headers, timeout=reach.timeout_s, verify=_tls(reach), auth=_Credentials(reach)
-            )
+            self._http = httpx.Client(headers=headers, timeout=reach.timeout_s, verify=verify, auth=_Credentials(reach))
         return self._http
 
 

@@ -1,9 +1,8 @@
 """Chat, mail and pagers through Apprise, an optional extra: `pip install 'gpufleet-server[apprise]'`."""
 
 import hashlib
-import logging
-import threading
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -47,10 +46,9 @@ class Notification:
         import apprise
 
         kind = apprise.NotifyType(_kind(deliveries))
-        with _Said() as said:
-            done = self._apprise.notify(title=title(deliveries), body=body(deliveries), notify_type=kind)
+        done = self._apprise.notify(title=title(deliveries), body=body(deliveries), notify_type=kind)
         if not done:
-            raise NotDelivered(f"{shown(self._url)}: {said.text(self._url) or 'it failed'}")
+            raise NotDelivered(f"{shown(self._url)}: {_why((line.message for line in done.logs()), self._url)}")
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -76,7 +74,8 @@ def _line(delivery: Delivery) -> str:
     alert = delivery.message
     state = alert["severity"].upper() if delivery.change == Change.FIRING else "RESOLVED"
     labels = alert["labels"]
-    where = " ".join(labels[name] for name in ("site", "rack", "node", "gpu") if labels.get(name))
+    where = " ".join(labels[name] for name in ("site", "rack", "hostname") if labels.get(name))
+    where += f" GPU {labels['index']}" if labels.get("index") else ""
     return " ".join(part for part in (f"[{state}]", alert["rule"], where and f"on {where}") if part)
 
 
@@ -102,35 +101,15 @@ def _apprise(url: str) -> Any:
 
     asset = apprise.AppriseAsset(app_id="gpufleet", app_desc="gpufleet", async_mode=False)
     it = apprise.Apprise(asset=asset)
-    with _Said() as said:
-        if not it.add(url):
-            raise ReceiversError(f"{shown(url)} is no URL of Apprise's: {said.text(url) or 'it knows no such service'}")
+    if not it.add(url):
+        raise ReceiversError(f"{shown(url)}: Apprise knows no such service, or something of its URL is missing")
     return it
 
 
-class _Said(logging.Handler):
-    """What Apprise logs in this thread while the block runs: it returns no reasons."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._thread, self._lines = threading.get_ident(), list[str]()
-
-    def __enter__(self) -> "_Said":
-        logging.getLogger("apprise").addHandler(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger("apprise").removeHandler(self)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Note a line."""
-        if record.thread == self._thread:
-            self._lines.append(record.getMessage())
-
-    def text(self, url: str) -> str:
-        """The last lines, with nothing of what may be secret in the URL."""
-        said = "; ".join(self._lines[-2:])
-        for part in {url, *url.replace("?", "/").replace("@", "/").replace(":", "/").split("/")}:
-            if len(part) > 3:
-                said = said.replace(part, "…")
-        return said[:_MOST_SHOWN]
+def _why(said: Iterable[str], url: str) -> str:
+    """The last lines of what Apprise said, with nothing of what may be secret in the URL."""
+    text = "; ".join([*said][-2:]) or "it failed"
+    for part in {url, *re.split("[/:@?&=]", url)}:
+        if len(part) > 3:
+            text = text.replace(part, "…")
+    return text[:_MOST_SHOWN]

@@ -1,0 +1,1 @@
+"""Tests of how others are told of alerts."""
