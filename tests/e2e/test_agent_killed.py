@@ -6,7 +6,8 @@ import time
 from functools import partial
 from pathlib import Path
 
-from gpufleet_agent.runtime.frames import Happened, Ticked, read_records
+from gpufleet_agent.runtime.frames import Happened, Ticked
+from gpufleet_agent.runtime.journal import read_records
 from gpufleet_agent.wire import Event, Samples, decode, unpack
 from gpufleet_server.store.schema import events
 from sqlalchemy import select

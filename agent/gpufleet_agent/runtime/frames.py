@@ -124,16 +124,9 @@ def decode_frame(body: bytes) -> Frame:
     return _frame.decode(body)
 
 
-def read_records(data: bytes) -> list[Record]:
-    """The records of a journal, up to the first that is torn or unreadable (the machine lost power there)."""
-    records: list[Record] = []
-    try:
-        for body, _ in _split(data):
-            records.append(_record.decode(body))
-    except ValueError:
-        # What came before is whole.
-        return records
-    return records
+def decode_record(body: bytes) -> Record:
+    """A journal's record without its length. msgspec.MsgspecError where it is none."""
+    return _record.decode(body)
 
 
 class Splitter:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
 
-from gpufleet_agent.runtime.frames import Begun, Record, encode
+from gpufleet_agent.runtime.files import remove
+from gpufleet_agent.runtime.frames import HEADER, MAX_FRAME, Begun, Record, decode_record, encode
+
+_CHECKSUM = 4
 
 
 class Journal:
@@ -25,6 +29,7 @@ class Journal:
     def append(self, record: Record) -> None:
         """Add a record in one write. OSError where it did not fit; the file then ends with the record before."""
         data = encode(record)
+        data += _checksum(data)
         written = os.write(self._fd, data)
         if written != len(data):
             os.ftruncate(self._fd, self._size)
@@ -43,9 +48,22 @@ class Journal:
         remove(self.path)
 
 
-def remove(path: Path) -> None:
-    """Remove a file where that can be done; what stays is told apart by its number."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return
+def read_records(data: bytes) -> list[Record]:
+    """The records of a journal, up to the first that is not as it was written: the machine lost power there."""
+    records: list[Record] = []
+    start = 0
+    while 0 < (size := int.from_bytes(data[start : start + HEADER], "little")) <= MAX_FRAME:
+        end = start + HEADER + size
+        if data[end : end + _CHECKSUM] != _checksum(data[start:end]):
+            break
+        try:
+            records.append(decode_record(data[start + HEADER : end]))
+        except ValueError:
+            break
+        start = end + _CHECKSUM
+    return records
+
+
+def _checksum(data: bytes) -> bytes:
+    """After a power cut any page of a file that was not synced may be all zeros, with whole ones behind it."""
+    return zlib.crc32(data).to_bytes(_CHECKSUM, "little")

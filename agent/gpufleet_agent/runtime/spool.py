@@ -8,16 +8,20 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from gpufleet_agent.runtime.clock import uptime, wall
+from gpufleet_agent.runtime.clock import boot_id, uptime, wall
 from gpufleet_agent.runtime.draft import Draft
-from gpufleet_agent.runtime.files import write_whole
-from gpufleet_agent.runtime.frames import Begun, Record, read_records
-from gpufleet_agent.runtime.journal import Journal, remove
+from gpufleet_agent.runtime.files import make_folder, remove, write_whole
+from gpufleet_agent.runtime.frames import Begun, Record
+from gpufleet_agent.runtime.journal import Journal, read_records
 from gpufleet_agent.runtime.sequence import Sequence
 from gpufleet_agent.wire import Backlog, Event, WireError, decode, encode, unpack
 
 MEMORY_BYTES = 8 << 20
 REJECTED_KEPT = 100
+# Once there is room again: so many reports go from memory to disk with each that is closed; each is synced.
+_MOVED_AT_ONCE = 16
+_JOURNAL_TROUBLE = "the open report is kept in memory only"
+_REPORT_TROUBLE = "reports are kept in memory only"
 
 
 @dataclass(slots=True, eq=False)
@@ -71,17 +75,21 @@ class Spool:
         self._entries: deque[Entry] = deque()
         self._disk = self._memory = 0
         self._journal: Journal | None = None
-        self._trouble = ""
+        # What was told of the disk and is not over.
+        self._troubles: set[str] = set()
+        self._torn = False
         self._notices: list[Event] = []
         self._dropped = Dropped()
         self._dropped_ever = 0
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self._folder)
             found = sorted(path.name for path in self._folder.iterdir())
+            floor = max(map(_seq, found), default=0)
         except OSError as error:
-            found = []
-            self._note_trouble(error)
-        self._sequence = Sequence(state / "stream.json", max(map(_seq, found), default=0))
+            # Beyond any number that a file may have which cannot be seen now.
+            found, floor = [], wall()
+            self._note_trouble(_REPORT_TROUBLE, error)
+        self._sequence = Sequence(state / "stream.json", floor)
         self._take_over(found)
 
     @property
@@ -95,10 +103,13 @@ class Spool:
 
     def begin(self, begun: Begun) -> None:
         """Open the journal of a report."""
+        self._torn = False
         try:
+            if self._troubles:
+                make_folder(self._folder)  # which the disk may have refused
             self._journal = Journal(self._path(begun.seq, "journal"), begun)
         except OSError as error:
-            self._note_trouble(error)
+            self._note_torn(error)
 
     def append(self, record: Record) -> None:
         """Add to the open journal."""
@@ -110,25 +121,19 @@ class Spool:
             # What is there stays for a restart, which then has at least that much.
             self._journal.close()
             self._journal = None
-            self._note_trouble(error)
+            self._note_torn(error)
 
     def close(self, seq: int, body: bytes) -> None:
-        """Keep a finished report, then give up its journal."""
-        entry = Entry(seq, len(body), uptime(), self._folder)
-        journal, self._journal = self._journal, None
-        try:
-            write_whole(entry.path, body)
-        except OSError as error:
-            entry.body = body
-            self._note_trouble(error)
-        else:
-            self._note_recovery()
+        """Keep a finished report, then give up its journal. Unless the disk refuses it is on it for good on return."""
+        entry = Entry(seq, len(body), uptime(), self._folder, body)
         self._entries.append(entry)
         self._add(entry)
-        if journal is not None:
-            journal.close()
-        if entry.body is None:
-            remove(self._path(seq, "journal"))
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+        if self._move_to_disk(entry):
+            self._note_recovery()
+            self._move_more()
         self.trim()
 
     def head(self) -> Entry | None:
@@ -153,13 +158,21 @@ class Spool:
         """Put aside a report that the server will never take; the newest are kept for a look."""
         try:
             body = entry.read()
-            self._rejected.mkdir(exist_ok=True)
+            make_folder(self._rejected)
             write_whole(self._rejected / entry.path.name, body)
             for old in sorted(self._rejected.iterdir())[:-REJECTED_KEPT]:
                 remove(old)
         except OSError as error:
             self._tell_degraded(f"the refused report {entry.seq} cannot be kept: {error}")
         self.remove(entry)
+
+    def newest_events(self) -> list[Event]:
+        """The events of the report that was closed last, if it is of this boot."""
+        try:
+            report = decode(self._entries[-1].read())
+        except (IndexError, OSError, WireError):
+            return []
+        return report.events if report.created.boot == boot_id() else []
 
     def trim(self) -> None:
         """Drop the oldest reports beyond the bounds; the newest always stays."""
@@ -223,15 +236,44 @@ class Spool:
         else:
             self.close(draft.seq, encode(draft.report(self._node, self.backlog)))
 
+    def _move_to_disk(self, entry: Entry) -> bool:
+        """Write down a report that is in memory; whether that could be done."""
+        if entry.body is None:
+            return True
+        try:
+            write_whole(entry.path, entry.body)
+        except OSError as error:
+            self._note_trouble(_REPORT_TROUBLE, error)
+            return False
+        self._add(entry, -1)
+        entry.body = None
+        self._add(entry)
+        remove(self._path(entry.seq, "journal"))
+        return True
+
+    def _move_more(self) -> None:
+        """There is room: what had to stay in memory goes to disk too, a little at a time."""
+        if self._memory:
+            in_memory = [entry for entry in self._entries if entry.body is not None]
+            all(self._move_to_disk(entry) for entry in in_memory[:_MOVED_AT_ONCE])
+
     def _victim(self) -> Entry | None:
-        # By uptime, which nobody sets: a clock that jumps forward must not make old what has just been read.
-        if self._entries[0].since < uptime() - self._max_age:
-            return self._entries[0]
+        head = self._entries[0]
+        if self._is_old(head):
+            return head
         if self._disk > self._max_bytes:
             return next(entry for entry in self._entries if entry.body is None)
         if self._memory > MEMORY_BYTES:
             return next(entry for entry in self._entries if entry.body is not None)
         return None
+
+    def _is_old(self, entry: Entry) -> bool:
+        # By uptime, which nobody sets: a clock that jumps forward must not make old what has just been read.
+        oldest = uptime() - self._max_age
+        if entry.since < oldest:
+            # Of a file that was found only the wall clock's word was looked at, which may have been wrong then or now.
+            entry.since = _made(entry) or entry.since
+        return entry.since < oldest
 
     def _add(self, entry: Entry, sign: int = 1) -> None:
         if entry.body is None:
@@ -253,10 +295,14 @@ class Spool:
     def _path(self, seq: int, kind: str) -> Path:
         return self._folder / _name(seq, kind)
 
-    def _note_trouble(self, error: OSError) -> None:
-        if not self._trouble:
-            self._tell_degraded(f"reports are kept in memory only: {error}")
-        self._trouble = str(error)
+    def _note_trouble(self, trouble: str, error: OSError) -> None:
+        if trouble not in self._troubles:
+            self._tell_degraded(f"{trouble}: {error}")
+        self._troubles.add(trouble)
+
+    def _note_torn(self, error: OSError) -> None:
+        self._torn = True
+        self._note_trouble(_JOURNAL_TROUBLE, error)
 
     def _note_unreadable(self, error: OSError) -> None:
         self._tell_degraded(f"a report of an earlier run cannot be read: {error}")
@@ -265,9 +311,10 @@ class Spool:
         self._notices.append(Event(at=wall(), kind="spool_degraded", message=text[:2048]))
 
     def _note_recovery(self) -> None:
-        if self._trouble:
+        """A report went to disk; if its journal did too, the trouble is over."""
+        if self._troubles and not self._torn:
             self._notices.append(Event(at=wall(), kind="spool_recovered", message="reports are kept on disk again"))
-        self._trouble = ""
+            self._troubles.clear()
 
 
 def _name(seq: int, kind: str) -> str:
@@ -278,6 +325,15 @@ def _seq(name: str) -> int:
     """The number in a file's name; 0 where it is none of ours."""
     number = name.split(".", 1)[0]
     return int(number) if number.isascii() and number.isdigit() and len(number) == 20 else 0
+
+
+def _made(entry: Entry) -> float | None:
+    """The uptime (s) at which a report was made, where it is of this boot and can be read."""
+    try:
+        created = decode(entry.read()).created
+    except (OSError, WireError):
+        return None
+    return created.uptime / 1e6 if created.boot == boot_id() else None
 
 
 def _times(entry: Entry) -> tuple[int, int]:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from gpufleet_agent.runtime import spool as spool_module
-from gpufleet_agent.runtime.clock import read_clock
+from gpufleet_agent.runtime.clock import boot_id, read_clock
 from gpufleet_agent.runtime.draft import Draft
 from gpufleet_agent.runtime.frames import Begun, Ticked
 from gpufleet_agent.runtime.spool import Spool
-from gpufleet_agent.wire import Backlog, Driver, decode, encode, pack, unpack
+from gpufleet_agent.wire import Backlog, Clock, Driver, decode, encode, pack, unpack
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -165,18 +165,33 @@ def test_the_oldest_go_first_and_the_gap_is_told(tmp_path: Path) -> None:
     assert spool.take_dropped() is None
 
 
+def close_before(spool: Spool, boot: str, age: float) -> None:
+    """Finish a report that was made in a boot so long ago (s); the clock that its file bears was 50 years behind."""
+    draft, now = begin(spool), read_clock()
+    append(spool, draft, 1)
+    made = Clock(wall=now.wall, uptime=now.uptime - int(age * 1e6), boot=boot)
+    spool.close(draft.seq, encode(draft.report(NODE, Backlog(), made)))
+    newest = max(spool._folder.glob("*.report"))
+    os.utime(newest, (time.time() - 50 * 365 * 86400,) * 2)
+
+
 def test_what_is_too_old_is_dropped(tmp_path: Path) -> None:
-    """A report older than the bound goes as soon as there is a newer one."""
+    """A report older than the bound goes as soon as there is a newer one; of an earlier boot the file's time counts."""
     spool = Spool(tmp_path, NODE, 1 << 30, 3600)
-    for at in (1, 2):
-        draft = begin(spool)
-        append(spool, draft, at)
-        close(spool, draft)
-    oldest = min((tmp_path / "spool").glob("*.report"))
-    os.utime(oldest, (time.time() - 7200,) * 2)
-    assert Spool(tmp_path, NODE, 1 << 30, 3600).backlog == Backlog(
-        reports=1, bytes=max((tmp_path / "spool").glob("*.report")).stat().st_size, dropped=1
-    )
+    close_before(spool, "another boot", 60)
+    close_before(spool, boot_id(), 7200)
+    close(spool, begin(spool))
+    again = Spool(tmp_path, NODE, 1 << 30, 3600)
+    assert (again.backlog.reports, again.backlog.dropped) == (1, 2)
+
+
+def test_a_clock_that_was_wrong_when_a_report_was_written_makes_it_no_older(tmp_path: Path) -> None:
+    """A machine without a battery reads from 1970 on, hears the time, and its agent starts anew: nothing is dropped."""
+    spool = Spool(tmp_path, NODE, 1 << 30, 3600)
+    for _ in range(3):
+        close_before(spool, boot_id(), 60)
+    again = Spool(tmp_path, NODE, 1 << 30, 3600)
+    assert (again.backlog.reports, again.backlog.dropped) == (3, 0)
 
 
 def test_a_clock_that_jumps_forward_makes_nothing_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +228,11 @@ def test_a_full_disk_is_survived_in_memory(tmp_path: Path) -> None:
     draft = begin(spool)
     append(spool, draft, 1)
     close(spool, draft)
-    assert [event.kind for event in spool.take_notices()] == ["spool_degraded"]
+    told = [(event.kind, event.message.split(": ")[0]) for event in spool.take_notices()]
+    assert told == [
+        ("spool_degraded", "the open report is kept in memory only"),
+        ("spool_degraded", "reports are kept in memory only"),
+    ]
     head = spool.head()
     assert head is not None
     assert times(head.read()) == [1]
