@@ -50,6 +50,7 @@ class Config:
     usage: bool = True
     user_names: bool = True
     command_lines: bool = False
+    kernel_log: bool = True
 
     def join_token(self) -> str | None:
         """The join token, from its file if one is named; an empty file holds none. ConfigError as it can't be read."""

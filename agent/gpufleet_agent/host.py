@@ -9,6 +9,7 @@ from typing import Literal
 
 from gpufleet_agent import __version__
 from gpufleet_agent.backends.backend import DriverFacts
+from gpufleet_agent.backends.nvidia.kernel_module import module_version
 from gpufleet_agent.config import Config
 from gpufleet_agent.wire import Host
 
@@ -96,6 +97,12 @@ class HostFiles:
         self._note(os=name)
         return name
 
+    def kernel_module(self) -> str | None:
+        """The version of the driver's kernel module that is loaded."""
+        version = module_version(self._root)
+        self._note(kernel_module_version=version)
+        return version
+
     def _note(self, **values: object) -> None:
         self.absent.update({field: "unsupported" for field, value in values.items() if value is None})
 
@@ -126,6 +133,9 @@ def read_host(config: Config, facts: DriverFacts | None = None, root: Path = Pat
         driver_version=facts.driver_version if facts else None,
         nvml_version=facts.nvml_version if facts else None,
         cuda_version=facts.cuda_version if facts else None,
+        kernel_module_version=files.kernel_module(),
+        fabric_manager=facts.fabric_manager if facts else None,
+        fabric_manager_version=facts.fabric_manager_version if facts else None,
         site=config.site,
         room=config.room,
         rack=config.rack,

@@ -113,8 +113,8 @@ METRICS: tuple[Metric, ...] = (
            "Performance state, 0 (fastest) to 15 (slowest)."),
     Metric("clock_event_reasons", Unit.FLAGS, Kind.STATE, Cadence.EVERY_SAMPLE, _PLAIN, 4, Rollup.ANY,
            "What holds the clocks down (throttle reasons), a bit each.", _CLOCK_EVENTS),
-    _share("clocks_held_by_power", "Share of the time in which a power limit held the clocks down, by the driver's count."),
-    _share("clocks_held_by_heat", "Share of the time in which heat held the clocks down, by the driver's count."),
+    _share("clocks_held_by_power", "Share of the time in which a power limit held the clocks down."),
+    _share("clocks_held_by_heat", "Share of the time in which heat held the clocks down."),
     _share("clocks_held_by_power_brake", "Share of the time in which the hardware's power brake held the clocks down."),
     _gauge("compute_processes", Unit.COUNT, _PLAIN, 2, Rollup.MAX, "Processes with a compute context on the GPU."),
     _traffic("pcie_tx_bytes", 4, "Bytes the GPU sent over PCIe in the interval."),
@@ -160,7 +160,7 @@ METRICS: tuple[Metric, ...] = (
     _count("retired_pages_single_bit", "Memory pages retired after repeated single-bit errors (before row remapping)."),
     _count("retired_pages_double_bit", "Memory pages retired after a double-bit error (before row remapping)."),
     _flag("retirement_pending", "A page retirement waits for the next reboot."),
-    _level("recovery_action", "What the driver asks for: 0 nothing, 1 reset of the GPU, 2 reboot of the node, 3 drain of "
-           "peers, 4 drain and reset, 5 recovery of the IMEX domain, 6 reset of the bus, 7 reboot of the system."),
+    _level("recovery_action", "What the driver asks for: 0 nothing, 1 reset of the GPU, 2 reboot of the node, 3 drain "
+           "of peers, 4 drain and reset, 5 recovery of the IMEX domain, 6 reset of the bus, 7 reboot of the system."),
 )
 # fmt: on

@@ -69,7 +69,7 @@ def find_fault(text: str) -> Fault | None:
 
 def read_address(text: str) -> Address | None:
     """An address such as 0000:3b:00, 00000000:3B:00.0 or, of old, 3b:00."""
-    parts = text.split(".")[0].split(":")
+    parts = text.partition(".")[0].split(":")
     try:
         numbers = [int(part, 16) for part in parts]
     except ValueError:

@@ -1,4 +1,4 @@
-"""The kernel's log as a second source of XIDs, and the only one of SXIDs: /dev/kmsg, read without ever waiting for it."""
+"""The kernel's log (/dev/kmsg): a second source of XIDs, and the only one of SXIDs."""
 
 from __future__ import annotations
 

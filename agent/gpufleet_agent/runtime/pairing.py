@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from gpufleet_agent.wire import XID_CONFIRMED, Event
 
@@ -17,10 +18,13 @@ class Pairing:
     So a fault that came three times is three events, whether one source tells of all of them or both do.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, told: Sequence[Event] = ()) -> None:
+        """Go on from what an earlier run told last."""
         self._waiting: dict[tuple[str, int], deque[Event]] = {}
+        confirmed = {(event.gpu, event.code, event.at) for event in told if event.kind == XID_CONFIRMED}
+        self.take([event for event in told if (event.gpu, event.code, event.at) not in confirmed])
 
-    def take(self, events: list[Event]) -> list[Event]:
+    def take(self, events: Sequence[Event]) -> list[Event]:
         """The events, but a confirmation in the place of each that another source has told already."""
         return [self._pair(event) for event in events]
 

@@ -22,6 +22,9 @@ Absences = Annotated[dict[Identifier, Text], Meta(max_length=128)]
 class Host(Struct, kw_only=True, omit_defaults=True):
     """Facts of a node. Sizes in bytes; labels are free text from the agent's configuration.
 
+    `driver_version` is what the driver's library tells, `kernel_module_version` that of the kernel module that is
+    loaded: where they do not match the library tells nothing. `kernel_log`: whether XIDs are read from there too.
+
     `attribution` is what the agent tells of who uses the GPUs: nothing, users by number, or users by name.
     """
 
@@ -41,6 +44,10 @@ class Host(Struct, kw_only=True, omit_defaults=True):
     driver_version: Text | None = None
     nvml_version: Text | None = None
     cuda_version: Text | None = None
+    kernel_module_version: Text | None = None
+    fabric_manager: Literal["running", "stopped"] | None = None
+    fabric_manager_version: Text | None = None
+    kernel_log: Literal["read", "off"] | None = None
     site: Text | None = None
     room: Text | None = None
     rack: Text | None = None
@@ -111,6 +118,8 @@ class Gpu(Struct, kw_only=True, omit_defaults=True):
     video_clock_max: Small | None = None
     slowdown_temperature: Celsius | None = None
     shutdown_temperature: Celsius | None = None
+    gpu_temperature_max: Celsius | None = None
+    memory_temperature_max: Celsius | None = None
     ecc_mode: Text | None = None
     ecc_mode_pending: Text | None = None
     mig_mode: Text | None = None
@@ -121,6 +130,8 @@ class Gpu(Struct, kw_only=True, omit_defaults=True):
     pcie_width_max: Small | None = None
     nvlink_count: Small | None = None
     nvlink_version: Text | None = None
+    fabric_cluster: Text | None = None
+    fabric_clique: Small | None = None
     gsp_firmware_mode: Text | None = None
     gsp_firmware_version: Text | None = None
     partitions: Annotated[list[Partition], Meta(max_length=64)] = []

@@ -48,7 +48,7 @@ def gpu_uuid(node: SimNode, index: int) -> str:
 
 def _host(node: SimNode) -> Host:
     driver, cuda = _DRIVERS[key(node.seed, node.number, "driver") % len(_DRIVERS)]
-    large = node.count > 2
+    large, has_switches = node.count > 2, node.model.nvlinks > 0
     return Host(
         hostname=node.hostname,
         agent_version=agent_version,
@@ -66,10 +66,15 @@ def _host(node: SimNode) -> Host:
         driver_version=driver,
         nvml_version=f"{cuda.split('.')[0]}.{driver}",
         cuda_version=cuda,
+        kernel_module_version=driver,
+        fabric_manager="running" if has_switches else None,
+        fabric_manager_version=driver if has_switches else None,
+        kernel_log="read",
         site=node.site.name,
         room=node.room,
         rack=node.rack,
         labels={"use": node.use.name.lower()},
+        absent={} if has_switches else dict.fromkeys(("fabric_manager", "fabric_manager_version"), "unsupported"),
         simulated=True,
     )
 
@@ -130,6 +135,8 @@ def _of_model(model: GpuModel) -> Gpu:
         video_clock_max=model.video_clock,
         slowdown_temperature=model.slowdown,
         shutdown_temperature=model.shutdown,
+        gpu_temperature_max=model.slowdown - 2,
+        memory_temperature_max=95,
         ecc_mode="enabled",
         ecc_mode_pending="enabled",
         mig_mode="disabled",
@@ -140,6 +147,9 @@ def _of_model(model: GpuModel) -> Gpu:
         pcie_width_max=16,
         nvlink_count=model.nvlinks,
         nvlink_version=model.nvlink_version,
+        # A board with its own switches is a fabric of its own, which has no name.
+        fabric_cluster=str(uuid.UUID(int=0)),
+        fabric_clique=0,
         gsp_firmware_mode="enabled",
         absent=dict.fromkeys(model.untold, "unsupported"),
     )

@@ -5,17 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _GPM = ("sm_active", "sm_occupancy", "tensor_active", "fp64_active", "fp32_active", "fp16_active", "dram_active")
+# What only the links of Blackwell and newer count, what a GPU has that registers with a fabric (Hopper and newer), and
+# what takes a newer driver than the simulated nodes have.
+_NEWER_LINK = ("nvlink_receive_errors", "nvlink_effective_errors", "nvlink_failed_recoveries")
+_FABRIC = ("fabric_state", "fabric_status", "fabric_trouble")
+_NEWER_DRIVER = ("clocks_held_by_power_brake",)
 _NVLINK = (
+    *_NEWER_LINK, *_FABRIC,
     "nvlink_tx_bytes", "nvlink_rx_bytes", "nvlink_links_up", "nvlink_crc_flit_errors", "nvlink_crc_data_errors",
-    "nvlink_replay_errors", "nvlink_recovery_errors", "nvlink_ecc_errors",
+    "nvlink_replay_errors", "nvlink_recovery_errors", "nvlink_ecc_errors", "nvlink_links_down",
 )  # fmt: skip
-_ECC = tuple(
-    f"ecc_{where}_{what}{life}"
-    for where in ("sram", "dram")
-    for what in ("corrected", "uncorrected")
-    for life in ("_volatile", "")
+_ECC = (
+    "sram_threshold_exceeded",
+    *(
+        f"ecc_{where}_{what}{life}"
+        for where in ("sram", "dram")
+        for what in ("corrected", "uncorrected")
+        for life in ("_volatile", "")
+    ),
 )
-_REMAP = ("remapped_rows_correctable", "remapped_rows_uncorrectable", "remap_pending", "remap_failed")
+_REMAP = (
+    "remapped_rows_correctable", "remapped_rows_uncorrectable", "remap_pending", "remap_failed",
+    *(f"remap_banks_{left}_spares" for left in ("full", "high", "partial", "low", "no")),
+)  # fmt: skip
 _RETIRED = ("retired_pages_single_bit", "retired_pages_double_bit", "retirement_pending")
 _PASSIVE = ("fan_speed",)
 # Utilisation of the whole GPU is not told while it is partitioned.
@@ -74,7 +86,8 @@ class GpuModel:
 
 
 _NO_TRAY = ("chassis_serial", "tray_index", "slot_number", "host_id")
-_NO_LINK = ("nvlink_count", "nvlink_version")
+_NO_FABRIC = ("fabric_cluster", "fabric_clique")
+_NO_LINK = ("nvlink_count", "nvlink_version", *_NO_FABRIC)
 
 H100 = GpuModel(
     name="NVIDIA H100 80GB HBM3", architecture="Hopper", compute_capability="9.0", brand="NVIDIA",
@@ -85,7 +98,7 @@ H100 = GpuModel(
     clock_idle=345, clock_max=1980, memory_clock_idle=2619, memory_clock=2619, video_clock=1545,
     slowdown=87, shutdown=92, heat=0.062, pcie_generation=5, per_node=8,
     nvlinks=18, nvlink_version="4.0", link_rate=25e9, mig=True,
-    absent=(*_PASSIVE, *_RETIRED),
+    absent=(*_NEWER_LINK, *_NEWER_DRIVER, *_PASSIVE, *_RETIRED),
     untold=_NO_TRAY,
 )  # fmt: skip
 
@@ -98,7 +111,7 @@ H200 = GpuModel(
     clock_idle=345, clock_max=1980, memory_clock_idle=3201, memory_clock=3201, video_clock=1545,
     slowdown=87, shutdown=92, heat=0.061, pcie_generation=5, per_node=8,
     nvlinks=18, nvlink_version="4.0", link_rate=25e9, mig=True,
-    absent=(*_PASSIVE, *_RETIRED),
+    absent=(*_NEWER_LINK, *_NEWER_DRIVER, *_PASSIVE, *_RETIRED),
     untold=_NO_TRAY,
 )  # fmt: skip
 
@@ -111,7 +124,7 @@ B200 = GpuModel(
     clock_idle=120, clock_max=1965, memory_clock_idle=3996, memory_clock=3996, video_clock=1830,
     slowdown=90, shutdown=95, heat=0.044, pcie_generation=5, per_node=8,
     nvlinks=18, nvlink_version="5.0", link_rate=50e9, mig=True,
-    absent=(*_PASSIVE, *_RETIRED),
+    absent=(*_NEWER_DRIVER, *_PASSIVE, *_RETIRED),
 )  # fmt: skip
 
 A100_SXM = GpuModel(
@@ -123,8 +136,8 @@ A100_SXM = GpuModel(
     clock_idle=210, clock_max=1410, memory_clock_idle=1215, memory_clock=1215, video_clock=1275,
     slowdown=85, shutdown=92, heat=0.1, pcie_generation=4, per_node=8,
     nvlinks=12, nvlink_version="3.0", link_rate=25e9, mig=True,
-    absent=(*_GPM, *_PASSIVE, *_RETIRED),
-    untold=_NO_TRAY,
+    absent=(*_NEWER_LINK, *_FABRIC, *_NEWER_DRIVER, *_GPM, *_PASSIVE, *_RETIRED),
+    untold=(*_NO_TRAY, *_NO_FABRIC),
 )  # fmt: skip
 
 A100_PCIE = GpuModel(
@@ -136,7 +149,7 @@ A100_PCIE = GpuModel(
     clock_idle=210, clock_max=1410, memory_clock_idle=1215, memory_clock=1215, video_clock=1275,
     slowdown=85, shutdown=92, heat=0.16, pcie_generation=4, per_node=4,
     mig=True,
-    absent=(*_GPM, *_PASSIVE, *_RETIRED, *_NVLINK),
+    absent=(*_NEWER_DRIVER, *_GPM, *_PASSIVE, *_RETIRED, *_NVLINK),
     untold=(*_NO_TRAY, *_NO_LINK, "module_id"),
 )  # fmt: skip
 
@@ -148,8 +161,8 @@ L40S = GpuModel(
     power_idle=33, power_limit=350, power_min=100, power_max=350,
     clock_idle=210, clock_max=2520, memory_clock_idle=405, memory_clock=9001, video_clock=1965,
     slowdown=88, shutdown=95, heat=0.125, pcie_generation=4, per_node=4,
-    absent=(*_GPM, *_PASSIVE, *_RETIRED, *_NVLINK, "memory_temperature"),
-    untold=(*_NO_TRAY, *_NO_LINK, "module_id", "mig_mode", "mig_mode_pending"),
+    absent=(*_NEWER_DRIVER, *_GPM, *_PASSIVE, *_RETIRED, *_NVLINK, "memory_temperature"),
+    untold=(*_NO_TRAY, *_NO_LINK, "module_id", "memory_temperature_max", "mig_mode", "mig_mode_pending"),
 )  # fmt: skip
 
 GTX_980 = GpuModel(
@@ -160,9 +173,10 @@ GTX_980 = GpuModel(
     power_idle=14, power_limit=180, power_min=110, power_max=225,
     clock_idle=135, clock_max=1392, memory_clock_idle=324, memory_clock=3505, video_clock=1281,
     slowdown=96, shutdown=101, heat=0.24, pcie_generation=3, per_node=2,
-    absent=(*_GPM, *_RETIRED, *_NVLINK, *_ECC, *_REMAP, "memory_temperature", "energy", "jpeg_utilization",
-            "ofa_utilization", "pcie_tx_bytes", "pcie_rx_bytes"),
-    untold=(*_NO_TRAY, *_NO_LINK, "module_id", "serial", "board_part_number", "inforom_image_version",
-            "inforom_ecc_version", "inforom_power_version", "ecc_mode", "ecc_mode_pending", "mig_mode",
+    absent=(*_NEWER_DRIVER, *_GPM, *_RETIRED, *_NVLINK, *_ECC, *_REMAP, "memory_temperature", "energy",
+            "jpeg_utilization", "ofa_utilization", "pcie_tx_bytes", "pcie_rx_bytes", "recovery_action",
+            "clocks_held_by_power", "clocks_held_by_heat"),
+    untold=(*_NO_TRAY, *_NO_LINK, "module_id", "memory_temperature_max", "serial", "board_part_number",
+            "inforom_image_version", "inforom_ecc_version", "inforom_power_version", "ecc_mode", "ecc_mode_pending", "mig_mode",
             "mig_mode_pending", "gsp_firmware_mode", "gsp_firmware_version"),
 )  # fmt: skip

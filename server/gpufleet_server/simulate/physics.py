@@ -23,6 +23,9 @@ _IDLE, _POWER_CAP, _THERMAL, _HARD_THERMAL = 0x1, 0x4, 0x20, 0x40
 # Bytes per second and lane of PCIe 1 are 250 MB; each generation doubles it.
 _LANE = 250e6
 _CAP = 21
+# NVML's number of a GPU that is registered with its fabric, and of the action that it is to be reset.
+_REGISTERED, _RESET = 3.0, 1.0
+_BANKS = 640
 _BORN = 1_735_689_600 * _SECOND
 
 Stored = dict[str, Integers]
@@ -87,7 +90,7 @@ def states(node: SimNode, at: int) -> Stored:
 def states_of(boards: Boards, at: int) -> Integers:
     """The stored integer of every GPU (columns) for every metric sent on change (rows), as of `at` (µs)."""
     times = np.array([at], dtype=np.int64)
-    values = _errors(boards, at) | _link(boards, times)
+    values = _errors(boards, at) | _link(boards, times) | _spares(boards, at)
     values["power_limit"] = boards.model["power_limit"][None, :]
     lost = lost_gpus(boards, times)
     return np.stack([_stored(boards, metric, values[metric.name], lost)[0].astype(np.int64) for metric in ON_CHANGE])
@@ -193,6 +196,9 @@ def _clocks(boards: Boards, of: Load, drawn: _Drawn) -> dict[str, Floats]:
         "video_clock": np.rint(graphics * (model["video_clock"] / model["clock_max"])),
         "performance_state": np.where(quick, 0.0, 8.0),
         "clock_event_reasons": reasons.astype(np.float64),
+        "clocks_held_by_power": 100.0 * drawn.capped,
+        "clocks_held_by_heat": 100.0 * drawn.throttled,
+        "clocks_held_by_power_brake": np.zeros_like(graphics),
     }
 
 
@@ -210,10 +216,15 @@ def _traffic(boards: Boards, of: Load, durations: Integers) -> dict[str, Floats]
 
 def _link(boards: Boards, times: Integers) -> dict[str, Floats]:
     awake = (load(boards, times).processes > 0) | boards.steady_clocks
+    nothing = np.zeros((1, len(boards)))
     return {
         "pcie_link_generation": np.where(awake, boards.model["pcie_generation"], 1.0),
         "pcie_link_width": np.full((1, len(boards)), 16.0),
         "nvlink_links_up": boards.model["nvlinks"][None, :],
+        "nvlink_links_down": nothing,
+        "fabric_state": nothing + _REGISTERED,
+        "fabric_status": nothing,
+        "fabric_trouble": nothing,
     }
 
 
@@ -235,7 +246,14 @@ def _errors(boards: Boards, at: int) -> dict[str, Floats]:
         "remapped_rows_uncorrectable": struck,
         "remap_pending": struck,
         "pcie_replays": np.floor(recent / 9),
+        "recovery_action": np.where(struck > 0, _RESET, 0),
     }
+
+
+def _spares(boards: Boards, at: int) -> dict[str, Floats]:
+    """Memory banks by the spare rows that they have left: a bank that had a row remapped has most of them."""
+    used = np.minimum(_struck(boards, at), _BANKS)
+    return {"remap_banks_full_spares": _BANKS - used, "remap_banks_high_spares": used}
 
 
 def _struck(boards: Boards, at: int) -> Floats:

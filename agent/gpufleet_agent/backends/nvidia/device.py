@@ -16,7 +16,7 @@ from gpufleet_agent.backends.nvidia.moment import Moment
 from gpufleet_agent.backends.nvidia.processes import ProcessLists
 from gpufleet_agent.backends.nvidia.rows import Row, absent
 from gpufleet_agent.backends.nvidia.sources import Binder
-from gpufleet_agent.catalogue import Reason
+from gpufleet_agent.catalogue import BY_NAME, Reason
 from gpufleet_agent.wire import Gpu
 
 _Readers = list[Callable[[Moment], int]]
@@ -46,6 +46,7 @@ class Device:
         self._of_partitions: dict[str, _Readers] = {}
         self._looked_at = 0.0
         self._stating: _Bound | None = None
+        self._linking: _Bound | None = None
         self._lists: ProcessLists | None = None
         self._sampled_at: float | None = None
 
@@ -113,6 +114,16 @@ class Device:
         moment = Moment(time.monotonic(), 0.0)
         return {name: read(moment) for name, read in zip(states.NAMES, self._stating[1], strict=True)}
 
+    def load_states(self) -> dict[str, int]:
+        """As `states`, of those only that follow the load."""
+        names = [row.metric for row in states.LOAD_ROWS]
+        if self.handle is None:
+            return {name: BY_NAME[name].absent(self._reason) for name in names}
+        if self._linking is None:
+            self._linking = self._bind(self.handle, states.LOAD_ROWS)
+        moment = Moment(time.monotonic(), 0.0)
+        return {name: read(moment) for name, read in zip(names, self._linking[1], strict=True)}
+
     def processes(self) -> list[ProcessList]:
         """The processes on it, or on each of its partitions."""
         if self.handle is None:
@@ -155,10 +166,10 @@ class Device:
         return binder, [row.bind(binder) for row in rows]
 
     def _unbind(self) -> None:
-        for bound in (self._sampling, self._stating):
+        for bound in (self._sampling, self._stating, self._linking):
             if bound is not None:
                 bound[0].close()
-        self._sampling = self._stating = self._lists = None
+        self._sampling = self._stating = self._linking = self._lists = None
         self._of_partitions = {}
 
 

@@ -8,7 +8,7 @@ from ctypes import byref, c_char, c_uint
 from typing import Any, Literal
 
 from gpufleet_agent.backends.backend import Reading
-from gpufleet_agent.backends.nvidia import mig, platform
+from gpufleet_agent.backends.nvidia import fabric, mig, platform
 from gpufleet_agent.backends.nvidia.facts import Fact, gather, get, text, word
 from gpufleet_agent.backends.nvidia.fields import read_field
 from gpufleet_agent.backends.nvidia.library import GpuLost, Handle, ask, failure, function
@@ -140,6 +140,8 @@ _FACTS = (
     Fact("video_clock_max", get("nvmlDeviceGetMaxClockInfo", 3)),
     Fact("shutdown_temperature", get("nvmlDeviceGetTemperatureThreshold", 0)),
     Fact("slowdown_temperature", get("nvmlDeviceGetTemperatureThreshold", 1)),
+    Fact("memory_temperature_max", get("nvmlDeviceGetTemperatureThreshold", 2)),
+    Fact("gpu_temperature_max", get("nvmlDeviceGetTemperatureThreshold", 3)),
     Fact("ecc_mode", get("nvmlDeviceGetEccMode", take=lambda modes: _SWITCH(modes[0]))),
     Fact("ecc_mode_pending", get("nvmlDeviceGetEccMode", take=lambda modes: _SWITCH(modes[1]))),
     Fact("mig_mode", get("nvmlDeviceGetMigMode", take=lambda modes: _SWITCH(modes[0]))),
@@ -150,6 +152,8 @@ _FACTS = (
     Fact("pcie_width_max", get("nvmlDeviceGetMaxPcieLinkWidth")),
     Fact("nvlink_count", _link_count),
     Fact("nvlink_version", _first_link),
+    Fact("fabric_cluster", fabric.cluster),
+    Fact("fabric_clique", fabric.clique),
     Fact("gsp_firmware_mode", _filled("nvmlDeviceGetGspFirmwareMode", c_uint, c_uint, take=lambda m: _SWITCH(m[0]))),
     Fact("gsp_firmware_version", _filled("nvmlDeviceGetGspFirmwareVersion", c_char * 64, take=lambda v: text(v[0]))),
 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pynvml
 
 from gpufleet_agent.backends.backend import DriverAbsent, DriverGone, Reading
+from gpufleet_agent.backends.nvidia.kernel_module import module_version
 from gpufleet_agent.catalogue import Reason
 
 # pynvml is untyped, and older versions lack names that newer ones have: it is only ever asked by name.
@@ -24,13 +27,12 @@ _REASONS = dict.fromkeys((3, FUNCTION_NOT_FOUND, 22, 25, 26), Reason.UNSUPPORTED
 # Reasons that do not go away while the driver stays loaded: who gave them is not asked again.
 LASTING = frozenset({Reason.UNSUPPORTED, Reason.NO_PERMISSION})
 
+_LIBRARY = re.compile(r"/libnvidia-ml\.so\.(\d+\.[\d.]*\d)\b")
 _ABSENT = {
     LIBRARY_NOT_FOUND: "libnvidia-ml.so.1 was not found: no NVIDIA driver is installed here, or this container was "
     "started without the NVIDIA runtime",
     DRIVER_NOT_LOADED: "the NVIDIA kernel driver is not loaded (see `lsmod | grep nvidia` and `dmesg`)",
     NO_PERMISSION: "no permission to open the NVIDIA driver: may this user read and write /dev/nvidiactl?",
-    LIBRARY_MISMATCH: "the versions of the NVIDIA library and kernel driver do not match: the driver was updated "
-    "but not reloaded; a reboot mends it",
     FUNCTION_NOT_FOUND: "libnvidia-ml.so.1 is too old: it has no nvmlInitWithFlags (driver 390 or newer has)",
 }
 
@@ -40,11 +42,31 @@ class GpuLost(Exception):
 
 
 def open_library() -> None:
-    """Load and initialise NVML. DriverAbsent says why that fails."""
+    """Load and initialise NVML. DriverAbsent says why that fails, DriverGone that it does not fit the kernel module."""
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
+        if error.value == LIBRARY_MISMATCH:
+            raise DriverGone(_mismatch()) from None
         raise DriverAbsent(_ABSENT.get(error.value, f"the NVIDIA driver does not start: {error}")) from None
+
+
+def _mismatch(root: Path = Path("/")) -> str:
+    versions = {"library": mapped_library(root), "loaded kernel module": module_version(root)}
+    told = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    return (
+        f"the versions of the NVIDIA library and kernel driver do not match{told and f' ({told})'}: "
+        "the driver was updated but not reloaded; a reboot mends it"
+    )
+
+
+def mapped_library(root: Path = Path("/")) -> str | None:
+    """The version of the library that this process has loaded, which its file bears in its name."""
+    try:
+        found = _LIBRARY.search((root / "proc/self/maps").read_text(errors="replace"))
+    except OSError:
+        return None
+    return found[1] if found else None
 
 
 def close_library() -> None:

@@ -32,6 +32,8 @@ _TEMPERATURE = Get(Call("nvmlDeviceGetTemperatureV", (Temperature,), version=1),
 _TEMPERATURE_FIRST = Get(Call("nvmlDeviceGetTemperature", arguments=(0,)))
 _LANE_BYTES = {1: 0.25e9, 2: 0.5e9, 3: 0.985e9, 4: 1.969e9, 5: 3.938e9, 6: 7.563e9}
 _NVLINK_BYTES = 200e9
+# From this branch on the ids of the finer counters of held clocks are the same in every driver.
+_HELD_BY_HARDWARE = 590
 
 
 def milli(value: Number) -> float:
@@ -52,6 +54,11 @@ def mebi(value: Number) -> Number:
 def share(value: Number) -> Number:
     """A share which rounding has brought slightly above 100 % is 100 %."""
     return 100 if 100 < value <= 101 else value
+
+
+def of_time(nanoseconds: Number) -> float:
+    """From nanoseconds a second to a percentage."""
+    return nanoseconds / 1e7
 
 
 def memory_total(gpu: Gpu) -> float | None:
@@ -90,6 +97,11 @@ def _activity(name: str, number: int) -> Row:
 
 def _memory(name: str, member: str, *others: Source) -> Row:
     return Row(name, (Get(_MEMORY, member), Get(_MEMORY_FIRST, member), *others), most=memory_total)
+
+
+def _held(name: str, number: int, since: int = 0) -> Row:
+    # What the driver brings up to date late makes the next interval look longer than it was.
+    return Row(name, (Rate(Field(number, since=since), lambda grown: min(of_time(grown), 100)),), most=100)
 
 
 def _clock(name: str, kind: int) -> Row:
@@ -173,6 +185,9 @@ ROWS: tuple[Row, ...] = (
             Get(Call("nvmlDeviceGetCurrentClocksThrottleReasons", (c_ulonglong,))),
         ),
     ),
+    _held("clocks_held_by_power", 74),
+    _held("clocks_held_by_heat", 75),
+    _held("clocks_held_by_power_brake", 271, since=_HELD_BY_HARDWARE),
     _PROCESSES,
     Row("pcie_tx_bytes", (Field(197),), most=pcie_ceiling, bits=32, rates=(GpmMetric(20, mebi),)),
     Row("pcie_rx_bytes", (Field(198),), most=pcie_ceiling, bits=32, rates=(GpmMetric(21, mebi),)),

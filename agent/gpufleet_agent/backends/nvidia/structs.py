@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_double, c_int, c_int64, c_longlong, c_uint, c_ulong, c_ulonglong, c_ushort, c_void_p
+from ctypes import (
+    c_double,
+    c_int,
+    c_int64,
+    c_longlong,
+    c_ubyte,
+    c_uint,
+    c_ulong,
+    c_ulonglong,
+    c_ushort,
+    c_void_p,
+)
 
 
 class Utilization(ctypes.Structure):
@@ -65,6 +76,36 @@ class ProcessSample(ctypes.Structure):
         ("encoder", c_uint),
         ("decoder", c_uint),
     )
+
+
+class FabricFirst(ctypes.Structure):
+    """nvmlGpuFabricInfo_t."""
+
+    _fields_ = (("cluster", c_ubyte * 16), ("status", c_uint), ("clique", c_uint), ("state", c_uint))
+
+
+class FabricSecond(ctypes.Structure):
+    """nvmlGpuFabricInfo_v2_t."""
+
+    _fields_ = (("version", c_uint), *FabricFirst._fields_, ("health_mask", c_uint))
+
+
+class Fabric(ctypes.Structure):
+    """nvmlGpuFabricInfo_v3_t."""
+
+    _fields_ = (*FabricSecond._fields_, ("health", c_ubyte))
+
+
+class RemapHistogram(ctypes.Structure):
+    """nvmlRowRemapperHistogramValues_t: memory banks by how many of their spare rows are left."""
+
+    _fields_ = (("full", c_uint), ("high", c_uint), ("partial", c_uint), ("low", c_uint), ("none", c_uint))
+
+
+class SramStatus(ctypes.Structure):
+    """nvmlEccSramErrorStatus_v1_t."""
+
+    _fields_ = (("version", c_uint), ("counts", c_ulonglong * 11), ("threshold_exceeded", c_uint))
 
 
 class Value(ctypes.Union):

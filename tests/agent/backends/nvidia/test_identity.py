@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -29,6 +30,7 @@ DISTINCT = {
     "numa_node": 2,
     "minor_number": 43,
     "platform.module_id": 6,
+    "fabric.clique": 9,
 }
 
 
@@ -62,6 +64,8 @@ def expected(gpu: Device) -> dict[str, Any]:
         "graphics_clock_max": "max_clock.graphics", "sm_clock_max": "max_clock.sm",
         "memory_clock_max": "max_clock.mem", "video_clock_max": "max_clock.video",
         "slowdown_temperature": "threshold.slowdown", "shutdown_temperature": "threshold.shutdown",
+        "gpu_temperature_max": "threshold.gpu_max", "memory_temperature_max": "threshold.mem_max",
+        "fabric_clique": "fabric.clique",
         "pcie_generation_max": "pcie.max_gen", "pcie_width_max": "pcie.max_width", "nvlink_count": "nvlink.count",
     }  # fmt: skip
     watts = {"default": "default", "min": "min", "max": "max"}
@@ -69,6 +73,7 @@ def expected(gpu: Device) -> dict[str, Any]:
         {field: gpu.values[name] for field, name in (texts | numbers).items()}
         | {f"power_limit_{a}": number(gpu, f"power_{b}_limit_mw") / 1000 for a, b in watts.items()}
         | {
+            "fabric_cluster": str(UUID("c1a5" * 8)),
             "pci_address": f"00000000:{number(gpu, 'pci.bus'):02X}:00.0",
             "pci_device_id": f"0x{number(gpu, 'pci.device_id'):08X}",
             "pci_subsystem_id": f"0x{number(gpu, 'pci.subsystem_id'):08X}",

@@ -48,6 +48,12 @@ GROWTH = {
     "nvlink_tx_bytes": (("field.138.all", 25_000_000, 1024),),
     "nvlink_rx_bytes": (("field.139.all", 35_000_000, 1024),),
 }
+# Counters of nanoseconds, and the percentage of the time by which they grow.
+HELD = {
+    "clocks_held_by_power": ("field.74", 31),
+    "clocks_held_by_heat": ("field.75", 17),
+    "clocks_held_by_power_brake": ("field.271", 7),
+}
 SECONDS = 0.125
 
 
@@ -56,6 +62,7 @@ def moving(gpu: Device) -> Device:
     gpu.update(
         {field: counter(10**9, rate) for rows in GROWTH.values() for field, rate, _ in rows if field in gpu.values}
     )
+    gpu.update({field: counter(10**9, share * 1e7) for field, share in HELD.values() if field in gpu.values})
     return gpu.update({"performance_state": 3, "clocks_event_reasons": 0x1A4, "fb.free": 3_456_789 * 1024})
 
 
@@ -74,15 +81,17 @@ def expected(gpu: Device) -> dict[str, Shown]:
 
 
 def check(gpu: Device, tmp_path: Path, **differences: Shown) -> dict[str, Shown]:
-    """Compare all metrics of a GPU but its power, which depends on the true time, and give them."""
+    """Compare all metrics of a GPU, those that depend on the true time roughly and power not at all, and give them."""
     scenario = Scenario([moving(gpu)]).freeze(1000.0)
+    scenario.system.set("driver_version", "590.44.01")
     with opened(scenario, tmp_path / "s") as session:
         got = of_gpu(sampled_over(session, scenario, tmp_path / "s", SECONDS))
-    power = got.pop("power")
-    wanted = expected(gpu) | differences
-    wanted.pop("power")
+    rough = {name: got.pop(name) for name in ("power", *HELD)}
+    wanted = {name: value for name, value in (expected(gpu) | differences).items() if name not in rough}
     assert got == wanted
-    return got | {"power": power}
+    for name, (field, share) in HELD.items():
+        assert rough[name] == (pytest.approx(share, rel=0.3) if field in gpu.values else "unsupported")
+    return got | rough
 
 
 def test_an_h100_gives_every_metric(tmp_path: Path) -> None:
@@ -296,3 +305,19 @@ def test_a_node_without_gpus_has_no_samples(tmp_path: Path) -> None:
     """A driver without a GPU is no error."""
     with opened(Scenario(), tmp_path / "s") as session:
         assert [session.sample(), session.sample(), session.gpus(), session.states()] == [None, None, [], {}]
+
+
+def test_ids_that_drivers_disagree_on_are_left_alone(tmp_path: Path) -> None:
+    """Before 590 the field of the power brake's time may be another's."""
+    scenario = Scenario([moving(h100_sxm(0))])
+    with opened(scenario, tmp_path / "s") as session:
+        got = of_gpu(sampled_over(session, scenario, tmp_path / "s"))
+    assert got["clocks_held_by_power_brake"] == "unsupported"
+    assert got["clocks_held_by_heat"] == pytest.approx(17, rel=0.3)
+
+
+def test_clocks_are_never_held_longer_than_there_was_time(tmp_path: Path) -> None:
+    """A counter that the driver brings up to date late may grow by more than the interval."""
+    scenario = Scenario([h100_sxm(0, {"field.74": counter(0, 1.4e9)})])
+    with opened(scenario, tmp_path / "s") as session:
+        assert of_gpu(sampled_over(session, scenario, tmp_path / "s"))["clocks_held_by_power"] == 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from gpufleet_agent.backends.backend import DriverAbsent, DriverFacts, DriverGon
 from gpufleet_agent.backends.nvidia import BACKEND
 
 from tests.agent.backends.nvidia.driver import opened, sampled
-from tests.nvml_sim.build import build
+from tests.nvml_sim.build import SONAME, build
 from tests.nvml_sim.fixtures import VARIABLE, environment, preload
 from tests.nvml_sim.scenario import Scenario, error, h100_sxm
 
@@ -49,10 +50,11 @@ def test_facts(tmp_path: Path) -> None:
     scenario = Scenario()
     scenario.system.values["cuda_driver_version"] = 12_080
     with opened(scenario, tmp_path / "s") as session:
-        assert session.facts() == DriverFacts("580.95.05", "13.580.95.05", "12.8", {})
+        absent = dict.fromkeys(("fabric_manager", "fabric_manager_version"), "unsupported")
+        assert session.facts() == DriverFacts("580.95.05", "13.580.95.05", "12.8", absent)
         scenario.system.values["nvml_version"] = error("no_permission")
         scenario.write(tmp_path / "s")
-        assert session.facts() == DriverFacts("580.95.05", None, "12.8", {"nvml_version": "no permission"})
+        assert session.facts() == DriverFacts("580.95.05", None, "12.8", {"nvml_version": "no permission", **absent})
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,6 @@ def test_facts(tmp_path: Path) -> None:
     [
         ("driver_not_loaded", "kernel driver is not loaded"),
         ("no_permission", "/dev/nvidiactl"),
-        ("lib_rm_version_mismatch", "do not match"),
         ("unknown", "does not start"),
     ],
 )
@@ -73,6 +74,22 @@ def test_a_driver_that_does_not_open_says_why(
     with pytest.raises(DriverAbsent, match=said) as raised:
         BACKEND.open()
     assert "\n" not in str(raised.value)
+
+
+def test_a_library_that_does_not_fit_the_kernel_module(tmp_path: Path) -> None:
+    """That is no absent driver: the node has one, and it says which version of it is loaded."""
+    library = tmp_path / "libnvidia-ml.so.595.10.03"
+    shutil.copy(build() / SONAME, library)
+    (tmp_path / SONAME).symlink_to(library.name)
+    file = Scenario().init_error("lib_rm_version_mismatch").write(tmp_path / "s")
+    code = (
+        "from gpufleet_agent.backends.nvidia import BACKEND\ntry: BACKEND.open()\nexcept Exception as e: print(repr(e))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment(file, tmp_path)
+    )
+    assert done.stdout.startswith("DriverGone(")
+    assert "do not match (library 595.10.03" in done.stdout
 
 
 def test_without_a_library_there_is_no_driver(tmp_path: Path) -> None:
