@@ -72,10 +72,12 @@ class Fleet:
         row = {"node_id": node_id, "kind": kind, "ts": ts, "source": "agent", "detail": {}, "received_at": ts + SECOND}
         return self._add(events, row | fields)
 
-    def partition(self, gpu_id: int, uuid: str, **fields: Any) -> None:
-        """A partition of a GPU."""
-        row = {"gpu_id": gpu_id, "uuid": uuid, "facts": {"uuid": uuid} | fields, "first_seen": NOW}
-        self._add(partitions, row)
+    def partition(self, gpu_id: int, uuid: str, slot: int = 100, **fields: Any) -> None:
+        """A partition of a GPU, in a slot of its node."""
+        with self.store.reading() as connection:
+            node_id = connection.execute(select(gpus.c.node_id).where(gpus.c.gpu_id == gpu_id)).scalar_one()
+        row = {"node_id": node_id, "gpu_id": gpu_id, "uuid": uuid, "slot": slot, "first_seen": NOW}
+        self._add(partitions, row | {"facts": {"uuid": uuid} | fields})
 
     def _add(self, table: Table, row: dict[str, Any]) -> int:
         with self.store.writing() as connection:

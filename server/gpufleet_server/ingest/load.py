@@ -17,7 +17,7 @@ from gpufleet_server.ingest.columns import NUMBERS, PRESENT
 from gpufleet_server.ingest.memory import SLURM_CLUSTER, STATES, Gpu, Memory, Newest, Node
 from gpufleet_server.ingest.prepare import Prepared
 from gpufleet_server.store.bulk import insert_new
-from gpufleet_server.store.schema import gpus, nodes, states, streams
+from gpufleet_server.store.schema import gpus, nodes, partitions, states, streams
 from gpufleet_server.store.tiers import latest
 from gpufleet_server.store.usage import latest_usage
 
@@ -82,6 +82,9 @@ def _load_parts(connection: Connection, memory: Memory, by_id: dict[int, Node]) 
     by_gpu: dict[int, Gpu] = {}
     for node_id, uuid, gpu_id, slot, model in connection.execute(query.where(gpus.c.node_id.in_(ids))):
         by_gpu[gpu_id] = memory.add_gpu(by_id[node_id], uuid, gpu_id, slot, model or "")
+    parted = select(partitions.c.node_id, partitions.c.uuid, partitions.c.slot)
+    for node_id, uuid, slot in connection.execute(parted.where(partitions.c.node_id.in_(ids))):
+        by_id[node_id].partitions[uuid] = slot
     mine = select(streams.c.node_id, streams.c.stream, streams.c.last_seq).where(streams.c.node_id.in_(ids))
     for node_id, stream, last_seq in connection.execute(mine):
         by_id[node_id].streams[stream] = last_seq

@@ -125,6 +125,9 @@ class Node:
     gpus: dict[str, Gpu] = dataclasses.field(default_factory=dict)
     newest: Newest | None = None
     layout: Layout | None = None
+    # UUID → slot, and how the block before of them was laid out.
+    partitions: dict[str, int] = dataclasses.field(default_factory=dict)
+    partition_layout: Layout | None = None
     slurm_cluster: str = ""
     holders: Holders = dataclasses.field(default_factory=Holders)
     usage_at: int = 0
@@ -149,6 +152,19 @@ class Node:
             whole = slots == list(range(len(self.gpus)))
             self.layout = Layout(gpus, np.array(slots, "<i2").tobytes(), rows, whole)
         return self.layout
+
+    def partitions_laid_out(self, uuids: list[str]) -> Layout:
+        """The layout of a block of these partitions, all of them known: they are in no GpuTable."""
+        if self.partition_layout is None or self.partition_layout.gpus != uuids:
+            slots = np.array([self.partitions[uuid] for uuid in uuids], "<i2").tobytes()
+            self.partition_layout = Layout(uuids, slots, np.zeros(0, np.int64), False)
+        return self.partition_layout
+
+    @property
+    def next_slot(self) -> int:
+        """The first slot behind all that are taken."""
+        slots = (*(gpu.slot for gpu in self.gpus.values()), *self.partitions.values())
+        return max(slots, default=-1) + 1
 
     def lacks(self, gpus: list[str]) -> bool:
         """Whether one of these GPUs has no row yet."""

@@ -15,7 +15,6 @@ COLUMNS = ("node_id", "first", "last", "slots", "times", "durations", *NAMES)
 # Bytes of values in a row: two rows fit into a page of PostgreSQL.
 _MOST = 3600
 _WIDTHS = tuple(metric.width for metric in EVERY_SAMPLE)
-_ALL = sum(_WIDTHS)
 
 
 def rows(placed: Placed) -> Iterator[tuple[Any, ...]]:
@@ -23,7 +22,8 @@ def rows(placed: Placed) -> Iterator[tuple[Any, ...]]:
     samples, offset, gpus = placed.block.samples, placed.offset, len(placed.layout.gpus)
     times = [time + offset for time in placed.block.times] if offset else placed.block.times
     columns = placed.block.columns
-    most = max(1, _MOST // (_ALL * gpus))
+    there = sum(width for column, width in zip(columns, _WIDTHS, strict=True) if column is not None)
+    most = max(1, _MOST // (max(1, there) * gpus))
     head = (placed.node.node_id, times[0], times[-1], placed.layout.slots)
     if len(times) <= most and begin_of(times[0], HOUR) == begin_of(times[-1], HOUR):
         yield (*head, wire.pack(times, 8) if offset else samples.times, samples.durations, *columns)

@@ -1,6 +1,7 @@
 """Writes the reports of a commit into the store, inside the caller's transaction."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from gpufleet_server.ingest.prepare import Prepared
 from gpufleet_server.ingest.roster import Difference, Told, add_gpus, update_rosters
 from gpufleet_server.ingest.statistics import Tally
 from gpufleet_server.store.bulk import insert_rows
-from gpufleet_server.store.schema import events, states
+from gpufleet_server.store.schema import events, partitions, states
 from gpufleet_server.store.tiers import recent as recent_table
 
 Outcome = wire.Ack | Problem
@@ -191,6 +192,21 @@ def _unseen_gpus(connection: Connection, memory: Memory, taken: Sequence[_Taken]
                     row = {"uuid": uuid, "identity": {}, "first_seen": each.at}
                     unseen.setdefault((node.uuid, uuid), (node, row))
     add_gpus(connection, memory, list(unseen.values()))
+    _unseen_partitions(connection, taken)
+
+
+def _unseen_partitions(connection: Connection, taken: Sequence[_Taken]) -> None:
+    """Give partitions a row of which no roster has told; of which GPU they are it will."""
+    unseen: dict[tuple[int, str], dict[str, Any]] = {}
+    for each in taken:
+        node = each.node
+        for uuid in itertools.chain(*(samples.gpus for samples in each.prepared.report.partition_samples)):
+            if uuid not in node.partitions:
+                slot = node.partitions[uuid] = node.next_slot
+                row = {"node_id": node.node_id, "uuid": uuid, "slot": slot, "facts": {}, "first_seen": each.at}
+                unseen[node.node_id, uuid] = row
+    if unseen:
+        connection.execute(insert(partitions), list(unseen.values()))
 
 
 def _named(report: wire.Report) -> list[list[str]]:
@@ -213,7 +229,8 @@ def _samples(connection: Connection, memory: Memory, batch: Batch, taken: Sequen
             numbers.append(number)
             placed.append(Placed(each.node, each.node.laid_out(block.samples.gpus), block, each.after))
     found = cells(memory.gpus, placed, batch.values.take(numbers))
-    insert_rows(connection, recent_table, recent.COLUMNS, [row for each in placed for row in recent.rows(each)])
+    kept = (*placed, *(part for each in taken for part in _partitions_placed(each)))
+    insert_rows(connection, recent_table, recent.COLUMNS, [row for each in kept for row in recent.rows(each)])
     uses = found.uses.tobytes()
     renewed = {
         each.node.node_id: each.node
@@ -231,6 +248,12 @@ def _samples(connection: Connection, memory: Memory, batch: Batch, taken: Sequen
     return found
 
 
+def _partitions_placed(taken: _Taken) -> Iterator[Placed]:
+    """Samples of partitions: kept as blocks, and in none of what is counted by GPU."""
+    for block in taken.prepared.partition_blocks:
+        yield Placed(taken.node, taken.node.partitions_laid_out(block.samples.gpus), block, taken.after)
+
+
 def _values(memory: Memory, taken: _Taken, tally: Tally) -> Iterator[changes.Row]:
     if taken.prepared.unknown:
         tally.unknown_metrics.update(taken.prepared.unknown)
@@ -246,6 +269,8 @@ def _lacks_roster(prepared: Prepared, node: Node) -> bool:
     if report.roster is not None:
         return False
     if report.roster_digest != node.roster_digest or any(node.lacks(samples.gpus) for samples in report.samples):
+        return True
+    if any(uuid not in node.partitions for samples in report.partition_samples for uuid in samples.gpus):
         return True
     return node.lacks([of.gpu for of in (*report.states, *report.usage)])
 

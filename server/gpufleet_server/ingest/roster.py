@@ -25,7 +25,7 @@ _GPU_FIELDS = tuple(name for name in wire.Gpu.__struct_fields__ if name not in _
 _UPDATE_NODES = update(nodes).where(nodes.c.node_id == bindparam("this"))
 _UPDATE_GPUS = update(gpus).where(gpus.c.gpu_id == bindparam("this"))
 _UPDATE_PARTITIONS = update(partitions).where(
-    partitions.c.gpu_id == bindparam("of"), partitions.c.uuid == bindparam("this")
+    partitions.c.node_id == bindparam("of"), partitions.c.uuid == bindparam("this")
 )
 
 
@@ -80,7 +80,8 @@ def update_rosters(connection: Connection, memory: Memory, told: Sequence[Told])
     _add_listed(connection, memory, told)
     writes = _Writes()
     differences = [
-        _update(writes, each, facts[each.node.node_id], rows.get(each.node.node_id, {}), parts) for each in told
+        _update(writes, each, facts[node_id], rows.get(node_id, {}), parts.get(node_id, {}))
+        for each, node_id in zip(told, ids, strict=True)
     ]
     writes.execute(connection)
     for each in told:
@@ -95,11 +96,11 @@ def add_gpus(connection: Connection, memory: Memory, new: Sequence[tuple[Node, d
     """
     if not new:
         return
-    taken = {node.uuid: max((gpu.slot for gpu in node.gpus.values()), default=-1) for node, _ in new}
+    free = {node.uuid: node.next_slot for node, _ in new}
     rows = []
     for node, row in new:
-        taken[node.uuid] += 1
-        rows.append(row | {"node_id": node.node_id, "slot": taken[node.uuid]})
+        rows.append(row | {"node_id": node.node_id, "slot": free[node.uuid]})
+        free[node.uuid] += 1
     ids = connection.execute(insert(gpus).returning(gpus.c.gpu_id, sort_by_parameter_order=True), rows).scalars().all()
     for (node, _), row, gpu_id in zip(new, rows, ids, strict=True):
         memory.add_gpu(node, row["uuid"], gpu_id, row["slot"], row.get("model") or "")
@@ -114,10 +115,9 @@ def _known_gpus(connection: Connection, ids: list[int]) -> dict[int, dict[str, A
 
 
 def _known_partitions(connection: Connection, ids: list[int]) -> dict[int, dict[str, Any]]:
-    query = select(partitions).join(gpus, gpus.c.gpu_id == partitions.c.gpu_id).where(gpus.c.node_id.in_(ids))
     found: dict[int, dict[str, Any]] = {}
-    for row in connection.execute(query):
-        found.setdefault(row.gpu_id, {})[row.uuid] = row
+    for row in connection.execute(select(partitions).where(partitions.c.node_id.in_(ids))):
+        found.setdefault(row.node_id, {})[row.uuid] = row
     return found
 
 
@@ -141,13 +141,12 @@ def _remember(memory: Memory, told: Told) -> None:
 
 
 def _update(
-    writes: _Writes, told: Told, known: dict[str, Any], rows: dict[str, Any], parts: dict[int, dict[str, Any]]
+    writes: _Writes, told: Told, known: dict[str, Any], rows: dict[str, Any], parts: dict[str, Any]
 ) -> list[Difference]:
     changes = list(_host(writes, told.node, known, told.roster.host))
     for uuid, gpu in {gpu.uuid: gpu for gpu in told.roster.gpus}.items():
-        gpu_id = told.node.gpus[uuid].gpu_id
         changes += _gpu(writes, rows.pop(uuid, None), gpu)
-        changes += _partitions(writes, parts.get(gpu_id, {}), gpu_id, gpu, told.at)
+        changes += _partitions(writes, parts, told, gpu)
     for row in rows.values():
         if row.removed_at is None:
             writes.gpus.append({"this": row.gpu_id, "removed_at": told.at})
@@ -196,22 +195,27 @@ def _gpu(writes: _Writes, row: Any, gpu: wire.Gpu) -> Iterator[Difference]:
         yield Difference("gpu_changed", _arrow(detail), gpu.uuid, detail=detail)
 
 
-def _partitions(writes: _Writes, known: dict[str, Any], gpu_id: int, gpu: wire.Gpu, at: int) -> Iterator[Difference]:
-    rows = dict(known)
-    for partition in {each.uuid: each for each in gpu.partitions}.values():
-        row = rows.pop(partition.uuid, None)
-        values = {"profile": partition.profile, "facts": msgspec.to_builtins(partition), "removed_at": None}
-        if row is None:
-            writes.new_partitions.append({"gpu_id": gpu_id, "uuid": partition.uuid, "first_seen": at} | values)
+def _partitions(writes: _Writes, known: dict[str, Any], told: Told, gpu: wire.Gpu) -> Iterator[Difference]:
+    """Changes of a GPU's partitions, of all that its node has had; a new one gets the node's next slot."""
+    node, gpu_id = told.node, told.node.gpus[gpu.uuid].gpu_id
+    listed = {each.uuid: each for each in gpu.partitions}
+    for uuid, partition in listed.items():
+        row, facts = known.get(uuid), msgspec.to_builtins(partition)
+        values = {"gpu_id": gpu_id, "profile": partition.profile, "facts": facts, "removed_at": None}
+        if uuid in node.partitions:
+            writes.partitions.append({"of": node.node_id, "this": uuid} | values)
         else:
-            writes.partitions.append({"of": gpu_id, "this": partition.uuid} | values)
-        if row is None or row.removed_at is not None:
-            yield Difference("partition_added", partition.profile or "", gpu.uuid, partition.uuid)
+            slot = node.partitions[uuid] = node.next_slot
+            new = {"node_id": node.node_id, "uuid": uuid, "slot": slot, "first_seen": told.at}
+            writes.new_partitions.append(new | values)
+        if row is None or row.gpu_id != gpu_id or row.removed_at is not None:
+            yield Difference("partition_added", partition.profile or "", gpu.uuid, uuid)
     # What a lost GPU is cut into can't be read; that is not the same as being whole.
-    gone = [row for row in rows.values() if row.removed_at is None and gpu.state != "lost"]
-    for row in gone:
-        writes.partitions.append({"of": gpu_id, "this": row.uuid, "removed_at": at})
-        yield Difference("partition_removed", row.profile or "", gpu.uuid, row.uuid)
+    rows = [row for row in known.values() if row.gpu_id == gpu_id and row.uuid not in listed]
+    for row in rows if gpu.state != "lost" else []:
+        if row.removed_at is None:
+            writes.partitions.append({"of": node.node_id, "this": row.uuid, "removed_at": told.at})
+            yield Difference("partition_removed", row.profile or "", gpu.uuid, row.uuid)
 
 
 def _fields(

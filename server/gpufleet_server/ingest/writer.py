@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import threading
 import time
@@ -13,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gpufleet_server.domain import clock
 from gpufleet_server.domain.problem import Problem
-from gpufleet_server.ingest.columns import matrix, problems
+from gpufleet_server.ingest.columns import Block, Matrix, matrix, problems
 from gpufleet_server.ingest.failures import OF_THE_DATA, STORE_FAILED, cause, unavailable
 from gpufleet_server.ingest.memory import Memory
 from gpufleet_server.ingest.prepare import Prepared
@@ -153,18 +154,8 @@ class Writer:
         return outcomes
 
     def _record(self, reports: Sequence[Prepared]) -> tuple[list[Outcome], Tally]:
-        blocks = [block for each in reports for block in each.blocks]
-        values = matrix(blocks)
-        begins, at = [], 0
-        for each in reports:
-            begins.append(at)
-            at += len(each.blocks)
-        wrong = problems(blocks, values)
-        bad = {
-            number: next(wrong[block] for block in range(begin, begin + len(each.blocks)) if block in wrong)
-            for number, (each, begin) in enumerate(zip(reports, begins, strict=True))
-            if wrong and any(block in wrong for block in range(begin, begin + len(each.blocks)))
-        }
+        values, begins, bad = _checked([each.blocks for each in reports])
+        bad |= _checked([each.partition_blocks for each in reports])[2]
         good = [number for number in range(len(reports)) if number not in bad]
         batch = Batch([reports[number] for number in good], values, [begins[number] for number in good])
         if not good:
@@ -211,6 +202,17 @@ class Writer:
                 connection.execute(delete(streams).where(streams.c.last_seen < self._now() - _FORGET_STREAM))
         except (SQLAlchemyError, *STORE_FAILED) as error:
             _LOG.warning("the use of tokens is not kept: %s", cause(error))
+
+
+def _checked(blocks: Sequence[Sequence[Block]]) -> tuple[Matrix, list[int], dict[int, Problem]]:
+    """The values of the blocks of reports, the first block of each, and by number what is wrong with some of them."""
+    listed = [block for each in blocks for block in each]
+    owners = [number for number, each in enumerate(blocks) for _ in each]
+    begins = [0, *itertools.accumulate(map(len, blocks))][:-1]
+    values = matrix(listed)
+    # Of a report the first one counts.
+    wrong = reversed(problems(listed, values).items())
+    return values, begins, {owners[number]: problem for number, problem in wrong}
 
 
 def _answer(jobs: Iterable[Job], outcomes: Iterable[Outcome]) -> None:

@@ -107,16 +107,20 @@ for _name in ("uuid", "serial"):
     _lower = func.lower(gpus.c[_name]).label("lower")
     Index(f"ix_gpus_{_name}_begins", _lower, postgresql_ops={"lower": "text_pattern_ops"}).ddl_if("postgresql")
 
+# What is counted as GPUs is a row of `gpus`: a partition is none, and its slot is in none of `latest`.
 partitions = Table(
     "partitions",
     metadata,
-    Column("gpu_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("uuid", String(128), primary_key=True),
+    Column("node_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("uuid", String(128), primary_key=True, index=True),
+    Column("slot", SmallInteger, nullable=False, comment="its number in blocks of its node, no GPU's there"),
+    Column("gpu_id", BigInteger, index=True, comment="NULL: no roster has told of it yet"),
     Column("profile", String(256)),
     Column("facts", JSON, nullable=False, comment="wire.Partition as it came"),
     Column("first_seen", BigInteger, nullable=False),
-    Column("removed_at", BigInteger),
-    info=BY_GPU,
+    Column("removed_at", BigInteger, comment="when a roster no longer held it"),
+    UniqueConstraint("node_id", "slot"),
+    info=BY_NODE,
 )
 
 # For metrics sent on change: each value from ts on. For metrics of every sample: only why they are absent from ts
