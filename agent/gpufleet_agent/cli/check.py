@@ -20,6 +20,7 @@ from gpufleet_agent.config import Config, ConfigError
 from gpufleet_agent.host import read_host
 from gpufleet_agent.runtime.clock import read_clock
 from gpufleet_agent.runtime.enrol import Enroller
+from gpufleet_agent.runtime.fault_sources import KERNEL_LOG
 from gpufleet_agent.runtime.proxy import proxy_for
 from gpufleet_agent.runtime.push import Link, Unreachable
 from gpufleet_agent.runtime.trust import trust_of
@@ -46,6 +47,7 @@ def check(config: Config, as_json: bool, timeout: float, backend: Backend | None
     """Look at everything and print it. 0 all well, 1 something is wrong, 3 no driver."""
     found = probe(backend or AnyVendor(), timeout)
     findings = [_driver(found), *_gpus(found), _host(read_host(config, found.facts, root)), _processes(root)]
+    findings.append(_kernel_log(config, root))
     findings += [_state(config.state_dir), *_server(config)]
     code = 3 if found.driver.state == "absent" else int(any(finding.level == "problem" for finding in findings))
     if as_json:
@@ -89,7 +91,10 @@ def _gpu(gpu: Gpu, stored: dict[str, int], tells_xids: bool) -> Finding:
 
 
 def _host(host: Host) -> Finding:
-    absent = {name: reason for name, reason in host.absent.items() if not name.endswith("_version")}
+    of_driver = ("fabric_manager", "kernel_log")
+    absent = {
+        name: reason for name, reason in host.absent.items() if not name.endswith("_version") and name not in of_driver
+    }
     text = f"{host.hostname}, {host.os or 'OS unknown'}, kernel {host.kernel}"
     return Finding("host", "note" if absent else "ok", text, _by_reason(absent))
 
@@ -108,6 +113,17 @@ def _processes(root: Path) -> Finding:
     except Unseen as unseen:
         absent["account and partition of other users' Slurm jobs"] = str(unseen)
     return Finding("processes", "note" if absent else "ok", "who uses a GPU can be told", _by_reason(absent))
+
+
+def _kernel_log(config: Config, root: Path) -> Finding:
+    if not config.kernel_log:
+        return Finding("kernel log", "note", "not read: kernel_log is off")
+    path = root / KERNEL_LOG
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    except OSError as error:
+        return Finding("kernel log", "note", f"{path}: {error.strerror}; XIDs come from the driver alone")
+    return Finding("kernel log", "ok", f"{path} can be read")
 
 
 def _state(folder: Path) -> Finding:
