@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 COMPILER := $(if $(shell command -v cc || command -v gcc || command -v clang),,--group compiler)
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo -n)
 
-.PHONY: up demo test test-agent lint docs deb bench bench-agent bench-ingest bench-scale bench-queries bench-backlog bench-growth chaos tools bench-tools clean help
+.PHONY: up demo test test-agent lint docs deb bench bench-agent bench-ingest bench-scale bench-queries bench-backlog bench-growth bench-alerts chaos tools bench-tools alert-tools clean help
 
 help:  ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -39,7 +39,7 @@ docs: .venv/installed  ## Write the generated pages again
 deb: .venv/bin/pip  ## The agent as a Debian package for this machine's Python, in dist/
 	PIP="$(BIN)/python -m pip" agent/packaging/deb/build.sh dist
 
-bench: bench-agent bench-ingest bench-scale bench-queries bench-backlog bench-growth  ## All benchmarks
+bench: bench-agent bench-ingest bench-scale bench-queries bench-backlog bench-growth bench-alerts  ## All benchmarks
 
 bench-agent: .venv/dev .venv/bench  ## The agent's CPU and memory beside nvitop-exporter
 	$(BIN)/python -m tests.bench.agent
@@ -58,6 +58,9 @@ bench-backlog: .venv/dev .venv/bench  ## What a fleet notices while a fifth of i
 
 bench-growth: .venv/dev .venv/bench  ## What a GPU costs among 1,000, 10,000 and 100,000
 	$(BIN)/python -m tests.bench.growth
+
+bench-alerts: .venv/dev .venv/bench alert-tools  ## From an XID on a node to a real Alertmanager; evaluating all rules
+	$(BIN)/python -m tests.bench.alerts
 
 chaos: .venv/dev  ## 200 kills and cuts of everything under load; then every sample and event is looked for
 	$(BIN)/python -m tests.chaos.run
@@ -89,11 +92,14 @@ chaos: .venv/dev  ## 200 kills and cuts of everything under load; then every sam
 # Programs of Debian's packages; these are unpacked, not installed: no service is started on your machine.
 PACKAGE_promtool := prometheus
 PACKAGE_prometheus := prometheus
+PACKAGE_prometheus-alertmanager := prometheus-alertmanager
 PACKAGE_victoria-metrics := victoria-metrics
 
-tools: tool-promtool tool-prometheus
+tools: tool-promtool tool-prometheus tool-prometheus-alertmanager
 
 bench-tools: tool-prometheus tool-victoria-metrics
+
+alert-tools: tool-prometheus-alertmanager
 
 tool-%:
 	@command -v $* >/dev/null || $(MAKE) --no-print-directory $(TOOLS)/usr/bin/$* || \

@@ -12,9 +12,12 @@ FUNCTION_LINES = 60
 FUNCTION_MEDIAN = 9
 PRODUCT = ("agent/", "server/", "dashboards/")
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "misc", "common"}
-# The loops that isolate failures: one reader's, one report's, one step's of upkeep must not end the whole.
+# The loops that isolate failures: one reader's, one report's, one step's of upkeep, one rule's, one receiver's must not
+# end the whole.
 MAY_CATCH_ALL = {
     "agent/gpufleet_agent/runtime/supervisor.py",
+    "server/gpufleet_server/alerts/delivery/dispatcher.py",
+    "server/gpufleet_server/alerts/evaluation.py",
     "server/gpufleet_server/ingest/writer.py",
     "server/gpufleet_server/store/upkeep.py",
 }
