@@ -43,3 +43,13 @@ def later(clock: Clock, at: int) -> Clock:
     """The moment of `clock` moved to the wall time `at` (µs), should that be later."""
     ahead = max(0, at - clock.wall)
     return Clock(wall=clock.wall + ahead, uptime=clock.uptime + ahead, boot=clock.boot)
+
+
+def was_set(before: Clock, now: Clock) -> int:
+    """By how many µs the wall clock was set between two moments of one boot."""
+    return (now.wall - now.uptime) - (before.wall - before.uptime)
+
+
+def unset(clock: Clock, now: Clock) -> Clock:
+    """This moment as the wall clock would tell it, had it not been set since `clock`."""
+    return Clock(wall=now.wall - was_set(clock, now), uptime=now.uptime, boot=now.boot)

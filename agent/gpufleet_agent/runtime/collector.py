@@ -6,8 +6,10 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from gpufleet_agent.backends.backend import DriverFacts
-from gpufleet_agent.runtime.clock import monotonic, read_clock, wall
+from gpufleet_agent.runtime.clock import monotonic, read_clock, unset, wall, was_set
 from gpufleet_agent.runtime.draft import Draft
 from gpufleet_agent.runtime.frames import (
     Begun,
@@ -28,6 +30,8 @@ _LOG = logging.getLogger("gpufleet_agent")
 REPORT_SECONDS = 10.0
 # What belongs together comes within this time: roster and states at the start, a burst of events.
 GATHER_SECONDS = 0.2
+# A wall clock that moved by more than this (µs) against the uptime was set.
+SET_MICROS = 1_000_000
 
 
 class Keeper(Protocol):
@@ -64,6 +68,8 @@ class Collector:
         self._period = max(interval, REPORT_SECONDS)
         self._draft: Draft | None = None
         self._driver: Driver | None = None
+        # What the wall clock said, and says, when the open report began and when the driver's state was last looked at.
+        self._clock = read_clock()
         self._facts: DriverFacts | None = None
         self._roster: Roster | None = None
         self._digest = ""
@@ -123,6 +129,13 @@ class Collector:
 
     def stand(self, driver: Driver) -> None:
         """Note how the driver answers."""
+        if abs(was_set(self._clock, read_clock())) > SET_MICROS:
+            if self._draft is not None:
+                self.seal()
+            self._look_at_clock()
+        if self._driver is not None and driver.state == self._driver.state:
+            # Since the same moment as before, whatever the wall clock has been set to meanwhile.
+            driver = replace(driver, since=self._driver.since)
         if driver == self._driver:
             return
         first, self._driver = self._driver is None, driver
@@ -147,8 +160,10 @@ class Collector:
         """Close the report now, empty or not; None before anything is known of the driver."""
         if self._driver is None:
             return None
-        draft = self._draft or self._begin()
-        report = draft.report(self._node, self._keeper.backlog, read_clock())
+        draft, now = self._draft or self._begin(), read_clock()
+        # All times of a report are of one clock: of that which its first record was told by.
+        created = now if abs(was_set(self._clock, now)) <= SET_MICROS else unset(self._clock, now)
+        report = draft.report(self._node, self._keeper.backlog, created)
         self._keeper.close(draft.seq, encode(report))
         self._draft, self._soon, self._sealed = None, None, monotonic()
         return report
@@ -157,13 +172,15 @@ class Collector:
         if self._soon is None:
             self._soon = monotonic() + GATHER_SECONDS
 
-    def _begin(self) -> Draft:
+    def _begin(self, record: Record | None = None) -> Draft:
+        if not self._is_of_before(record):
+            self._look_at_clock()
         stream, seq = self._keeper.take_number()
         begun = Begun(
             stream=stream,
             seq=seq,
             interval=round(self._interval * 1000),
-            clock=read_clock(),
+            clock=self._clock,
             driver=self._driver or Driver(state="failed", since=wall(), detail="not read yet"),
             roster_digest=self._digest,
         )
@@ -171,8 +188,33 @@ class Collector:
         self._draft = Draft(begun)
         return self._draft
 
+    def _look_at_clock(self) -> None:
+        """Tell the driver's state by what the wall clock says now."""
+        now = read_clock()
+        by = was_set(self._clock, now)
+        if abs(by) > SET_MICROS:
+            _LOG.warning("the wall clock was set by %+.1f s", by / 1e6)
+            if self._driver is not None:
+                self._driver = replace(self._driver, since=max(0, self._driver.since + by))
+        self._clock = now
+
+    def _is_of_before(self, record: Record | None) -> bool:
+        """Whether the wall clock was set since, and what the record tells was seen before that."""
+        now = read_clock()
+        by = was_set(self._clock, now)
+        at = None if record is None else _time(record)
+        return abs(by) > SET_MICROS and at is not None and abs(at - now.wall + by) < abs(at - now.wall)
+
+    def _fits(self, record: Record, draft: Draft) -> bool:
+        """Whether the record's times are of the clock that the open report began with."""
+        if isinstance(record, Ticked) and record.at <= draft.sampled:
+            return False
+        return abs(was_set(self._clock, read_clock())) <= SET_MICROS or self._is_of_before(record)
+
     def _add(self, record: Record) -> None:
-        draft = self._draft or self._begin()
+        if self._draft is not None and not self._fits(record, self._draft):
+            self.seal()
+        draft = self._draft or self._begin(record)
         draft.add(record)
         self._keeper.append(record)
         if draft.full:
@@ -218,6 +260,15 @@ class Collector:
         if with_states and self._states:
             self._add(Changed(self.states))
         self._hurry()
+
+
+def _time(record: Record) -> int | None:
+    """When that which a record tells was seen, µs of the wall clock; None where it does not say."""
+    if isinstance(record, Ticked):
+        return record.at
+    if isinstance(record, Happened):
+        return record.events[0].at
+    return record.states[0].at if isinstance(record, Changed) else None
 
 
 def _said(event: Event) -> Iterator[str]:
