@@ -39,7 +39,7 @@ _TEXTS = {
     Action.RESET_GPU: "Drain the GPU and reset it (nvidia-smi -r), or reboot the node.",
     Action.REBOOT_NODE: "Drain the node and reboot it; if that is of no use, power it off and on.",
     Action.INSPECT: "Look at the board: its power, cables, seat and cooling.",
-    Action.UPDATE_SOFTWARE: "Bring driver, firmware and, on virtual machines, the host's software to versions that fit.",
+    Action.UPDATE_SOFTWARE: "Bring driver, firmware and, on virtual machines, the host to versions that fit.",
     Action.WORKFLOW: "Follow NVIDIA's steps for this XID.",
     Action.CONTACT_SUPPORT: "Contact the vendor's support.",
     Action.IGNORE: "Nothing, if it is the only one.",
@@ -172,7 +172,7 @@ def _rows() -> Iterator[Xid]:
             meaning=_meaning(code),
             in_use=row["in_use"] == "yes",
             action=action,
-            severity=_SEVERITIES.get(action, Severity.WARNING),
+            severity=_severity(action),
             then=_then(row["investigatory_action"]),
             nvidia=row["immediate_action"],
             nvidia_then=row["investigatory_action"],
@@ -182,6 +182,10 @@ def _rows() -> Iterator[Xid]:
 def _action(word: str) -> Action:
     # The rest are names of workflows: WORKFLOW_XID_48, XID_154, CHECK_UVM.
     return _ACTIONS.get(word, Action.WORKFLOW)
+
+
+def _severity(action: Action) -> Severity:
+    return _SEVERITIES.get(action, Severity.WARNING)
 
 
 def _then(word: str) -> str:
@@ -210,11 +214,9 @@ def _with(known: Xid | None, code: int, change: _Change) -> Xid:
     if known is None:
         if change.action is None:
             raise XidsError(f"xid.{code}: it is in no table: give its action")
-        known = Xid(code, f"XID_{code}", "", True, change.action, Severity.WARNING)
+        known = Xid(code, f"XID_{code}", "", True, change.action, _severity(change.action))
     action = change.action or known.action
-    severity = change.severity or (
-        known.severity if action is known.action else _SEVERITIES.get(action, Severity.WARNING)
-    )
+    severity = change.severity or (known.severity if action is known.action else _severity(action))
     return replace(
         known,
         action=action,
@@ -243,7 +245,7 @@ def parse_codes(texts: Sequence[str]) -> list[int]:
     """Codes as people write them: `79`, `xid79`, `XID 79`. ValueError names one that is none."""
     found = []
     for text in texts:
-        digits = text.strip().lower().removeprefix("xid").strip(" :#-")
+        digits = text.strip().lower().removeprefix("xid").strip(" :#")
         if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
             raise ValueError(f"{text!r} is no XID: a number such as 79")
         found.append(int(digits))
