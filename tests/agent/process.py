@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,23 +22,29 @@ ROOT = Path(__file__).parents[2]
 
 
 def main(driver: str, state: str, *settings: str) -> int:
-    """Run until a signal comes; settings are key=value, and `fsize` is the largest file the process may write."""
+    """Run until a signal comes; settings are key=value, and `fsize` is the largest file the process may write.
+
+    The kernel log of the machine, which may tell of real GPUs, is none of its business.
+    """
     flags = dict(setting.split("=", 1) for setting in settings)
     if "fsize" in flags:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(flags.pop("fsize")),) * 2)
-    config = load({"state_dir": state, "interval": "1s", **flags}, {})
+    config = load({"state_dir": state, "interval": "1s", "kernel_log": "off", **flags}, {})
     set_up_log(config.log_level, config.log_format)
     patience = Patience(silence=2.0, opening=2.0, restart=0.1, restart_absent=0.2, restart_most=0.5)
     return Agent(config, FakeBackend(Path(driver)), patience=patience).run()
 
 
 @contextmanager
-def agent(folder: Path, *settings: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run an agent while the block does: its driver's files in `folder/driver`, its log in `folder/log`."""
+def agent(folder: Path, *settings: str, under: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
+    """Run an agent while the block does: its driver's files in `folder/driver`, its log in `folder/log`.
+
+    `under` is a command that runs it.
+    """
     (folder / "driver").mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "tests.agent.process", str(folder / "driver"), str(folder / "state"), *settings]
+    command = [*under, sys.executable, "-m", "tests.agent.process", str(folder / "driver"), str(folder / "state")]
     with (folder / "log").open("ab") as log:
-        process = subprocess.Popen(command, stderr=log, cwd=ROOT, env=dict(os.environ))
+        process = subprocess.Popen([*command, *settings], stderr=log, cwd=ROOT, env=dict(os.environ))
     try:
         yield process
     finally:

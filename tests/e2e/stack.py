@@ -123,10 +123,17 @@ def server(folder: Path, postgresql: str | None = None) -> Iterator[Server]:
 
 
 @contextmanager
-def agent(folder: Path, url: str, token: str, env: dict[str, str], *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A `gpufleet-agent run` that runs while the block does; `env` says which driver it finds."""
-    command = [str(BIN / "gpufleet-agent"), "run", "--server", url, "--token", token]
-    command += ["--state-dir", str(folder / "agent"), *options]
+def agent(
+    folder: Path, url: str, token: str, env: dict[str, str], *options: str, root: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A `gpufleet-agent run` that runs while the block does; `env` says which driver it finds.
+
+    Below `root` it finds the host's files; without one it leaves the machine's kernel log alone, which may tell of
+    real GPUs.
+    """
+    program = [str(BIN / "gpufleet-agent")] if root is None else [sys.executable, "-m", "tests.e2e.rooted", str(root)]
+    command = [*program, "run", "--server", url, "--token", token]
+    command += ["--state-dir", str(folder / "agent"), *(["--kernel-log", "off"] if root is None else []), *options]
     with (folder / "agent.log").open("ab") as log:
         process = subprocess.Popen(command, env=os.environ | env, stdout=log, stderr=log)
     try:
