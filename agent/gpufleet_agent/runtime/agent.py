@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gc
 import logging
@@ -22,6 +23,7 @@ from gpufleet_agent.runtime.clock import monotonic
 from gpufleet_agent.runtime.collector import Collector
 from gpufleet_agent.runtime.delivery import Delivery
 from gpufleet_agent.runtime.enrol import Enroller
+from gpufleet_agent.runtime.files import make_folder
 from gpufleet_agent.runtime.notify import Notifier
 from gpufleet_agent.runtime.proxy import proxy_for
 from gpufleet_agent.runtime.push import Link
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("gpufleet_agent")
 _TELL_DROPPED_SECONDS = 600.0
 _FAREWELL_SECONDS = 5.0
+# What a disk says that takes nothing now, as that of a machine in trouble does.
+_TAKES_NOTHING = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT})
 
 
 class Refused(Exception):
@@ -224,15 +228,22 @@ class Agent:
             _LOG.info("stopped; %d reports wait", self._spool.backlog.reports)
         if self._listener is not None:
             self._listener.close()
-        os.close(self._lock)
+        if self._lock >= 0:
+            os.close(self._lock)
 
 
 def _take_folder(folder: Path) -> int:
-    """Make the state folder ours alone, for as long as the descriptor is open. The folder itself bears the lock."""
+    """Make the state folder ours alone, for as long as the descriptor is open. The folder itself bears the lock.
+
+    -1 where there is none and the disk takes none: then nothing is kept.
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder, mode=0o700)
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
+        if error.errno in _TAKES_NOTHING:
+            _LOG.warning("state_dir: %s: %s: everything is kept in memory only", folder, error.strerror)
+            return -1
         raise Refused(f"state_dir: {folder}: {error.strerror}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
