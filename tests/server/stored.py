@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, Reason
 from gpufleet_server.store.blocks import Block, from_planes, from_recent
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.schema import gpus, nodes
+from gpufleet_server.store.schema import gpus, nodes, partitions
 from gpufleet_server.store.tiers import SEALED, USES, Tier, recent
 from sqlalchemy import Connection, select
 
@@ -84,11 +84,13 @@ def _blocks(connection: Connection) -> Iterator[tuple[int, Block]]:
 
 
 def _names(connection: Connection) -> dict[tuple[int, int], tuple[str, str]]:
-    """(node_id, slot) → the UUIDs of node and GPU."""
-    query = select(gpus.c.node_id, gpus.c.slot, nodes.c.uuid, gpus.c.uuid).join(
-        nodes, nodes.c.node_id == gpus.c.node_id
-    )
-    return {(node_id, slot): (node, gpu) for node_id, slot, node, gpu in connection.execute(query)}
+    """(node_id, slot) → the UUIDs of node, and of GPU or partition."""
+    found: dict[tuple[int, int], tuple[str, str]] = {}
+    for table in (gpus, partitions):
+        columns = (table.c.node_id, table.c.slot, nodes.c.uuid, table.c.uuid)
+        query = select(*columns).join_from(table, nodes, nodes.c.node_id == table.c.node_id)
+        found |= {(node_id, slot): (node, uuid) for node_id, slot, node, uuid in connection.execute(query)}
+    return found
 
 
 def _of(names: dict[tuple[int, int], tuple[str, str]], node_id: int, block: Block) -> Iterator[Sample]:

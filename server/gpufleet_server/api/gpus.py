@@ -7,7 +7,7 @@ from fastapi import Query as FromQuery
 from gpufleet_agent.catalogue import METRICS, Kind
 from gpufleet_agent.wire import Gpu as WireGpu
 from gpufleet_agent.wire import Partition as WirePartition
-from pydantic import ConfigDict, Field, WithJsonSchema
+from pydantic import ConfigDict, Field
 
 from gpufleet_server.api import errors
 from gpufleet_server.api.answers import Answer, Instant, NodeName, Number, ReasonText, complete_schema
@@ -31,6 +31,7 @@ from gpufleet_server.queries import gpus
 from gpufleet_server.queries.filters import GpuFilter
 from gpufleet_server.queries.gpus import Gpu, GpuDetail
 from gpufleet_server.queries.latest import Reading
+from gpufleet_server.queries.partitions import Partition
 from gpufleet_server.queries.reading import reading
 
 router = APIRouter()
@@ -85,6 +86,21 @@ def _describe_identity(schema: dict[str, Any]) -> None:
     schema["required"] = list(dict.fromkeys([*schema["required"], *_IDENTITY["required"]]))
 
 
+def _describe_partition(schema: dict[str, Any]) -> None:
+    schema["properties"] = _PARTITION["properties"] | schema["properties"]
+    schema["required"] = list(dict.fromkeys([*schema["required"], *_PARTITION["required"]]))
+
+
+class PartitionItem(Answer):
+    """A MIG instance of a GPU with its newest sample. Its percentages are of the instance: by `share` of its GPU."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra=_describe_partition)
+
+    first_seen: Instant
+    at: Instant | None = Field(description="time of its newest sample")
+    metrics: dict[str, Value] = Field(description="by name, those that partitions have")
+
+
 class GpuAnswer(GpuItem):
     """A GPU with its identity, its partitions, and the newest value of every metric. W, MHz, °C and B throughout."""
 
@@ -92,7 +108,7 @@ class GpuAnswer(GpuItem):
 
     metrics: dict[str, FullValue]  # type: ignore[assignment]
     absent: dict[str, str] = Field(description="why a field of the identity is null, by field")
-    partitions: list[Annotated[dict[str, Any], WithJsonSchema(_PARTITION)]] = Field(description="MIG instances")
+    partitions: list[PartitionItem] = Field(description="MIG instances")
     first_seen: Instant
     removed_at: Instant | None = Field(description="when its node no longer held it")
 
@@ -160,10 +176,16 @@ def _answer(found: GpuDetail) -> GpuAnswer:
         **(rest | fields),
         metrics={name: _full(reading) for name, reading in found.gpu.metrics.items()},
         absent=found.absent,
-        partitions=found.partitions,
+        partitions=[_partition(partition) for partition in found.partitions],
         first_seen=found.first_seen,
         removed_at=found.removed_at,
     )
+
+
+def _partition(found: Partition) -> PartitionItem:
+    metrics = {name: _value(reading) for name, reading in found.metrics.items()}
+    told = {"first_seen": found.first_seen, "at": found.at, "metrics": metrics}
+    return PartitionItem.model_validate(found.facts | told)
 
 
 def _fields(gpu: Gpu) -> dict[str, Any]:

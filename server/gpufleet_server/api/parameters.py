@@ -34,12 +34,17 @@ def _length(value: Any) -> Any:
     return times.length(value) if isinstance(value, str) else value
 
 
-def whole_range(start: int | None, end: int | None, now: int, usual: int) -> tuple[int, int]:
-    """The range of two times (µs) of which either may be missing. Problem 422 where it ends before it begins."""
+def whole_range(
+    start: int | None, end: int | None, now: int, usual: int, first: str = "start", last: str = "end"
+) -> tuple[int, int]:
+    """The range of two times (µs) of which either may be missing. Problem 422 where it ends before it begins.
+
+    `first` and `last` are what the parameters are called.
+    """
     end = now if end is None else end
     start = end - usual if start is None else start
     if start >= end:
-        raise Problem(422, f"start {times.iso(start)} is not before end {times.iso(end)}", "start")
+        raise Problem(422, f"{first} {times.iso(start)} is not before {last} {times.iso(end)}", first)
     return start, end
 
 
@@ -52,7 +57,8 @@ def _metric(value: str) -> str:
     return known("metric", list(BY_NAME), value)
 
 
-def _split(value: Any) -> Any:
+def split(value: Any) -> Any:
+    """Several values given with commas, as if each had been given by itself."""
     return [part for item in value for part in item.split(",")] if isinstance(value, list) else value
 
 
@@ -90,11 +96,12 @@ Sort = Annotated[
 ]
 Metrics = Annotated[
     list[Annotated[str, AfterValidator(_metric), Field(json_schema_extra={"enum": list(BY_NAME)})]],
-    BeforeValidator(_split),
+    BeforeValidator(split),
     Field(max_length=len(BY_NAME)),
 ]
 Simulated = Annotated[bool | None, Field(description="only simulated ones, or only real ones; both without it")]
 GpuName = Annotated[str, Path(alias="id", max_length=256, pattern=_CLEAN, description="A GPU's UUID or serial.")]
+PartitionName = Annotated[str, Path(alias="id", max_length=256, pattern=_CLEAN, description="A partition's UUID.")]
 NodeName = Annotated[str, Path(alias="id", max_length=256, pattern=_CLEAN, description="A node's id or hostname.")]
 
 

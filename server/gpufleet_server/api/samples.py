@@ -1,4 +1,4 @@
-"""A GPU's metrics over time, and those of all GPUs of a node."""
+"""A GPU's metrics over time, a partition's, and those of all GPUs of a node."""
 
 from typing import Annotated, Any, Literal
 
@@ -10,11 +10,11 @@ from pydantic import AfterValidator, Field
 from gpufleet_server.api import errors
 from gpufleet_server.api.answers import Answer, Instant, Number, ReasonText
 from gpufleet_server.api.context import Given
-from gpufleet_server.api.parameters import GpuName, Length, Metrics, NodeName, Query, Time, whole_range
+from gpufleet_server.api.parameters import GpuName, Length, Metrics, NodeName, PartitionName, Query, Time, whole_range
 from gpufleet_server.domain import times
 from gpufleet_server.domain.clock import SECOND
 from gpufleet_server.domain.problem import Problem
-from gpufleet_server.queries import buckets, gpus, nodes, series
+from gpufleet_server.queries import buckets, gpus, nodes, partitions, series
 from gpufleet_server.queries.reading import reading
 from gpufleet_server.queries.series import Column, Series
 
@@ -39,10 +39,9 @@ class MetricColumn(Answer):
     reasons: list[ReasonText | None] | None = Field(None, description="left out where no value is absent")
 
 
-class SamplesAnswer(Answer):
+class _Columns(Answer):
     """Columns of equal length. At a step, `times` are the beginnings of steps; raw, the ends of samples' intervals."""
 
-    gpu: str
     start: Instant
     end: Instant
     step_s: Number | None = Field(description="null for raw samples")
@@ -50,6 +49,19 @@ class SamplesAnswer(Answer):
     coverage: list[Number] = Field(description="share of the step that samples cover, 0 to 1")
     observed_s: list[Number] = Field(description=_OBSERVED)
     metrics: dict[str, MetricColumn]
+
+
+class SamplesAnswer(_Columns):
+    """A GPU's columns. At a step, `times` are the beginnings of steps; raw, the ends of samples' intervals."""
+
+    gpu: str
+
+
+class PartitionSamplesAnswer(_Columns):
+    """A partition's columns, as a GPU's. Percentages are of the partition."""
+
+    partition: str
+    gpu: str | None = Field(description="of which GPU, null until its node has told")
 
 
 class GpuSamples(Answer):
@@ -116,7 +128,26 @@ def samples(context: Given, name: GpuName, query: Annotated[SamplesQuery, FromQu
             step = None if query.step is None else times.length(query.step)
             grid = buckets.grid(start, end, step, gpu.interval_ms).until(now)
             found = series.stepped(connection, gpu.gpu_id, grid, wanted)
-    return _answer(gpu.uuid, start, end, found)
+    return SamplesAnswer(gpu=gpu.uuid, **_columns(start, end, found))
+
+
+@router.get("/partitions/{id}/samples", responses=errors.documented(404), response_model_exclude_unset=True)
+def partition_samples(
+    context: Given, name: PartitionName, query: Annotated[SamplesQuery, FromQuery()]
+) -> PartitionSamplesAnswer:
+    """A partition's metrics, likewise: its percentages are of the partition. Without names, those that partitions have."""
+    now = context.now()
+    start, end = whole_range(query.start, query.end, now, _HOUR)
+    wanted = _wanted(query.metrics) if query.metrics else partitions.METRICS
+    with reading(context.store) as connection:
+        where = partitions.locate(connection, name)
+        if query.step == _RAW:
+            found = series.raw_of_partition(connection, where.node_id, where.slot, start, end, wanted)
+        else:
+            step = None if query.step is None else times.length(query.step)
+            grid = buckets.grid(start, end, step, where.interval_ms).until(now)
+            found = series.of_partition(connection, where.node_id, where.slot, grid, wanted)
+    return PartitionSamplesAnswer(partition=where.uuid, gpu=where.gpu, **_columns(start, end, found))
 
 
 @router.get("/nodes/{id}/samples", responses=errors.documented(404, 409), response_model_exclude_unset=True)
@@ -153,17 +184,16 @@ def _wanted(names: list[str]) -> list[Metric]:
     return [metric for metric in METRICS if metric.name in names] if names else list(METRICS)
 
 
-def _answer(gpu: str, start: int, end: int, found: Series) -> SamplesAnswer:
-    return SamplesAnswer(
-        gpu=gpu,
-        start=start,
-        end=end,
-        step_s=None if found.step is None else found.step / SECOND,
-        times=found.times,
-        coverage=found.coverage,
-        observed_s=[ms / 1000 for ms in found.observed],
-        metrics={column.metric.name: _column(column) for column in found.columns},
-    )
+def _columns(start: int, end: int, found: Series) -> dict[str, Any]:
+    return {
+        "start": start,
+        "end": end,
+        "step_s": None if found.step is None else found.step / SECOND,
+        "times": found.times,
+        "coverage": found.coverage,
+        "observed_s": [ms / 1000 for ms in found.observed],
+        "metrics": {column.metric.name: _column(column) for column in found.columns},
+    }
 
 
 def _column(column: Column) -> MetricColumn:

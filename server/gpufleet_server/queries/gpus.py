@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpufleet_agent.wire import Gpu as WireGpu
-from gpufleet_agent.wire import Partition as WirePartition
 from sqlalchemy import Connection, Row, Select, or_, select
 
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.domain.state import GpuState
-from gpufleet_server.queries import condition, latest, selection
+from gpufleet_server.queries import condition, latest, partitions, selection
 from gpufleet_server.queries.filters import GpuFilter
 from gpufleet_server.queries.latest import Reading
 from gpufleet_server.queries.paging import CountedPage
-from gpufleet_server.store.schema import gpus, nodes, partitions
+from gpufleet_server.queries.partitions import Partition
+from gpufleet_server.store.schema import gpus, nodes
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class GpuDetail:
     removed_at: int | None
     identity: dict[str, Any]
     absent: dict[str, str]
-    partitions: list[dict[str, Any]]
+    partitions: list[Partition]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,12 +93,13 @@ def one(connection: Connection, name: str, now: int) -> GpuDetail:
     """The GPU of this UUID or serial, where it is now. Problem 404 if there is none, 409 if a serial is of several."""
     row = _find(connection, name, now)
     identity = _complete(row.identity, WireGpu.__struct_fields__)
+    gpu = _gpu(row, latest.of_all(connection, row.gpu_id))
     return GpuDetail(
-        gpu=_gpu(row, latest.of_all(connection, row.gpu_id)),
+        gpu=gpu,
         first_seen=row.first_seen,
         removed_at=row.removed_at,
         absent=identity.pop("absent") or {},
-        partitions=_partitions(connection, row.gpu_id),
+        partitions=partitions.of_gpu(connection, row.gpu_id, row.node_id, gpu.at, row.interval_ms),
         identity=identity,
     )
 
@@ -162,12 +163,6 @@ def _gpu(row: Row[Any], metrics: dict[str, Reading]) -> Gpu:
         at=latest.sampled_at(metrics),
         metrics=metrics,
     )
-
-
-def _partitions(connection: Connection, gpu_id: int) -> list[dict[str, Any]]:
-    query = select(partitions).where(partitions.c.gpu_id == gpu_id, partitions.c.removed_at.is_(None))
-    rows = connection.execute(query.order_by(partitions.c.uuid)).all()
-    return [_complete(row.facts, WirePartition.__struct_fields__) | {"first_seen": row.first_seen} for row in rows]
 
 
 def _complete(stored: dict[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:

@@ -4,11 +4,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gpufleet_agent.catalogue import Cadence, Metric
+from gpufleet_agent.catalogue import Cadence, Metric, Reason
 from sqlalchemy import Connection, select
 
 from gpufleet_server.domain.problem import Problem
-from gpufleet_server.queries import history, points, rollup
+from gpufleet_server.queries import history, partitions, points, rollup
 from gpufleet_server.queries.buckets import MAX_POINTS, Grid
 from gpufleet_server.queries.latest import NOT_OBSERVED, State
 from gpufleet_server.queries.rollup import Points, Rolled
@@ -81,6 +81,52 @@ def raw(connection: Connection, gpu_id: int, start: int, end: int, metrics: Sequ
     return Series(
         step=None, times=times, coverage=[1.0] * len(times), observed=found.durations.tolist(), columns=columns
     )
+
+
+def of_partition(connection: Connection, node_id: int, slot: int, grid: Grid, metrics: Sequence[Metric]) -> Series:
+    """The same as `stepped` for the partition in a slot of a node; its samples say themselves why values are absent."""
+    block = points.points(connection, node_id, _sampled(metrics), grid.start, grid.end, grid.step)
+    found = rollup.of_slot(block, slot)
+    rolled = rollup.of_grid(found, grid, [metric for metric in metrics if metric.cadence is Cadence.EVERY_SAMPLE])
+    edges = [grid.edges(number) for number in range(len(grid))]
+    nothing: list[float | int | None] = [None] * len(grid)
+    return Series(
+        step=grid.step,
+        times=grid.begins(),
+        coverage=[_share(seen, begin, end) for seen, (begin, end) in zip(rolled.observed, edges, strict=True)],
+        observed=rolled.observed,
+        columns=[_of_partition(m, rolled.values.get(m.name, nothing), found, rolled.newest) for m in metrics],
+    )
+
+
+def raw_of_partition(
+    connection: Connection, node_id: int, slot: int, start: int, end: int, metrics: Sequence[Metric]
+) -> Series:
+    """The same as `raw`, likewise."""
+    if end - start > DAY:
+        _check(rollup.of_slot(points.samples(connection, node_id, (), start, end), slot))
+    found = rollup.of_slot(points.samples(connection, node_id, _sampled(metrics), start, end), slot)
+    _check(found)
+    times: list[int] = found.times.tolist()
+    return Series(
+        step=None,
+        times=times,
+        coverage=[1.0] * len(times),
+        observed=found.durations.tolist(),
+        columns=[_of_partition(metric, _values(metric, found), found, times) for metric in metrics],
+    )
+
+
+def _of_partition(metric: Metric, values: list[float | int | None], found: Points, at: Sequence[int | None]) -> Column:
+    """A column with the reasons that the samples at those times give for absent values."""
+    if not metric.of_partitions:
+        return Column(metric, values, [Reason.UNSUPPORTED.word] * len(values))
+    places = {time: place for place, time in enumerate(found.times.tolist())}
+    reasons = [
+        None if value is not None else NOT_OBSERVED if time is None else partitions.reason(metric, found, places[time])
+        for value, time in zip(values, at, strict=True)
+    ]
+    return Column(metric, values, reasons)
 
 
 def _stepped(
