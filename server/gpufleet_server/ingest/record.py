@@ -272,7 +272,7 @@ def _lacks_roster(prepared: Prepared, node: Node) -> bool:
         return True
     if any(uuid not in node.partitions for samples in report.partition_samples for uuid in samples.gpus):
         return True
-    return node.lacks([of.gpu for of in (*report.states, *report.usage)])
+    return node.lacks([*(state.gpu for state in report.states), *(piece.gpu for piece in report.usage)])
 
 
 def _ack(prepared: Prepared, node: Node, roster_wanted: bool, *, duplicate: bool = False) -> wire.Ack:

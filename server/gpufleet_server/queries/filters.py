@@ -36,10 +36,11 @@ class _Comparable:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FleetFilter(_Comparable):
-    """A part of the fleet."""
+    """A part of the fleet. Of what there is now, simulated GPUs are a part whatever `simulated` says."""
 
     site: Sequence[str] = ()
     model: Sequence[str] = ()
+    simulated: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,11 @@ Conditions = list[ColumnElement[bool]]
 
 def of_fleet(wanted: FleetFilter) -> Conditions:
     """Conditions on `gpus` joined with `nodes`."""
-    return [*_any_of(nodes.c.site, wanted.site), *_any_of(gpus.c.model, wanted.model)]
+    return [
+        *_any_of(nodes.c.site, wanted.site),
+        *_any_of(gpus.c.model, wanted.model),
+        *_simulated(wanted.simulated),
+    ]
 
 
 def of_nodes(wanted: NodeFilter, now: int) -> Conditions:

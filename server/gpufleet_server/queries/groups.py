@@ -84,7 +84,8 @@ def begun(connection: Connection, start: int) -> int:
 def of_fleet(wanted: FleetFilter) -> list[Any]:
     """Conditions on `fleet_groups`."""
     given = ((fleet_groups.c.site, wanted.site), (fleet_groups.c.model, wanted.model))
-    return [column.in_(values) for column, values in given if values]
+    real = [] if wanted.simulated is None else [fleet_groups.c.simulated.is_(wanted.simulated)]
+    return [*(column.in_(values) for column, values in given if values), *real]
 
 
 def _select(table: Table, columns: Iterable[str], wanted: FleetFilter, spans: Iterable[_Span]) -> Select[Any]:

@@ -1,0 +1,200 @@
+"""Who used how much of the fleet: usage added up by user, job, node and the like, beside what there was."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, Float, Integer, String, Subquery, case, cast, func, select
+
+from gpufleet_server.domain.use import Use
+from gpufleet_server.queries import fleet_history, paging
+from gpufleet_server.queries.filters import FleetFilter
+from gpufleet_server.queries.paging import Key, Order, Page
+from gpufleet_server.queries.usage_parts import DIMENSIONS, HELD, OWNED, SUMS, UsageFilter, parts
+from gpufleet_server.store.fold import folded_until
+from gpufleet_server.store.schema import nodes
+
+# Kinds that are no workload.
+NOBODY, UNKNOWN = "nobody", "unknown"
+_OF_NODE = {"node": nodes.c.hostname, "node_id": nodes.c.uuid, "site": nodes.c.site}
+_HOUR_S = 3600.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """What belongs together: `names` are its dimensions' columns. GPU-ms; memory in bytes; `activity` 0 to 1; times µs.
+
+    `holder`: NOBODY or UNKNOWN where it is of these, None for workloads, and where groups are of places only.
+    `nobody` and `unknown` are the GPU-ms in it of these; `simulated` those of simulated GPUs.
+    """
+
+    names: dict[str, str | None]
+    holder: str | None
+    gpu_ms: int
+    active: int
+    held: int
+    nobody: int
+    unknown: int
+    simulated: int
+    observed: int
+    memory_mean: float | None
+    memory_most: int | None
+    activity: float | None
+    gpus: int
+    nodes: int
+    first: int
+    last: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """All time of the GPUs there were, GPU-seconds: `owned` of which `observed` is in samples, and by use.
+
+    Of what was active or held: `attributed` to workloads, held by `nobody`, of `unknown` holders, and `untold` by
+    agents that don't tell.
+    """
+
+    owned: float
+    observed: float
+    free: float
+    active: float
+    held: float
+    unknown_use: float
+    coverage: float | None
+    attributed: float
+    nobody: float
+    unknown: float
+    untold: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Range:
+    """[since, until), µs. All that servers had received at `through` is in it; `until` is not after that."""
+
+    since: int
+    until: int
+    through: int
+
+
+def within(connection: Connection, since: int, until: int, now: int) -> Range:
+    """The part of a range that can be told."""
+    through = folded_until(connection, now)
+    return Range(since, max(since, min(until, through)), through)
+
+
+def groups(
+    connection: Connection,
+    by: Sequence[str],
+    wanted: UsageFilter,
+    when: Range,
+    *,
+    limit: int,
+    cursor: str | None = None,
+) -> Page[Group]:
+    """Usage by dimensions of DIMENSIONS, those with most GPU time first. Problem 422 where the cursor is bad."""
+    names = list(dict.fromkeys(column for name in by for column in DIMENSIONS[name]))
+    order = f"usage {' '.join(by)}"
+    if when.since >= when.until:
+        paging.place(Order(order, []), None)
+        return Page([], None)
+    found = _grouped(connection, names, wanted, when, split=any(name in OWNED or name in HELD for name in by))
+    keys = [Key(found.c.gpu_ms, int, descending=True), Key(found.c.holder, str)]
+    keys += [key for name in names for key in paging.nulls_last(found.c[name], str)]
+    ordered = Order(order, keys)
+    query = paging.page(select(*found.c), ordered, limit, cursor)
+    rows, following = paging.cut(connection.execute(query).all(), ordered, limit)
+    return Page([_group(row._asdict(), names) for row in rows], following)
+
+
+def _grouped(
+    connection: Connection, names: Sequence[str], wanted: UsageFilter, when: Range, *, split: bool
+) -> Subquery:
+    """A row a group. First each GPU's rows of a group come together, so that it is counted once."""
+    inner = [name for name in names if name not in _OF_NODE]
+    each = parts(connection, inner, wanted, when.since, when.until).subquery("parts")
+    special = each.c.of_kind.in_((NOBODY, UNKNOWN))
+    holder = case((special, each.c.of_kind), else_="").label("holder") if split else cast("", String).label("holder")
+    keys = [*(each.c[name] for name in inner), holder, each.c.at_node, each.c.bank]
+    gpu_ms = each.c.active + each.c.held
+    totals = [_sum(each.c[name]).label(name) for name in SUMS]
+    totals += [_sum(case((each.c.of_kind == kind, gpu_ms), else_=0)).label(kind) for kind in (NOBODY, UNKNOWN)]
+    rest = [
+        func.bit_or(each.c.slots).label("slots"),
+        func.max(each.c.memory_most).label("memory_most"),
+        func.min(each.c.first).label("first"),
+        func.max(each.c.last).label("last"),
+    ]
+    by = [*(each.c[name] for name in inner), *([holder] if split else []), each.c.at_node, each.c.bank]
+    of_gpus = select(*keys, *totals, *rest).group_by(*by).subquery("of_gpus")
+    return _of_groups(of_gpus, names)
+
+
+def _of_groups(of_gpus: Subquery, names: Sequence[str]) -> Subquery:
+    c = of_gpus.c
+    keys = [(_OF_NODE[name] if name in _OF_NODE else c[name]).label(name) for name in names]
+    gpu_ms = c.active + c.held
+    query = select(
+        *keys,
+        c.holder,
+        _sum(gpu_ms).label("gpu_ms"),
+        *(_sum(c[name]).label(name) for name in (*SUMS, NOBODY, UNKNOWN)),
+        _sum(case((nodes.c.simulated, gpu_ms), else_=0)).label("simulated"),
+        func.max(c.memory_most).label("memory_most"),
+        cast(func.sum(func.gpufleet_bits(c.slots)), Integer).label("gpus"),
+        func.count(c.at_node.distinct()).label("nodes"),
+        func.min(c.first).label("first"),
+        func.max(c.last).label("last"),
+    ).join_from(of_gpus, nodes, nodes.c.node_id == c.at_node)
+    return query.group_by(*(key.element for key in keys), c.holder).subquery("of_groups")
+
+
+def _sum(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    # On PostgreSQL a sum of bigint is numeric; on SQLite one that outgrows 64 bits is an error.
+    if getattr(column, "name", None) in ("memory_sum", "activity_sum"):
+        return func.sum(cast(column, Float))
+    return cast(func.sum(column), BigInteger)
+
+
+def _group(row: dict[str, Any], names: Sequence[str]) -> Group:
+    same = ("gpu_ms", "active", "held", "nobody", "unknown", "simulated", "observed", "gpus", "nodes", "first", "last")
+    return Group(
+        names={name: row[name] for name in names},
+        holder=row["holder"] or None,
+        memory_mean=1024 * row["memory_sum"] / row["memory_ms"] if row["memory_ms"] else None,
+        memory_most=row["memory_most"] if row["memory_most"] >= 0 else None,
+        activity=row["activity_sum"] / row["activity_ms"] / 10_000 if row["activity_ms"] else None,
+        **{name: row[name] for name in same},
+    )
+
+
+def totals(connection: Connection, wanted: UsageFilter, when: Range) -> Totals | None:
+    """What there was of the places asked for, whoever used it; None of single nodes and GPUs, or of no time."""
+    if wanted.node or wanted.gpu or when.since >= when.until:
+        return None
+    fleet = FleetFilter(site=wanted.site, model=wanted.model, simulated=wanted.simulated)
+    (whole,) = fleet_history.use_hours(connection, None, fleet, when.since, when.until) or (None,)
+    if whole is None:
+        return None
+    kinds = _by_kind(connection, wanted.of_place, when)
+    hours = {use: whole.hours[use] * _HOUR_S for use in Use}
+    told = sum(kinds.values())
+    return Totals(
+        owned=whole.owned * _HOUR_S,
+        observed=sum(hours.values()),
+        free=hours[Use.FREE],
+        active=hours[Use.ACTIVE],
+        held=hours[Use.HELD],
+        unknown_use=hours[Use.UNKNOWN],
+        coverage=whole.coverage,
+        attributed=told - kinds.get(NOBODY, 0) - kinds.get(UNKNOWN, 0),
+        nobody=kinds.get(NOBODY, 0),
+        unknown=kinds.get(UNKNOWN, 0),
+        untold=max(0.0, hours[Use.ACTIVE] + hours[Use.HELD] - told),
+    )
+
+
+def _by_kind(connection: Connection, wanted: UsageFilter, when: Range) -> dict[str, float]:
+    """GPU-seconds by kind of holder."""
+    each = parts(connection, [], wanted, when.since, when.until).subquery()
+    query = select(each.c.of_kind, _sum(each.c.active + each.c.held)).group_by(each.c.of_kind)
+    return {kind: ms / 1000 for kind, ms in connection.execute(query)}
