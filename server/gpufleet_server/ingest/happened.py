@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpufleet_agent.wire import XID_CONFIRMED
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from gpufleet_server.domain.clock import SECOND
 from gpufleet_server.store.schema import events
@@ -42,7 +42,7 @@ def _add(connection: Connection, row: dict[str, Any]) -> bool:
     return True
 
 
-def _first(connection: Connection, row: dict[str, Any]) -> Row[Any] | None:
+def _first(connection: Connection, row: dict[str, Any]) -> Any:
     """The XID that is meant: of the same source, GPU and code, nearest in time, and not confirmed yet."""
     columns = (events.c.event_id, events.c.ts, events.c.source, events.c.message, events.c.partition, events.c.detail)
     query = select(*columns).where(
