@@ -6,13 +6,14 @@ Its counters do not end in `_total`, which prometheus_client would add: the text
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
 from gpufleet_agent.catalogue import BY_NAME, Metric
 from gpufleet_agent.snapshot import Fact, Snapshot
-from gpufleet_agent.wire import Gpu
+from gpufleet_agent.wire import Gpu, Partition
 from gpufleet_agent.xids import xid_text
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -127,19 +128,22 @@ class Page:
         self._snapshot = snapshot
         self._gpus = snapshot.roster.gpus if snapshot.roster else []
         self._readings = snapshot.readings()
+        self._partition_readings = snapshot.partition_readings()
         self._labels = {gpu.uuid: self._labels_of(gpu) for gpu in self._gpus}
 
     def lines(self) -> Iterator[str]:
         """The page, line by line. A name that no GPU has a value for is left out."""
         for series in SERIES:
-            samples = [(self._labels[gpu.uuid], v) for gpu in self._gpus if (v := self._value(series, gpu)) is not None]
+            samples = [
+                sample for gpu in self._gpus for sample in self._of_instances(series, gpu) or self._of_gpu(series, gpu)
+            ]
             yield from _family(series.name, series.help, series.is_counter, samples)
         yield from _family(XID_LAST, "The last XID the driver told, 0 where there was none.", False, self._last_xids())
         yield from _family(XID_TOTAL, "XIDs the driver told since the agent's start.", True, self._xid_totals())
         for fact in self._snapshot.own():
             yield from _own(fact)
 
-    def _labels_of(self, gpu: Gpu) -> Labels:
+    def _labels_of(self, gpu: Gpu, partition: Partition | None = None) -> Labels:
         host = self._snapshot.roster.host if self._snapshot.roster else None
         labels = {
             "gpu": str(gpu.index),
@@ -148,12 +152,33 @@ class Page:
             "device": f"nvidia{gpu.index}",
             "modelName": gpu.model or "",
         }
+        if partition is not None:
+            # A compute instance's profile begins with its own slices, such as `1c.`.
+            profile = re.sub(r"^\d+c\.", "", partition.profile or "")
+            labels |= {"GPU_I_PROFILE": profile, "GPU_I_ID": str(partition.gpu_instance)}
         if host is not None:
             # The exporter has called it `hostname` since 4.8.3, and dashboards know it by either.
             labels |= {"Hostname": host.hostname, "hostname": host.hostname}
             if host.driver_version:
                 labels["DCGM_FI_DRIVER_VERSION"] = host.driver_version
         return labels
+
+    def _of_gpu(self, series: Series, gpu: Gpu) -> list[Sample]:
+        value = self._value(series, gpu)
+        return [] if value is None else [(self._labels[gpu.uuid], value)]
+
+    def _of_instances(self, series: Series, gpu: Gpu) -> list[Sample]:
+        """What its GPU instances tell stands in the place of what the whole GPU tells, so that no sum counts both."""
+        if series.shown is not Shown.VALUE or len(series.sources) > 1:
+            return []
+        metric = BY_NAME[series.sources[0]]
+        found: dict[int, tuple[Partition, Fraction]] = {}
+        for partition in gpu.partitions:
+            stored = self._partition_readings.get((partition.uuid, metric.name))
+            # Compute instances of one GPU instance have its readings, all of them the same.
+            if stored is not None and partition.gpu_instance is not None:
+                found.setdefault(partition.gpu_instance, (partition, stored * metric.step * series.factor))
+        return [(self._labels_of(gpu, each), value) for each, value in found.values()]
 
     def _value(self, series: Series, gpu: Gpu) -> Fraction | None:
         parts = [self._part(BY_NAME[source], series.shown, gpu.uuid) for source in series.sources]

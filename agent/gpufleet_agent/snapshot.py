@@ -77,10 +77,12 @@ class Snapshot:
         """
         stored = {(state.gpu, state.metric): state.stored for state in self.states if state.metric in BY_NAME}
         if self.tick is not None and self.answers:
-            for name, column in self.tick.columns.items():
-                values = unpack(column, BY_NAME[name].width)
-                stored.update({(gpu, name): value for gpu, value in zip(self.tick.gpus, values, strict=True)})
-        return {key: value for key, value in stored.items() if BY_NAME[key[1]].value(value) is not None}
+            stored |= _cells(self.tick)
+        return _present(stored)
+
+    def partition_readings(self) -> dict[tuple[str, str], int]:
+        """(Partition, metric) → stored integer of what holds now, likewise."""
+        return _present(_cells(self.tick.of_partitions)) if self.tick is not None and self.answers else {}
 
     @property
     def answers(self) -> bool:
@@ -101,3 +103,15 @@ class Snapshot:
         yield Fact("gpufleet_agent_spool_bytes", "Size of the reports that wait for the server.", size)
         dropped = "Reports given up: spool full or too old."
         yield Fact("gpufleet_agent_dropped_reports", dropped, float(self.backlog.dropped), is_counter=True)
+
+
+def _cells(tick: Ticked) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = {}
+    for name, column in tick.columns.items():
+        values = unpack(column, BY_NAME[name].width)
+        found.update({(uuid, name): value for uuid, value in zip(tick.gpus, values, strict=True)})
+    return found
+
+
+def _present(stored: dict[tuple[str, str], int]) -> dict[tuple[str, str], int]:
+    return {key: value for key, value in stored.items() if BY_NAME[key[1]].value(value) is not None}

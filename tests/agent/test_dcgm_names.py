@@ -16,7 +16,7 @@ from gpufleet_agent.wire import Driver, Event, Host, Roster, State
 from tests.agent.backends.nvidia.driver import opened, sampled_over
 from tests.agent.backends.nvidia.test_samples import GROWTH, SECONDS, moving
 from tests.agent.dcgm_exporter import DEFAULT, LABELS, OPTIONAL
-from tests.nvml_sim.scenario import Device, Scenario, a100_mig, h100_sxm, old_card
+from tests.nvml_sim.scenario import Device, Scenario, a100_mig, h100_mig, h100_sxm, old_card
 
 MIB = 1 << 20
 # Name → fields of the scenario that are added up, and by what the sum is divided.
@@ -177,6 +177,28 @@ def test_a_silent_driver_gives_no_readings(tmp_path: Path) -> None:
     assert "DCGM_FI_DEV_GPU_TEMP" not in got
     assert "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION" in got
     assert b"\ngpufleet_agent_driver_up 0\n" in render(shown)
+
+
+def test_a_cut_gpu_is_shown_by_its_instances(tmp_path: Path) -> None:
+    """What instances have of their own is told of each, labelled as the exporter does; the rest once of the GPU."""
+    gpu = h100_mig(0)
+    shown, _ = looked([gpu], tmp_path)
+    lines = render(shown).decode().splitlines()
+    used = [line for line in lines if line.startswith("DCGM_FI_DEV_FB_USED{")]
+    instances = [re.findall(r'GPU_I_PROFILE="(\S+?)",GPU_I_ID="(\d+)"', line) for line in used]
+    assert instances == [[("3g.40gb", "1")], [("2g.20gb", "5")], [("1g.10gb", "11")], [("1g.10gb", "13")]]
+    values = [float(line.rsplit(" ", 1)[1]) for line in used]
+    assert values == [number(gpu.instances[place], "fb.used") / MIB for place in (0, 2, 3, 4)]
+    active = [line for line in lines if line.startswith("DCGM_FI_PROF_GR_ENGINE_ACTIVE{")]
+    assert [float(line.rsplit(" ", 1)[1]) for line in active] == [0.03, 0.25, 0.36, 0.47]
+    assert list(dict(re.findall(r'(\w+)="([^"]*)"', active[0]))) == [
+        *LABELS[:5],
+        "GPU_I_PROFILE",
+        "GPU_I_ID",
+        *LABELS[5:],
+    ]
+    (power,) = [line for line in lines if line.startswith("DCGM_FI_DEV_POWER_USAGE{")]
+    assert "GPU_I_ID" not in power
 
 
 def xid(shown: Snapshot, code: int) -> Event:

@@ -8,7 +8,7 @@ from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, METRICS, ON_CHANGE, 
 from gpufleet_agent.exposition import render, series_name
 from gpufleet_agent.runtime.frames import Ticked
 from gpufleet_agent.snapshot import Snapshot
-from gpufleet_agent.wire import Backlog, Driver, Gpu, Host, Roster, State, pack
+from gpufleet_agent.wire import Backlog, Driver, Gpu, Host, Partition, Roster, State, pack
 from prometheus_client.parser import text_string_to_metric_families
 
 GPUS = ["GPU-a", "GPU-b"]
@@ -55,6 +55,31 @@ def test_absent_values_are_left_out() -> None:
     """A value that the GPU cannot give has no series, least of all a 0."""
     shown = values(render(snapshot()))
     assert {name for name, uuid in shown if uuid == "GPU-b"} == {"gpufleet_gpu_info", "gpufleet_gpu_lost"}
+
+
+def test_partitions_have_names_of_their_own() -> None:
+    """No sum over GPUs counts them; with their share, what they do adds up to what their GPU does."""
+    shown = snapshot()
+    assert shown.roster is not None
+    shown.roster.gpus[0].partitions = [
+        Partition(uuid=f"MIG-{n}", profile="1g.10gb", gpu_instance=7 + n, compute_instance=0, share=n / 7)
+        for n in (1, 2)
+    ]
+    columns = {"sm_active": pack([5000, BY_NAME["sm_active"].absent(Reason.UNSUPPORTED)], 2)}
+    shown.take(
+        Ticked(at=3, duration=1000, gpus=GPUS, columns={}, partitions=["MIG-1", "MIG-2"], partition_columns=columns)
+    )
+    text = render(shown)
+    of_partitions = {key: value for key, value in values(text).items() if key[0].startswith("gpufleet_partition")}
+    assert of_partitions == {
+        ("gpufleet_partition_share_ratio", "MIG-1"): pytest.approx(1 / 7),
+        ("gpufleet_partition_share_ratio", "MIG-2"): pytest.approx(2 / 7),
+        ("gpufleet_partition_sm_active_ratio", "MIG-1"): 0.5,
+    }
+    families = text_string_to_metric_families(text.decode())
+    (first,) = [s for f in families if f.name == "gpufleet_partition_sm_active_ratio" for s in f.samples]
+    ids = {"uuid": "MIG-1", "gpu_uuid": "GPU-a", "gpu_instance": "8", "compute_instance": "0"}
+    assert first.labels == ids | {"index": "0", "model": "Model X", "profile": "1g.10gb"}
 
 
 def test_names_are_unique_and_of_base_units() -> None:

@@ -24,7 +24,7 @@ from gpufleet_agent.runtime.frames import Begun, Changed, Enlisted, Happened
 from gpufleet_agent.runtime.vendors import AnyVendor
 from gpufleet_agent.usage.attribution import Attribution
 from gpufleet_agent.usage.holder import GpuUsage
-from gpufleet_agent.wire import Backlog, Gpu, Report, Roster, digest, unpack
+from gpufleet_agent.wire import Backlog, Gpu, Partition, Report, Roster, digest, unpack
 
 
 def once(config: Config, as_json: bool, timeout: float, backend: Backend | None = None, root: Path = Path("/")) -> int:
@@ -60,6 +60,9 @@ def document(report: Report, holders: Mapping[str, Sequence[GpuUsage]]) -> dict[
         "gpus": [
             {
                 **_identity(gpu),
+                "partitions": [
+                    {**_identity(each), "metrics": _metrics(stored.get(each.uuid, {}))} for each in gpu.partitions
+                ],
                 "metrics": _metrics(stored.get(gpu.uuid, {})),
                 "usage": usage.document(holders.get(gpu.uuid, ())),
             }
@@ -89,11 +92,11 @@ def _by_gpu(found: Sequence[GpuUsage]) -> dict[str, list[GpuUsage]]:
 
 
 def _stored(report: Report) -> dict[str, dict[str, int]]:
-    """GPU → metric → stored integer, the latest of each."""
+    """GPU or partition → metric → stored integer, the latest of each."""
     stored: dict[str, dict[str, int]] = {}
     for state in report.states:
         stored.setdefault(state.gpu, {})[state.metric] = state.stored
-    for samples in report.samples:
+    for samples in report.samples + report.partition_samples:
         for name, column in samples.columns.items():
             for gpu, value in zip(samples.gpus, unpack(column, BY_NAME[name].width)[-len(samples.gpus) :], strict=True):
                 stored.setdefault(gpu, {})[name] = value
@@ -129,6 +132,8 @@ def _print(report: Report, holders: Mapping[str, Sequence[GpuUsage]]) -> None:
         print(f"driver {(host and host.driver_version) or 'version unknown'}, {len(roster.gpus) if roster else 0} GPUs")
     for gpu in roster.gpus if roster else []:
         _print_gpu(gpu, stored.get(gpu.uuid, {}))
+        for partition in gpu.partitions:
+            _print_partition(partition, stored.get(partition.uuid, {}))
         for line in usage.lines(holders.get(gpu.uuid, ())):
             print(line)
     for event in report.events:
@@ -147,7 +152,13 @@ def _print_gpu(gpu: Gpu, stored: dict[str, int]) -> None:
             print(f"  {metric.name:32} {human(metric, stored[metric.name])}")
         else:
             absent.setdefault(reason.word, []).append(metric.name)
-    for partition in gpu.partitions:
-        print(f"  partition {partition.uuid} {partition.profile or ''}")
     for word, names in absent.items():
         print(f"  {word}: {', '.join(names)}")
+
+
+def _print_partition(partition: Partition, stored: dict[str, int]) -> None:
+    share = "" if partition.share is None else f", {100 * partition.share:.1f} % of the GPU"
+    print(f"  partition {partition.uuid} {partition.profile or ''}{share}")
+    for metric in METRICS:
+        if metric.name in stored and metric.reason(stored[metric.name]) is None:
+            print(f"    {metric.name:30} {human(metric, stored[metric.name])}")

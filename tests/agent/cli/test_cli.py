@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from gpufleet_agent import __version__
+from gpufleet_agent.backends.nvidia import NvidiaBackend
 from gpufleet_agent.catalogue import BY_NAME, METRICS
 from gpufleet_agent.cli import main
 from gpufleet_agent.cli.check import check
@@ -17,6 +18,8 @@ from gpufleet_agent.wire import Credential
 
 from tests.agent.fake_driver import FakeBackend, uuid
 from tests.agent.ingest_end import CREDENTIAL, TOKEN, IngestEnd, serving
+from tests.nvml_sim.fixtures import driver
+from tests.nvml_sim.scenario import Scenario, h100_mig
 
 # The server of these tests runs in a thread, which newer Pythons warn of when the reader is forked.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -183,3 +186,14 @@ def test_human_texts() -> None:
     assert human(BY_NAME["clock_event_reasons"], 0x41) == "idle, hardware thermal slowdown"
     assert human(BY_NAME["remap_pending"], 1) == "yes"
     assert human(BY_NAME["power"], BY_NAME["power"].lowest + 1) == "(no permission)"
+
+
+def test_once_shows_partitions(tmp_path: Path, config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each with what the driver tells of it, below its GPU; and its share of that."""
+    with driver(Scenario([h100_mig(0)]), tmp_path / "s"):
+        assert once(config, True, 20, NvidiaBackend()) == 0
+        shown = json.loads(capsys.readouterr().out)
+        assert once(config, False, 20, NvidiaBackend()) == 0
+    parts = shown["gpus"][0]["partitions"]
+    assert [part["metrics"]["gpu_utilization"]["value"] for part in parts] == [3, 3, 25, 36, 47]
+    assert "1c.3g.40gb, 14.3 % of the GPU" in capsys.readouterr().out
