@@ -95,11 +95,16 @@ PACKAGE_prometheus := prometheus
 PACKAGE_prometheus-alertmanager := prometheus-alertmanager
 PACKAGE_victoria-metrics := victoria-metrics
 
-tools: tool-promtool tool-prometheus tool-prometheus-alertmanager
+tools: tool-promtool tool-prometheus alert-tools
 
 bench-tools: tool-prometheus tool-victoria-metrics
 
+# Debian's Alertmanager reads its templates from this place and from no other.
+AM_TEMPLATES := /usr/share/prometheus/alertmanager
 alert-tools: tool-prometheus-alertmanager
+	@test -e $(AM_TEMPLATES)/default.tmpl || \
+		$(SUDO) install -D -m 644 -t $(AM_TEMPLATES) $(TOOLS)$(AM_TEMPLATES)/default.tmpl $(TOOLS)$(AM_TEMPLATES)/email.tmpl || \
+		echo "warning: $(AM_TEMPLATES) can't be written: what needs Alertmanager is left out" >&2
 
 tool-%:
 	@command -v $* >/dev/null || $(MAKE) --no-print-directory $(TOOLS)/usr/bin/$* || \

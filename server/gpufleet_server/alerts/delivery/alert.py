@@ -20,7 +20,8 @@ class Alert:
     """One alert that fires, or did. Times are µs since the epoch.
 
     `labels` say which alert it is, to everyone and for all of its life: `alertname` (its rule), `severity`, and those
-    of its subject; empty ones are left out. `value` is what was measured, where that is a number.
+    of its subject; empty ones are left out. `value` is what was measured, where that is a number. `told_at`: since when
+    others are to be told of it, which is later than it fired where it was held back.
     """
 
     id: int
@@ -32,6 +33,7 @@ class Alert:
     fired_at: int
     resolved_at: int | None = None
     value: float | None = None
+    told_at: int = 0
 
     @property
     def change(self) -> Change:

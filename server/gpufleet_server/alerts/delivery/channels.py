@@ -224,7 +224,9 @@ def to_tell(
     found: list[tuple[int, New]] = []
     for alert in alerts:
         fired = (alert.id, Change.FIRING.value) in known
-        if not fired and (alert.change is Change.FIRING or (newest is not None and alert.fired_at > newest)):
+        if not fired and (
+            alert.change is Change.FIRING or (newest is not None and max(alert.fired_at, alert.told_at) > newest)
+        ):
             found.append((alert.fired_at, _new(replace(alert, resolved_at=None))))
             fired = True
         ended = alert.change is Change.RESOLVED and (alert.id, Change.RESOLVED.value) not in known

@@ -7,6 +7,7 @@ from sqlalchemy import and_, func, insert, or_, select
 
 from gpufleet_server.alerts.delivery.alert import Alert
 from gpufleet_server.domain import clock
+from gpufleet_server.domain.alerting import AlertState
 from gpufleet_server.store.alerts import alert_log, alerts
 from gpufleet_server.store.engine import Store
 
@@ -41,12 +42,13 @@ class StoreSource:
     def current(self, resolved_since: int) -> Sequence[Alert]:
         """What fires, and what ended."""
         table = alerts.c
-        fires = and_(table.state == "firing", table.held_by.is_(None), table.fired_at.is_not(None))
-        ended = and_(table.state == "resolved", table.told_at.is_not(None), table.resolved_at >= resolved_since)
+        fires = and_(table.state == AlertState.FIRING.value, table.held_by.is_(None), table.told_at.is_not(None))
+        over = and_(table.state == AlertState.RESOLVED.value, table.resolved_at >= resolved_since)
+        ended = and_(over, table.told_at.is_not(None))
         columns = (table.alert_id, table.rule, table.severity, table.labels, table.text, table.value)
-        asked = select(*columns, table.fired_at, table.resolved_at).where(or_(fires, ended)).order_by(table.alert_id)
+        asked = select(*columns, table.fired_at, table.resolved_at, table.told_at).where(or_(fires, ended))
         with self._store.reading() as connection:
-            return [self._alert(row) for row in connection.execute(asked)]
+            return [self._alert(row) for row in connection.execute(asked.order_by(table.alert_id))]
 
     def rejected(self, alert: Alert, receiver: str, reason: str) -> None:
         """Add it to the history."""
@@ -66,4 +68,5 @@ class StoreSource:
             fired_at=row.fired_at,
             resolved_at=row.resolved_at,
             value=row.value,
+            told_at=row.told_at,
         )
