@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 from gpufleet_server.api import errors
 from gpufleet_server.api.answers import Answer, Instant, NodeName, Number, ReasonText, complete_schema
 from gpufleet_server.api.context import Given
+from gpufleet_server.api.holders import HoldingAnswer, holding
 from gpufleet_server.api.parameters import (
     Cursor,
     GpuName,
@@ -75,6 +76,9 @@ class GpuItem(Answer):
     mig_mode: str | None = Field(description="enabled where the GPU is partitioned")
     at: Instant | None = Field(description="time of its newest sample")
     metrics: dict[str, Value] = Field(description="by name, as /metrics lists them")
+    holders: list[HoldingAnswer] | None = Field(
+        description="who holds it or a partition of it now; null where its node's agent does not tell"
+    )
 
 
 _IDENTITY = complete_schema(WireGpu, {"uuid", "state", "partitions", "absent"})
@@ -170,7 +174,7 @@ def item(gpu: Gpu) -> GpuItem:
 
 
 def _answer(found: GpuDetail) -> GpuAnswer:
-    fields = _fields(found.gpu)
+    fields = _fields(found.gpu, detailed=True)
     rest = {name: value for name, value in found.identity.items() if name in _IDENTITY["required"]}
     return GpuAnswer(
         **(rest | fields),
@@ -188,7 +192,7 @@ def _partition(found: Partition) -> PartitionItem:
     return PartitionItem.model_validate(found.facts | told)
 
 
-def _fields(gpu: Gpu) -> dict[str, Any]:
+def _fields(gpu: Gpu, *, detailed: bool = False) -> dict[str, Any]:
     same = ("site", "room", "rack", "index", "state", "simulated", "vendor", "model", "serial", "pci_address")
     return {name: getattr(gpu, name) for name in same} | {
         "id": gpu.uuid,
@@ -196,6 +200,9 @@ def _fields(gpu: Gpu) -> dict[str, Any]:
         "memory_total": gpu.memory_total,
         "mig_mode": gpu.mig_mode,
         "at": gpu.at,
+        "holders": None
+        if gpu.holdings is None
+        else [holding(each, gpu.holdings_at or 0, detailed=detailed) for each in gpu.holdings],
     }
 
 

@@ -42,7 +42,7 @@ class HoldingAnswer(Answer):
     holder: HolderAnswer
     partition: str | None = Field(description="UUID of the MIG instance; null for the whole GPU")
     at: Instant = Field(description="when the report was made that tells so")
-    since: Instant = Field(description="since when it is seen there without a gap")
+    since: Instant | None = Field(None, description="since when it is there without a gap; not in listings")
     memory: int | None = Field(description="B; null where the driver does not tell")
     activity: Number | None = Field(description="share of the time in which its kernels ran, 0 to 1")
     processes: int = Field(description="how many it had at most")
@@ -53,8 +53,8 @@ def holder(found: Holder) -> HolderAnswer:
     return HolderAnswer(**{name: found.fields[name] for name in FIELDS}, absent=found.absent)
 
 
-def holding(found: Holding, at: int) -> HoldingAnswer:
-    """A holding as answers give it."""
+def holding(found: Holding, at: int, *, detailed: bool) -> HoldingAnswer:
+    """A holding as of `at` (µs); listings give it without since when."""
     same = ("partition", "memory", "activity", "processes")
-    values = {name: getattr(found, name) for name in same}
-    return HoldingAnswer(holder=holder(found.holder), at=at, since=found.begin, **values)
+    values = {name: getattr(found, name) for name in same} | ({"since": found.begin} if detailed else {})
+    return HoldingAnswer(holder=holder(found.holder), at=at, **values)

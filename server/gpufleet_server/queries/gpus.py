@@ -1,7 +1,7 @@
 """GPUs: a listing with their newest samples, and one of them with everything that is known."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpufleet_agent.wire import Gpu as WireGpu
@@ -11,15 +11,20 @@ from gpufleet_server.domain.problem import Problem
 from gpufleet_server.domain.state import GpuState
 from gpufleet_server.queries import condition, latest, partitions, selection
 from gpufleet_server.queries.filters import GpuFilter
+from gpufleet_server.queries.holder import Holding, Present, present
 from gpufleet_server.queries.latest import Reading
 from gpufleet_server.queries.paging import CountedPage
 from gpufleet_server.queries.partitions import Partition
+from gpufleet_server.queries.usage_intervals import begun
 from gpufleet_server.store.schema import gpus, nodes
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """A GPU. Memory in bytes; `at` is the time of its newest sample, µs."""
+    """A GPU. Memory in bytes; `at` is the time of its newest sample, µs.
+
+    `holdings`: who holds it now, or None where its node's agent does not tell; `holdings_at` is as of when, µs.
+    """
 
     gpu_id: int
     uuid: str
@@ -39,6 +44,8 @@ class Gpu:
     mig_mode: str | None
     at: int | None
     metrics: dict[str, Reading]
+    holdings: list[Holding] | None
+    holdings_at: int | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +100,9 @@ def one(connection: Connection, name: str, now: int) -> GpuDetail:
     """The GPU of this UUID or serial, where it is now. Problem 404 if there is none, 409 if a serial is of several."""
     row = _find(connection, name, now)
     identity = _complete(row.identity, WireGpu.__struct_fields__)
-    gpu = _gpu(row, latest.of_all(connection, row.gpu_id))
+    (gpu,) = _with_holders(connection, [row], {row.gpu_id: latest.of_all(connection, row.gpu_id)})
     return GpuDetail(
-        gpu=gpu,
+        gpu=dataclasses.replace(gpu, holdings=_since_when(connection, row, gpu.holdings)),
         first_seen=row.first_seen,
         removed_at=row.removed_at,
         absent=identity.pop("absent") or {},
@@ -138,11 +145,29 @@ def _gpus(now: int) -> Select[Any]:
 
 
 def _with_samples(connection: Connection, rows: Any) -> list[Gpu]:
-    readings = latest.of_samples(connection, [row.gpu_id for row in rows])
-    return [_gpu(row, readings[row.gpu_id]) for row in rows]
+    return _with_holders(connection, rows, latest.of_samples(connection, [row.gpu_id for row in rows]))
 
 
-def _gpu(row: Row[Any], metrics: dict[str, Reading]) -> Gpu:
+def _with_holders(
+    connection: Connection, rows: Sequence[Row[Any]], readings: Mapping[int, dict[str, Reading]]
+) -> list[Gpu]:
+    now = present(connection, {row.node_id for row in rows})
+    return [_gpu(row, readings[row.gpu_id], now.get(row.node_id)) for row in rows]
+
+
+def _since_when(connection: Connection, row: Row[Any], held: list[Holding] | None) -> list[Holding] | None:
+    return held and [
+        dataclasses.replace(
+            each,
+            begin=begun(connection, row.node_id, row.slot, each.partition or "", each.holder.holder_id, each.begin),
+        )
+        for each in held
+    ]
+
+
+def _gpu(row: Row[Any], metrics: dict[str, Reading], held: Mapping[int, Present] | None) -> Gpu:
+    now = held.get(row.slot) if held is not None else None
+    nobody: list[Holding] | None = [] if held is not None else None
     return Gpu(
         gpu_id=row.gpu_id,
         uuid=row.uuid,
@@ -162,6 +187,8 @@ def _gpu(row: Row[Any], metrics: dict[str, Reading]) -> Gpu:
         mig_mode=row.mig_mode,
         at=latest.sampled_at(metrics),
         metrics=metrics,
+        holdings=now.holdings if now is not None else nobody,
+        holdings_at=now.at if now is not None else None,
     )
 
 

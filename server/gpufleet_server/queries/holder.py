@@ -12,6 +12,8 @@ from gpufleet_server.store.usage import NAMES, RECORDS, holders, latest_usage, o
 
 FIELDS = ("kind", "cluster", "uid", *NAMES)
 _SHOWN = func.nullif(owners.c.user, "").label("shown_user")
+# What a node's agent says of itself where it tells.
+_TELLS = ("names", "numbers")
 # Columns of `holders` joined with `owners`.
 COLUMNS = (holders.c.holder_id, _SHOWN, holders.c.absent, *(holders.c[name] for name in FIELDS))
 
@@ -64,14 +66,18 @@ def present(connection: Connection, node_ids: Iterable[int]) -> dict[int, dict[i
 
     A node whose agent does not tell is left out; one on which nobody holds anything has no slots.
     """
-    told = nodes.c.facts["attribution"].as_string()
-    query = select(latest_usage, told.label("told")).join_from(
-        latest_usage, nodes, nodes.c.node_id == latest_usage.c.node_id
-    )
-    rows = connection.execute(query.where(latest_usage.c.node_id.in_(sorted(set(node_ids))))).all()
-    records = {row.node_id: np.frombuffer(row.pieces, RECORDS) for row in rows}
+    told = nodes.c.facts["attribution"].as_string().label("told")
+    newest = (latest_usage.c[name] for name in ("at", "pieces", "partitions"))
+    of_node = latest_usage.c.node_id == nodes.c.node_id
+    query = select(nodes.c.node_id, told, *newest).select_from(nodes.outerjoin(latest_usage, of_node))
+    rows = [
+        row
+        for row in connection.execute(query.where(nodes.c.node_id.in_(sorted(set(node_ids)))))
+        if row.told in _TELLS or (row.told is None and row.pieces is not None)
+    ]
+    records = {row.node_id: np.frombuffer(row.pieces or b"", RECORDS) for row in rows}
     known = of_ids(connection, {int(each) for of_node in records.values() for each in of_node["holder"]})
-    return {row.node_id: _by_slot(row, records[row.node_id], known) for row in rows if row.told != "off"}
+    return {row.node_id: _by_slot(row, records[row.node_id], known) for row in rows}
 
 
 def _by_slot(row: Row[Any], records: Any, known: Mapping[int, Holder]) -> dict[int, Present]:
