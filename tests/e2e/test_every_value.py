@@ -22,10 +22,11 @@ STEP = 0.128
 
 def board_with_everything() -> Device:
     """An H100 that even has a fan and retired pages, with counters that stand still."""
-    gpu = sampled.moving(h100_sxm(0, {"fan_speed": 91, "pcie.gen": 4, "nvlink.4.state": 0, "retired.pending": 1}))
+    gpu = stated.newer_links(sampled.moving(h100_sxm(0, {**stated.TELLING, "fan_speed": 91, "pcie.gen": 4})))
     # Where two fields of the model agree, one is moved aside.
-    gpu.update({"gpm.sm_util": 13.25, "gpm.any_tensor_util": 33.5, "remap.correctable": 14})
-    for page in range(39):
+    gpu.update({"gpm.sm_util": 13.25, "gpm.any_tensor_util": 33.5, "remap.correctable": 14, "remap.failed": 0})
+    gpu.update({"field.230": 11, "pcie.width": 32})
+    for page in range(38):
         gpu.retire(4096 * page, 1_600_000_000, double_bit=page >= 18)
     raise_counters(gpu, 10**9, 0)
     return gpu.process(1, "a").process(2, "b").process(3, "c", kind="graphics")
@@ -44,17 +45,22 @@ def states_of(gpu: Device) -> dict[str, Any]:
     return {metric: gpu.values[name] for metric, name in stated.FIELDS.items()} | {
         "power_limit": round(watts / 100) / 10,
         "nvlink_links_up": 17,
+        "nvlink_links_down": 1 << 4,
+        "nvlink_receive_errors": stated.total(gpu, "field.208.{}"),
+        "nvlink_failed_recoveries": stated.total(gpu, "field.214.{}"),
+        "nvlink_effective_errors": stated.total(gpu, "field.219.{}"),
+        "fabric_trouble": stated.TROUBLE,
         "nvlink_ecc_errors": stated.total(gpu, "nvlink.{}.error.4"),
         "retired_pages_single_bit": 18,
-        "retired_pages_double_bit": 21,
+        "retired_pages_double_bit": 20,
         "retirement_pending": 1,
     }
 
 
 def samples_of(gpu: Device) -> dict[str, Any]:
-    """The gauges of that board, by the scenario; power follows the energy and is looked at apart."""
+    """The gauges of that board, by the scenario; those that depend on the true time are looked at apart."""
     found = sampled.expected(gpu) | {"compute_processes": 2}
-    return {name: value for name, value in found.items() if name not in ("power", *INCREMENTS)}
+    return {name: value for name, value in found.items() if name not in ("power", *sampled.HELD, *INCREMENTS)}
 
 
 def shown(it: Server, token: str, gpu: Device) -> dict[str, Any]:
@@ -74,6 +80,7 @@ def test_every_metric_is_the_drivers_own(tmp_path: Path, fleet_server: Server) -
     """Each of the catalogue's metrics reaches the screen as the number the driver gave, which no other has."""
     gpu = board_with_everything()
     scenario = Scenario([gpu])
+    scenario.system.set("driver_version", "590.44.01")
     file, reader = scenario.write(tmp_path / "s"), fleet_server.token("reader")
     with agent(tmp_path, fleet_server.url, fleet_server.token("join"), environment(file), "--interval", "1s"):
         wait_for("a sample", lambda: any(item["at"] for item in fleet_server.get("/gpus", reader)["items"]))
@@ -84,6 +91,8 @@ def test_every_metric_is_the_drivers_own(tmp_path: Path, fleet_server: Server) -
     assert set(got) == {metric.name for metric in METRICS}
     wanted = samples_of(gpu) | states_of(gpu)
     assert {name: got[name]["value"] for name in wanted} == wanted
+    held = {name: got[name]["value"] for name in sampled.HELD}
+    assert held == {name: pytest.approx(share, rel=0.3) for name, (_, share) in sampled.HELD.items()}
     assert sums == {
         name: pytest.approx(sum(rate * STEP * factor for _, rate, factor in sampled.GROWTH[name]), rel=1e-12)
         for name in INCREMENTS
