@@ -221,12 +221,25 @@ def _partition_columns() -> list[Any]:
     from gpufleet_server.cli import units
     from gpufleet_server.cli.render import Column
 
+    def value(part: Item, metric: str) -> Any:
+        return part["metrics"][metric]["value"]
+
     return [
         Column("PROFILE", lambda part: units.text(part["profile"])),
         Column("UUID", lambda part: part["uuid"]),
-        Column("MEMORY", lambda part: units.size(part["memory_total"]), 1, "right"),
-        Column("SMS", lambda part: units.text(part["multiprocessors"]), 2, "right"),
-        Column("SLICES", lambda part: units.text(part["slices"]), 3, "right"),
-        Column("GI", lambda part: units.text(part["gpu_instance"]), 4, "right"),
-        Column("CI", lambda part: units.text(part["compute_instance"]), 5, "right"),
+        Column("UTILIZATION", lambda part: units.percent(value(part, "gpu_utilization")), 1, "right"),
+        Column("SM ACTIVE", lambda part: units.percent(value(part, "sm_active")), 2, "right"),
+        Column("MEMORY", lambda part: units.part(value(part, "fb_used"), part["memory_total"]), 1, "right"),
+        Column("PROCESSES", lambda part: units.text(value(part, "compute_processes")), 3, "right"),
+        Column("OF THE GPU", _share, 3, "right"),
+        Column("SMS", lambda part: units.text(part["multiprocessors"]), 4, "right"),
+        Column("GI", lambda part: units.text(part["gpu_instance"]), 5, "right"),
+        Column("CI", lambda part: units.text(part["compute_instance"]), 6, "right"),
+        Column("AS OF", lambda part: units.age(part["at"]), 4, "right"),
     ]
+
+
+def _share(part: Item) -> str:
+    from gpufleet_server.cli.units import ABSENT
+
+    return ABSENT if part["share"] is None else f"{100 * part['share']:.1f} %"

@@ -1,4 +1,4 @@
-"""`gpufleet history | use | quantiles`: the fleet over time, what it was used for, and how its values are spread."""
+"""`gpufleet history | use | quantiles`: the fleet, a GPU or a partition over time, its use, how values are spread."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,13 +46,22 @@ class _Asked:
 
 
 def history(
+    id: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ID]",
+            help="A GPU, as [bold]gpufleet gpu[/bold] takes it, or a partition's UUID; the whole fleet without it.",
+        ),
+    ] = None,
     metric: Metric = "gpu_utilization",
     by: By = None,
     since: Since = None,
     until: Until = None,
     step: Annotated[
         str | None,
-        typer.Option(metavar="LENGTH", help="A row for each such time: whole minutes, such as 5m or 1h, cut in UTC."),
+        typer.Option(
+            metavar="LENGTH", help="A row for each such time, cut in UTC: 5m or 1h; of the fleet whole minutes."
+        ),
     ] = None,
     site: options.Sites = None,
     model: options.Models = None,
@@ -60,7 +69,11 @@ def history(
     token: options.Token = None,
     json: options.Json = False,
 ) -> None:
-    """A metric of the fleet over time: means weighted by time, energy and bytes as totals of each step."""
+    """A metric of the fleet, a GPU or a partition over time: means weighted by time, energy and bytes as totals."""
+    if id is not None:
+        _no_parts(by, site, model)
+        _of_one(id, _day(since, until) | {"metrics": metric, "step": _step(step)}, server, token, json=json)
+        return
     _check(by, _BY_USE)
     given = _range(since, until) | {"metric": metric, "by": by, "step": _step(step)}
     _answer(_Asked("/fleet/history", given, site, model, json), server, token, _history_table)
@@ -127,6 +140,40 @@ def _answer(asked: _Asked, server: str | None, token: str | None, of: _Table) ->
     show(table(rows, columns, out.width), out)
 
 
+def _no_parts(by: str | None, site: list[str] | None, model: list[str] | None) -> None:
+    for option, given in (("--by", by), ("--site", site), ("--model", model)):
+        if given:
+            raise CliError(f"{option} is for the whole fleet; ID names one GPU or partition", 2)
+
+
+def _of_one(id: str, given: Item, server: str | None, token: str | None, *, json: bool) -> None:
+    from gpufleet_server.cli import samples
+    from gpufleet_server.cli.client import Api
+    from gpufleet_server.cli.plain import show_json
+    from gpufleet_server.cli.render import console, show, table
+    from gpufleet_server.cli.settings import access
+
+    with Api(access(server, token), raw=json) as api:
+        title, found = samples.ask(api, id, given)
+    if json:
+        show_json(found)
+        return
+    out = console()
+    typer.echo(title)
+    show(table(samples.rows(found, given["metrics"]), samples.columns(given["metrics"]), out.width), out)
+
+
+def _day(since: str | None, until: str | None) -> Item:
+    """The range, a day before its end where nothing else is said."""
+    from gpufleet_server.domain import clock, times
+
+    given = _range(since, until)
+    if given["start"] is None:
+        end = clock.now() if given["end"] is None else times.parse(given["end"])
+        given["start"] = times.iso(end - times.length("1d"))
+    return given
+
+
 def _nothing(found: Item, *, narrowed: bool) -> str:
     from gpufleet_server.cli.fleet import nothing
 
@@ -184,7 +231,7 @@ def _part_column(found: Item, place: int) -> "Column":
 
     unit, name = found["unit"], found["parts"][place]["name"]
     header = _name(name, found["by"]) if found["by"] else found["metric"].replace("_", " ")
-    return Column(header.upper(), lambda row: _value(row["values"][place], unit), place + 1, "right")
+    return Column(header.upper(), lambda row: value_text(row["values"][place], unit), place + 1, "right")
 
 
 def _use_table(found: Item) -> "tuple[list[Item], list[Column]]":
@@ -217,7 +264,7 @@ def _quantile_columns(found: Item) -> "list[Column]":
 
     def quantile(place: int) -> "Column":
         header = f"Q{100 * found['q'][place]:g}"
-        return Column(header, lambda part: _value(part["values"][place], found["unit"]), 0, "right")
+        return Column(header, lambda part: value_text(part["values"][place], found["unit"]), 0, "right")
 
     return [
         Column((found["by"] or _WHOLE).upper(), lambda part: _name(part["name"], found["by"])),
@@ -247,7 +294,7 @@ def _hours(value: float) -> str:
     return f"{value:,.1f}".replace(",", " ")
 
 
-def _value(value: float | None, unit: str) -> str:
+def value_text(value: float | None, unit: str) -> str:
     """A value as people read it; energy in kWh, which is what is paid for."""
     from gpufleet_server.cli import units
 
