@@ -17,6 +17,7 @@ FORBIDDEN_NAMES = {"utils", "util", "helpers", "misc", "common"}
 MAY_CATCH_ALL = {
     "agent/gpufleet_agent/runtime/supervisor.py",
     "server/gpufleet_server/alerts/delivery/dispatcher.py",
+    "server/gpufleet_server/alerts/engine.py",
     "server/gpufleet_server/alerts/evaluation.py",
     "server/gpufleet_server/ingest/writer.py",
     "server/gpufleet_server/store/upkeep.py",

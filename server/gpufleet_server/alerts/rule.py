@@ -84,7 +84,9 @@ class Rule:
     `keep`: s after which it ends once it no longer holds; `every`: s between evaluations. `on_events`: kinds of events
     for which it is evaluated at once, for the nodes that had them. `held_by`: rules whose firing alert on the same
     node, rack or site holds this one's back. `share`: of the fleet, above which the alerts of a round are one; None
-    never. `labels` go to receivers; `source` says on what the rule as a whole rests.
+    never. `labels` go to receivers, and `key` as the label `key_label`; `source` says on what the whole rule rests.
+
+    Where a select has several rows of one subject the first one counts.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Rule:
     every: int = 15
     thresholds: Mapping[str, Threshold] = field(default_factory=_nothing)
     labels: Mapping[str, str] = field(default_factory=_nothing)
+    key_label: str = KEY
     on_events: tuple[str, ...] = ()
     held_by: tuple[str, ...] = ()
     share: float | None = 0.2

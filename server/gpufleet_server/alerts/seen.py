@@ -9,7 +9,7 @@ import numpy as np
 import psycopg
 from gpufleet_agent.catalogue import BY_NAME, RESERVED, Cadence, Metric, Reason
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, Integer, func, literal_column, select
 from sqlalchemy.dialects import postgresql
 
 from gpufleet_server.alerts.predicate import Values
@@ -120,12 +120,13 @@ def _put_together(driver: psycopg.Connection[Any], names: tuple[str, ...]) -> tu
 
 @functools.lru_cache(64)
 def _statement(names: tuple[str, ...]) -> bytes:
-    length = func.greatest(*(func.coalesce(func.length(latest_states.c[name]), 0) for name in names))
-    parts: list[ColumnElement[Any]] = [func.int8send(latest_states.c.node_id), func.int4send(length.op("/")(16))]
+    lengths = {name: func.coalesce(func.length(latest_states.c[name]), 0, type_=Integer) for name in names}
+    length = func.greatest(*lengths.values(), type_=Integer)
+    parts: list[ColumnElement[Any]] = [func.int8send(latest_states.c.node_id), func.int4send(length // 16)]
     for name in names:
         column = latest_states.c[name]
         missing: ColumnElement[str] = literal_column(f"'{_never(BY_NAME[name]).hex()}'")
-        short = (length - func.coalesce(func.length(column), 0)).op("/")(16)
+        short = (length - lengths[name]) // 16
         filled = func.decode(func.repeat(missing, short), "hex")
         parts.append(func.coalesce(column, literal_column("''::bytea")).op("||")(filled))
     query = select(*(func.string_agg(part, literal_column("''::bytea")) for part in parts))

@@ -48,6 +48,10 @@ IDENTITY = (*OF_NODE, *OF_GPU, "partition", "server")
 _LATE = 86_400 * SECOND
 
 
+class NothingSeen(Exception):
+    """No GPU passes: the condition holds for nobody, and the database need not be asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tables:
     """`nodes` and `gpus` with all their columns: the tables themselves, or what they were at a past time."""
@@ -80,7 +84,8 @@ class Sight:
         Columns: IDENTITY, `ts` (µs), `duration` (ms), these metrics of the catalogue in their units (NULL where
         absent), of those sent on change also `<metric>_since` (µs), and `limit_<name>` for each threshold.
         `where` is made of metrics, limits and numbers with comparisons, `+ - * /`, `bitwise_and`, `is_`, `&`, `|`, `~`.
-        Always give one that few GPUs pass: what is left to the select around it is done for each of these.
+        Always give one that few GPUs pass: what is left to the select around it is done for each of these. Where none
+        passes NothingSeen ends the evaluation: the condition holds for nobody.
         """
         self.asked.update(metrics)
         wanted = [BY_NAME[name] for name in metrics]
@@ -238,6 +243,8 @@ class Sight:
         if where is not None:
             raw = table("gpu", *(_column(name) for name in ("ts", "duration", *names, *limits)))
             which = true_where(where(raw.c), columns, len(seen.gpu_id)).nonzero()[0]
+            if not len(which):
+                raise NothingSeen
         rows = {"gpu_id": (BigInteger(), seen.gpu_id[which].tolist())}
         rows |= {name: (_column(name).type, _listed(columns[name], which)) for name in ("ts", "duration", *names)}
         return self._named(given(self.dialect, "cell", rows), ("ts", "duration", *names))

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, insert
 
 from gpufleet_server.domain.clock import SECOND, turned_large
 from gpufleet_server.domain.problem import Problem
-from gpufleet_server.ingest import changes, newest, recent, standing, usage
+from gpufleet_server.ingest import changes, in_force, newest, recent, standing, usage
 from gpufleet_server.ingest.cells import Cells, Placed, cells
 from gpufleet_server.ingest.columns import Matrix
 from gpufleet_server.ingest.load import check_unmeasured, load
@@ -160,6 +160,7 @@ def _store(connection: Connection, memory: Memory, batch: Batch, taken: Sequence
     if rows:
         connection.execute(insert(events), rows)
     tally.events += len(rows)
+    tally.happened.update((row["kind"], row["node_id"]) for row in rows)
     last = {(each.node.node_id, each.prepared.report.stream): each.prepared for each in taken}
     numbers = (prepared.report.seq for prepared in last.values())
     standing.write_streams(
@@ -238,7 +239,12 @@ def _samples(connection: Connection, memory: Memory, batch: Batch, taken: Sequen
         if newest.renew(each, uses[begin : begin + each.block.cells])
     }
     newest.write(connection, [node for _, node in sorted(renewed.items())])
-    told = [row for each in taken for row in _values(memory, each, tally)]
+    told, changed = [], list[Node]()
+    for each in taken:
+        if values := list(_values(memory, each, tally)):
+            told += values
+            changed.append(each.node)
+    in_force.write(connection, memory.gpus, changed)
     told += changes.absences(memory.gpus, found)
     if told:
         insert_rows(connection, states, changes.COLUMNS, told)

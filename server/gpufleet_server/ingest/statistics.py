@@ -15,6 +15,8 @@ class Tally:
     states: int = 0
     events: int = 0
     usage: int = 0
+    # The kinds of these events, each with the node that had it.
+    happened: set[tuple[str, int]] = dataclasses.field(default_factory=set)
     # Metrics that this server does not know, by name: how many columns and states of them came.
     unknown_metrics: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
 

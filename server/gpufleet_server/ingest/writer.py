@@ -45,7 +45,10 @@ class Writer:
         *,
         now: Callable[[], int] = clock.now,
         bounds: Bounds | None = None,
+        happened: Callable[[Iterable[tuple[str, int]]], None] = lambda _: None,
     ) -> None:
+        """`happened` is told after each commit of the kinds of events in it, each with the node that had it."""
+        self._happened = happened
         self._store, self._tokens, self._statistics, self._now = store, tokens, statistics, now
         self._waiting = Waiting(statistics, bounds or Bounds())
         self._memory = Memory()
@@ -151,6 +154,8 @@ class Writer:
         self._statistics.committed_reports += len(jobs)
         self._statistics.waited_seconds += sum(ended - job.since for job in jobs)
         self._statistics.add(tally)
+        if tally.happened:
+            self._happened(tally.happened)
         return outcomes
 
     def _record(self, reports: Sequence[Prepared]) -> tuple[list[Outcome], Tally]:

@@ -34,8 +34,11 @@ from gpufleet_server.store.schema import gpus, nodes
 from gpufleet_server.store.tiers import latest
 
 STATES = tuple(GpuState)
-# The column of what a GPU was used for in its newest sample, a Use.
+# The column of what a GPU was used for in its newest sample, a Use; that of how long it is, ms.
 USE = "use"
+DURATION = "durations"
+# What is not a metric: the bytes of a cell, and what stands where there is nothing.
+_OTHERS = {USE: (1, int(Use.UNKNOWN)), DURATION: (4, 0)}
 _OF_NODE = {state.value: STATES.index(GpuState(state.value)) for state in NodeState}
 
 
@@ -44,8 +47,8 @@ class Present:
     """A cell a GPU, removed ones included.
 
     `node` is the place of its node in `frame` and `node_state`; `site` and `state` are places in `sites` and STATES;
-    `fresh`: it reports, and its newest sample is of now; `stored`: metric → stored integers of the newest samples, the
-    lowest where absent.
+    `ts`: when its newest sample ended, µs, 0 where there is none; `fresh`: it reports, and that is of now; `stored`:
+    metric → stored integers of the newest samples, the lowest where absent.
     """
 
     frame: Frame
@@ -56,6 +59,7 @@ class Present:
     site: Ints
     simulated: Mask
     state: Ints
+    ts: Ints
     fresh: Mask
     stored: dict[str, Ints]
 
@@ -100,7 +104,7 @@ class _Read:
 
 
 def present(connection: Connection, now: int, metrics: Iterable[str]) -> Present:
-    """The fleet at `now` (µs), with these metrics of every sample, or USE."""
+    """The fleet at `now` (µs), with these metrics of every sample, USE or DURATION."""
     names = list(metrics)
     # In this order no GPU is of a node that the frame does not have.
     unwell = _unwell(connection)
@@ -128,6 +132,7 @@ def present(connection: Connection, now: int, metrics: Iterable[str]) -> Present
         site=held.site[node],
         simulated=held.simulated[node],
         state=state,
+        ts=ts,
         fresh=(state == STATES.index(GpuState.REPORTING)) & (ts > 0) & (now - ts <= patience[node]),
         stored={name: cells.read(name, *_packing(name)) for name in names},
     )
@@ -159,7 +164,7 @@ def _places(ids: Ints, wanted: Ints) -> Ints:
 
 def _packing(name: str) -> tuple[int, int]:
     """The bytes of a cell of a column, and what stands where there is nothing."""
-    return (1, Use.UNKNOWN) if name == USE else (BY_NAME[name].width, BY_NAME[name].lowest)
+    return _OTHERS[name] if name in _OTHERS else (BY_NAME[name].width, BY_NAME[name].lowest)
 
 
 def _missing(name: str) -> bytes:

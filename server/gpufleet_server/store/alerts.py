@@ -68,6 +68,7 @@ silences = Table(
     Column("by", String(256), nullable=False),
     Column("why", String(1024), nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("ended_by", String(256), comment="who ended it before its time"),
     Index(None, "ends_at"),
 )
 
@@ -83,7 +84,9 @@ rule_runs = Table(
     Column("seconds", Float(53), nullable=False),
     Column("found", Integer, nullable=False, comment="subjects for which it held"),
     Column("held_back", Integer, nullable=False, default=0, comment="of these, by the circuit breaker"),
-    Column("fleet", Integer, nullable=False, default=0, comment="of how many subjects"),
+    Column("held_since", BigInteger, comment="since when it holds some back"),
+    Column("fleet", Integer, nullable=False, default=0, comment="how many subjects there are"),
+    Column("wait", Integer, nullable=False, default=0, comment="s that it must hold before it fires"),
 )
 
 # Each server about itself, for rules over servers: figures by name.

@@ -8,13 +8,14 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from gpufleet_agent.catalogue import EVERY_SAMPLE, Metric
+from gpufleet_agent.catalogue import EVERY_SAMPLE, ON_CHANGE, Metric
 from sqlalchemy import Column, Connection, LargeBinary, Table, inspect, text
 
 from gpufleet_server.domain import clock
 from gpufleet_server.store import functions, partitions, postgres, views
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.errors import StoreError, told_plainly
+from gpufleet_server.store.latest_states import latest_states
 from gpufleet_server.store.tiers import TIERS, fleet_hours, fleet_minutes, group_columns, latest, recent
 
 _PACKED = (recent, latest, *(tier.table for tier in TIERS))
@@ -57,6 +58,7 @@ def _migrate(connection: Connection) -> None:
     _check_known(_current(connection))
     upgrade(connection)
     add_metric_columns(connection, EVERY_SAMPLE)
+    _add_columns(connection, latest_states, [Column(metric.name, LargeBinary()) for metric in ON_CHANGE])
     if connection.dialect.name == "postgresql":
         for statement in functions.POSTGRESQL:
             connection.exec_driver_sql(statement)

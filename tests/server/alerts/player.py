@@ -1,0 +1,155 @@
+"""Plays scenarios: reports go through the real ingest, rules through the real engine, on a clock that is set."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from gpufleet_agent import wire
+from gpufleet_server.alerts import overrides
+from gpufleet_server.alerts.discovery import every_rule
+from gpufleet_server.alerts.engine import Engine
+from gpufleet_server.alerts.rule import Rule
+from gpufleet_server.alerts.sight import Sight
+from gpufleet_server.ingest.prepare import prepare
+from gpufleet_server.ingest.statistics import Statistics
+from gpufleet_server.ingest.writer import Writer
+from gpufleet_server.store.alerts import alerts
+from gpufleet_server.store.engine import Store
+from gpufleet_server.store.tokens import TokenCache
+from sqlalchemy import Select, select
+
+from tests.server.alerts.played import SECOND, PlayedNode, nodes
+from tests.server.alerts.scenario import Expected, Play, Scenario, micros
+
+# 2026-09-21, some time in the day.
+BEGAN = 1_790_000_000 * SECOND
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Told:
+    """An alert that fired: times in µs from the beginning."""
+
+    labels: dict[str, str]
+    severity: str
+    text: str
+    fires: int
+    resolves: int | None
+    held: bool
+
+    def __str__(self) -> str:
+        until = "to the end" if self.resolves is None else f"to {self.resolves / SECOND:g} s"
+        return f"{self.labels} {self.severity} from {self.fires / SECOND:g} s {until}: {self.text}"
+
+
+class Answer(concurrent.futures.Future[wire.Ack]):
+    """What the writer tells of a report, to this thread."""
+
+    def get_loop(self) -> Any:
+        """The writer calls back through a loop; here that is this very object."""
+        return self
+
+    def call_soon_threadsafe(self, callback: Any, *given: Any) -> None:
+        """Call back at once."""
+        callback(*given)
+
+
+class Player:
+    """One scenario on a store."""
+
+    def __init__(self, store: Store, scenario: Scenario) -> None:
+        self.store, self.scenario, self.at = store, scenario, BEGAN
+        self._failing: list[str] = []
+        rules = {name: self._breakable(every_rule()[name]) for name in (scenario.rule, *scenario.with_rules)}
+        given = overrides.parse(scenario.overrides, rules)
+        self.engine = Engine(store, given, lambda: self.at, interval=scenario.step)
+        self.nodes = nodes(scenario.nodes, BEGAN)
+
+    def play(self) -> list[Told]:
+        """Play all of it; the alerts of the rule that fired, in the order in which they did."""
+        plays = sorted(self.scenario.play, key=lambda play: micros(play.at))
+        step = self.scenario.step * SECOND
+        with self._writer() as writer:
+            for offset in range(0, micros(self.scenario.length) + 1, step):
+                self.at = BEGAN + offset
+                while plays and micros(plays[0].at) <= offset:
+                    self._take(plays.pop(0))
+                self._send(writer)
+                self.engine.take_events()
+                self.engine.round()
+        return self._told()
+
+    def _take(self, play: Play) -> None:
+        self._failing = self._failing if play.failing is None else play.failing
+        for node in self.nodes:
+            if node.is_meant(play):
+                node.take(play, self.at)
+
+    def _breakable(self, rule: Rule) -> Rule:
+        def condition(sight: Sight) -> Select[Any]:
+            if rule.name in self._failing:
+                raise ZeroDivisionError("it is broken")
+            return rule.condition(sight)
+
+        return dataclasses.replace(rule, condition=condition)
+
+    @contextlib.contextmanager
+    def _writer(self) -> Iterator[Writer]:
+        tokens = TokenCache(self.store, lambda: self.at)
+        writer = Writer(self.store, tokens, Statistics(), now=lambda: self.at, happened=self.engine.happened)
+        writer.start()
+        yield writer
+        writer.stop()
+
+    def _send(self, writer: Writer) -> None:
+        answers = []
+        for node in self.nodes:
+            node.waiting.append(node.report(self.at, self.scenario.step))
+            if node.sends:
+                answers += [self._put(writer, node, report) for report in node.waiting]
+                node.waiting = []
+        for answer in answers:
+            answer.result(timeout=30)
+
+    def _put(self, writer: Writer, node: PlayedNode, report: wire.Report) -> Answer:
+        answer = Answer()
+        sent = node.clocks(self.at)
+        writer.put(prepare(wire.encode(report), sent, node.uuid, node.name, self.at), answer)
+        return answer
+
+    def _told(self) -> list[Told]:
+        fired = alerts.c.rule == self.scenario.rule, alerts.c.fired_at.is_not(None)
+        with self.store.reading() as connection:
+            rows = connection.execute(select(alerts).where(*fired).order_by(alerts.c.fired_at, alerts.c.alert_id)).all()
+        return [
+            Told(
+                row.labels,
+                row.severity,
+                row.text,
+                row.fired_at - BEGAN,
+                None if row.resolved_at is None else row.resolved_at - BEGAN,
+                row.held_by is not None,
+            )
+            for row in rows
+        ]
+
+
+def is_met(expected: Expected, told: Told, step: int) -> bool:
+    """Whether an alert is the one that was expected."""
+    place = {"hostname": expected.node, "index": None if expected.gpu is None else str(expected.gpu)}
+    labels = {name: value for name, value in place.items() if value is not None} | expected.labels
+    return (
+        labels.items() <= told.labels.items()
+        and expected.severity in (None, told.severity)
+        and expected.text in told.text
+        and expected.held == told.held
+        and _when(expected.fires, told.fires, step)
+        and _when(expected.resolves, told.resolves, step)
+    )
+
+
+def _when(expected: str | None, told: int | None, step: int) -> bool:
+    if expected is None or told is None:
+        return expected is None and told is None
+    return 0 <= told - micros(expected) <= step * SECOND
