@@ -150,6 +150,17 @@ def test_a_new_reader_does_not_repeat_what_is_known() -> None:
     assert (report.roster, report.states, report.events) == (None, [State(9, "GPU-0", "power_limit", 5)], [])
 
 
+def test_a_change_of_what_belongs_to_the_driver_is_sent(clockwork: Clockwork) -> None:
+    """The roster goes out again, with the same GPUs; what is the same as before is not sent."""
+    collector, kept = started()
+    for version in ("1", "2", "2"):
+        collector.take(opened(version))
+        clockwork.now += GATHER_SECONDS
+        collector.tend()
+    rosters = [report.roster for report in kept.reports[1:] if report.roster is not None]
+    assert [(roster.host.driver_version, len(roster.gpus)) for roster in rosters] == [("2", 1)]
+
+
 def test_a_roster_on_its_way_is_not_sent_twice() -> None:
     """The server asks with every answer until it has it; only an answer to a later report counts."""
     collector, kept = started()

@@ -2,13 +2,24 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from gpufleet_agent.backends.backend import DriverGone, Tick
+from gpufleet_agent.backends.backend import DriverFacts, DriverGone, Tick
 from gpufleet_agent.catalogue import EVERY_SAMPLE, Reason
 from gpufleet_agent.runtime import reader as reader_module
-from gpufleet_agent.runtime.frames import Alive, Changed, Frame, Happened, Rostered, Splitter, Ticked, decode_frame
+from gpufleet_agent.runtime.frames import (
+    Alive,
+    Changed,
+    Frame,
+    Happened,
+    Opened,
+    Rostered,
+    Splitter,
+    Ticked,
+    decode_frame,
+)
 from gpufleet_agent.runtime.reader import Reader
 from gpufleet_agent.wire import Event, Gpu
 
@@ -129,3 +140,38 @@ def test_a_lost_gpu_brings_the_roster_before_its_sample(tmp_path: Path, reading:
     place = [n for n, frame in enumerate(frames) if isinstance(frame, Rostered)][1]
     assert isinstance(frames[place + 1], Ticked)
     assert session.surveyed[1] == 11
+
+
+def test_what_follows_the_load_is_told_as_of_the_sample(tmp_path: Path, reading: Reading) -> None:
+    """The survey in between does not undo it: it has another moment, and another load."""
+
+    class Loaded(TimedSession):
+        """A link that is fast while samples are taken, and slow whenever else somebody looks."""
+
+        def sample(self) -> Tick | None:
+            tick = super().sample()
+            return tick and replace(tick, states={uuid(0): {"pcie_link_generation": 5}})
+
+        def states(self) -> dict[str, dict[str, int]]:
+            return {uuid(0): super().states()[uuid(0)] | {"pcie_link_generation": 1}}
+
+    frames = reading.frames(Loaded(tmp_path, 185), 10)
+    first = next(frame.at for frame in frames if isinstance(frame, Ticked))
+    states = [state for frame in frames if isinstance(frame, Changed) for state in frame.states]
+    of_link = [state for state in states if state.metric == "pcie_link_generation"]
+    assert [state.stored for state in of_link] == [1, 5]
+    assert of_link[1].at == first
+
+
+def test_a_service_that_ends_is_told(tmp_path: Path, reading: Reading) -> None:
+    """What belongs to the driver is looked at once a minute, and told when it changed."""
+
+    class Ending(TimedSession):
+        """A driver whose service runs for a minute and a half."""
+
+        def facts(self) -> DriverFacts:
+            return replace(super().facts(), fabric_manager="running" if self.now < 90 else "stopped")
+
+    session = Ending(tmp_path, 185)
+    opened = [frame.facts.fabric_manager for frame in reading.frames(session, 10) if isinstance(frame, Opened)]
+    assert opened == ["running", "stopped"]
