@@ -41,3 +41,5 @@ RULE = Rule(
     source="The agent says so after 10 to 15 s without an answer: NVSentinel #1576, go-nvml #152, "
     "open-gpu-kernel-modules #1333 tell of calls that never return.",
 )
+
+PROMQL = "gpufleet_agent_driver_up == 0"

@@ -34,3 +34,5 @@ RULE = Rule(
     labels={"category": "hardware"},
     source="NVIDIA's XID catalogue: 79 is fatal and needs a reboot.",
 )
+
+PROMQL = "gpufleet_gpu_lost == 1"

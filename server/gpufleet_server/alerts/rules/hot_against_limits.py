@@ -37,3 +37,5 @@ RULE = Rule(
     thresholds={"margin": Threshold(2, "°C", "NVSentinel alarms 2 °C (B200: 3 °C) past the limit, GPUd at it.")},
     labels={"category": "cooling"},
 )
+
+PROMQL = "gpufleet_gpu_temperature_margin_celsius <= $margin"

@@ -37,3 +37,6 @@ RULE = Rule(
     labels={"category": "availability"},
     source="Three reports that did not come (docs/operating.md, States), and a minute for those that are late.",
 )
+
+# Whoever scrapes agents knows it by the scrape; which targets are agents, by what they showed before.
+PROMQL = "up == 0 and on (instance, job) last_over_time(gpufleet_agent_build_info[1d])"

@@ -31,3 +31,5 @@ RULE = Rule(
     labels={"category": "memory"},
     source="GPUd and nvidia_gpu_exporter: pending → reset or reboot.",
 )
+
+PROMQL = "gpufleet_gpu_remap_pending == 1"

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.server.alerts.delivery.examples import NOW, alert
-from tests.server.alerts.delivery.hook import Answer, Hook
+from tests.server.alerts.delivery.hook import Answer, Hook, Request
 
 Make = Callable[..., Webhook]
 
@@ -100,7 +100,12 @@ def test_redirects_are_not_followed(hook: Hook, webhook: Make) -> None:
 
 def test_a_slow_or_absent_receiver(hook: Hook, webhook: Make, tmp_path: Path) -> None:
     """Neither who does not answer in time nor who is not there, nor a secret that is gone, ends anything."""
-    hook.answer = lambda _request: time.sleep(1.3) or Answer()
+
+    def slowly(_request: Request) -> Answer:
+        time.sleep(1.3)
+        return Answer()
+
+    hook.answer = slowly
     with pytest.raises(NotDelivered, match="timed out"):
         webhook(timeout="1s").send([delivery()])
     with pytest.raises(NotDelivered, match="refused"):

@@ -1,0 +1,1 @@
+"""Tests of what is exported for the alerting of others."""
