@@ -50,6 +50,7 @@ def simulate(
     gpus_per_node: Annotated[int, typer.Option(min=1, max=64, rich_help_panel=_FLEET, help="GPUs of each.")] = 8,
     seed: Annotated[int, typer.Option(min=0, rich_help_panel=_FLEET, help="Another number, another fleet.")] = 1,
     faults: Annotated[bool, typer.Option(rich_help_panel=_FLEET, help="Let GPUs and nodes fail.")] = True,
+    usage: Annotated[bool, typer.Option(rich_help_panel=_FLEET, help="Tell who uses the GPUs.")] = True,
     interval: Annotated[str, _time(_LOAD, "Time between samples, 1s to 300s.")] = "10s",
     every: Annotated[str | None, _time(_LOAD, "Time between an agent's reports; else 10s or --interval.")] = None,
     ramp: Annotated[
@@ -86,7 +87,7 @@ def simulate(
     it = Fleet(
         nodes, url, secret, interval=step, every=period, tls=_tls(url, ca_file), connections=connections,
         spread=_ramp(ramp, agents, period), offline=offline, backlog=_ms(backlog, "--backlog", 0, 10**11) / 1000,
-        credentials=known,
+        credentials=known, usage=usage,
     )  # fmt: skip
     progress = Progress(it, agents, agents * gpus_per_node, as_json=json)
     try:

@@ -81,7 +81,8 @@ def now() -> int:
 class Terms:
     """What the agents of a fleet share: `every` in µs, pauses in s, the credential of each node that has one.
 
-    `later` has an agent go on at a time; `joins` is whether reports that wait are joined.
+    `later` has an agent go on at a time; `joins` is whether reports that wait are joined, `usage` whether they say who
+    uses the GPUs.
     """
 
     link: Link
@@ -91,6 +92,7 @@ class Terms:
     later: Callable[[int, SimAgent], None]
     pauses: tuple[float, float] = (1.0, 60.0)
     joins: bool = True
+    usage: bool = True
     tally: Tally = field(default_factory=Tally)
     credentials: dict[str, str] = field(default_factory=dict)
 
@@ -312,6 +314,8 @@ class SimAgent:
     def _write(self, closed: Closed, sampled: Sampled, number: int, count: int = 1) -> None:
         blocks = sampled.samples(number, self.reporter, closed.since, closed.until)
         report = self.reporter.report(closed, blocks)
+        if self._terms.usage:
+            report.holders, report.usage = sampled.usage(number, self.reporter, closed.since, closed.until)
         body = encode(report)
         if count == 1:
             self.outbox.size = len(body)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gpufleet_server.simulate.faults import Fault, FaultKind
 from gpufleet_server.simulate.models import MIG_ABSENT, GpuModel
-from gpufleet_server.simulate.noise import Floats, Integers, Keys, once
+from gpufleet_server.simulate.noise import Floats, Integers, Keys, key, once
 from gpufleet_server.simulate.plan import JOB_SECONDS, SimNode, Site, Use
 
 
@@ -23,7 +23,7 @@ class Boards:
 
     `job_keys` are alike for GPUs that run the same job; `phase` is when a GPU changes its job, in seconds into the
     job's time; `uneven` is what GPUs of a node differ by, a factor around 1; `weakness`, 0 (most) to 1, is how prone
-    the memory is to errors; `site` indexes `sites`, `thresholds` (3 × C) part the kinds of jobs. `unsupported` holds
+    the memory is to errors; `site` indexes `sites`, `thresholds` (4 × C) part the kinds of jobs. `unsupported` holds
     the columns that can't give a metric, `present` how many metrics of every sample each GPU gives.
     """
 
@@ -100,7 +100,7 @@ _FIELDS = (
 )  # fmt: skip
 _NAMES = tuple(metric.name for metric in METRICS)
 _SAMPLED = np.array([metric in EVERY_SAMPLE for metric in METRICS])
-_PARTED: dict[Use, Any] = {use: np.cumsum(use.value)[:3] for use in Use}
+_PARTED: dict[Use, Any] = {use: np.cumsum(use.value)[:4] for use in Use}
 
 
 def _number(model: GpuModel, field: str) -> float:
@@ -108,8 +108,10 @@ def _number(model: GpuModel, field: str) -> float:
 
 
 def _job_keys(node: SimNode) -> Keys:
-    # A training node is one job.
-    return node.keys[:1].repeat(node.count) if node.use is Use.TRAINING else node.keys
+    # The training nodes of a rack have one job together.
+    if node.use is Use.TRAINING:
+        return np.full(node.count, key(node.seed, node.site.name, node.rack, "job"), np.uint64)
+    return node.keys
 
 
 @cache

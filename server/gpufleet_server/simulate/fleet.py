@@ -50,19 +50,22 @@ class Fleet:
         backlog: float = 0.0,
         pauses: tuple[float, float] = (1.0, 60.0),
         joins: bool = True,
+        usage: bool = True,
         credentials: dict[str, str] | None = None,
     ) -> None:
         """`spread` seconds lie between the first agent's first report and the last one's.
 
         A share `offline` of the agents begins with `backlog` seconds' reports that they could not send. After a
         failure agents pause for the first of `pauses` (s), then twice as long each time, up to the second.
-        Without `joins` they send each report by itself, as agents of before. `credentials`, by node id, are those
+        Without `joins` they send each report by itself, as agents of before; without `usage` they do not tell who uses
+        the GPUs. `credentials`, by node id, are those
         that are known from before; new ones are added to it.
         """
         self._link = Link(url, connections, tls)
         period = every if every is not None else max(interval, 10_000)
         self._interval, self._every = interval, period * 1000
         self._terms = Terms(self._link, join_token, self._every, committed or _nobody, self._retry, pauses, joins)
+        self._terms.usage = usage
         self._terms.credentials = credentials if credentials is not None else {}
         self._spread = spread if spread is not None else min(_APART * len(nodes), _SPREAD, period / 1000)
         self._offline, self._backlog = offline, int(backlog * SECOND) // self._every

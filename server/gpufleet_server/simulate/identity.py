@@ -46,6 +46,11 @@ def gpu_uuid(node: SimNode, index: int) -> str:
     return f"GPU-{_uuid(node, 'gpu', index)}"
 
 
+def partition_parts(node: SimNode, index: int) -> list[tuple[str, float]]:
+    """The UUID of each partition of a GPU, and its share of the GPU's slices."""
+    return [(_partition_uuid(node, index, number), slices / 7) for number, (*_, slices) in enumerate(_PROFILES)]
+
+
 def _host(node: SimNode) -> Host:
     driver, cuda = _DRIVERS[key(node.seed, node.number, "driver") % len(_DRIVERS)]
     large, has_switches = node.count > 2, node.model.nvlinks > 0
@@ -73,6 +78,7 @@ def _host(node: SimNode) -> Host:
         site=node.site.name,
         room=node.room,
         rack=node.rack,
+        attribution="names",
         labels={"use": node.use.name.lower()},
         absent={} if has_switches else dict.fromkeys(("fabric_manager", "fabric_manager_version"), "unsupported"),
         simulated=True,
@@ -158,7 +164,7 @@ def _of_model(model: GpuModel) -> Gpu:
 def _partitions(node: SimNode, index: int) -> list[Partition]:
     return [
         Partition(
-            uuid=f"MIG-{_uuid(node, 'partition', index, number)}",
+            uuid=_partition_uuid(node, index, number),
             profile=profile,
             gpu_instance=number + 1,
             compute_instance=0,
@@ -168,6 +174,10 @@ def _partitions(node: SimNode, index: int) -> list[Partition]:
         )
         for number, (profile, memory, multiprocessors, slices) in enumerate(_PROFILES)
     ]
+
+
+def _partition_uuid(node: SimNode, index: int, number: int) -> str:
+    return f"MIG-{_uuid(node, 'partition', index, number)}"
 
 
 def _uuid(node: SimNode, *parts: object) -> uuid.UUID:

@@ -9,14 +9,29 @@ from dataclasses import dataclass
 
 import numpy as np
 from gpufleet_agent.catalogue import ON_CHANGE
-from gpufleet_agent.wire import PROTOCOL, Backlog, Clock, Driver, Event, Report, Roster, Samples, State, digest
+from gpufleet_agent.wire import (
+    PROTOCOL,
+    Backlog,
+    Clock,
+    Driver,
+    Event,
+    Holder,
+    Report,
+    Roster,
+    Samples,
+    State,
+    Usage,
+    digest,
+)
 
 from gpufleet_server.simulate import physics
 from gpufleet_server.simulate.boards import Boards
 from gpufleet_server.simulate.faults import SECOND, XID_TEXT, Fault, FaultKind
+from gpufleet_server.simulate.holders import Places
 from gpufleet_server.simulate.identity import gpu_uuid, lost_indices, roster
 from gpufleet_server.simulate.noise import Integers
 from gpufleet_server.simulate.plan import SimNode
+from gpufleet_server.simulate.usage import Usages
 
 _ON_CHANGE = [metric.name for metric in ON_CHANGE]
 _HUNG = "a driver call has not returned for 10 s while it was read"
@@ -46,17 +61,19 @@ class Sampled:
         count, nodes = len(times), len(boards.nodes)
         gpus = len(boards) // nodes
         durations = np.full(count, interval, dtype=np.int64)
+        columns = physics.columns(boards, times, durations) if count else {}
         self.times: list[int] = times.tolist()
         self._times, self._durations = times.astype("<i8").tobytes(), durations.astype("<i4").tobytes()
         self._columns = [
             # Node by node: what one node sends then lies together.
             (name, stored.itemsize * gpus, stored.reshape(count, nodes, gpus).swapaxes(0, 1).tobytes())
-            for name, stored in (physics.columns(boards, times, durations).items() if count else ())
+            for name, stored in columns.items()
         ]
         lost = physics.lost_gpus(boards, times)
         present = np.broadcast_to(boards.present, (count, len(boards))) if lost is None else boards.present * ~lost
         each = present.reshape(count, nodes, gpus).sum(axis=2)
         # Values of each node before each of the times, and after them all.
+        self._usages = Usages(boards, times, interval, columns, lost) if count else None
         self._values: list[list[int]] = np.concatenate([np.zeros((1, nodes), np.int64), each.cumsum(axis=0)]).tolist()
 
     def samples(self, number: int, reporter: Reporter, since: int, until: int) -> list[Samples]:
@@ -79,6 +96,16 @@ class Sampled:
         return [
             Samples(gpus=reporter.uuids, times=times, durations=self._durations[: len(times) // 2], columns=columns)
         ]
+
+    def usage(self, number: int, reporter: Reporter, since: int, until: int) -> tuple[list[Holder], list[Usage]]:
+        """Who held the GPUs of one of the nodes within (since, until], and what for."""
+        if self._usages is None:
+            return [], []
+        rows: list[tuple[int, int]] = []
+        for first, last in self._rows(reporter, since, until):
+            goes_on = bool(rows) and rows[-1][1] == first
+            rows.append((rows.pop()[0] if goes_on else first, last))
+        return self._usages.of(number, reporter.places, rows)
 
     def values(self, number: int, reporter: Reporter, since: int, until: int) -> int:
         """How many values, absent ones left out, those samples hold."""
@@ -104,12 +131,13 @@ def grid(since: int, until: int, interval: int) -> Integers:
 class Reporter:
     """What one node tells. `interval` is in ms; times are true time in µs: the node's own clock may be wrong."""
 
-    __slots__ = ("_boot", "_digests", "_well", "hangs", "interval", "node", "started", "stream", "uuids")
+    __slots__ = ("_boot", "_digests", "_well", "hangs", "interval", "node", "places", "started", "stream", "uuids")
 
     def __init__(self, node: SimNode, interval: int, started: int) -> None:
         self.node, self.interval, self.started = node, interval, started
         self.stream = str(uuid.uuid4())
         self.uuids = [gpu_uuid(node, index) for index in range(node.count)]
+        self.places = Places(node, self.uuids)
         self.hangs = node.having(FaultKind.DRIVER)
         self._boot = str(uuid.UUID(int=hash((node.seed, node.number)) & ((1 << 128) - 1)))
         self._well = Driver(state="ok", since=started + node.skew)

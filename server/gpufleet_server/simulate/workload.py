@@ -15,11 +15,12 @@ _DAY = 86_400
 _CHECKPOINT_EVERY, _CHECKPOINT = 900, 25
 _RAMP = 45.0
 
-IDLE, HELD, TRAINING, INFERENCE = range(4)
+IDLE, LEFT, HELD, TRAINING, INFERENCE = range(5)
 # A row a kind of job: multiprocessors, tensor pipes, memory bandwidth, memory held, NVLink, PCIe, video, processes.
 _SHAPES = np.array(
     [
         (0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0),
+        (0.00, 0.00, 0.00, 0.62, 0.00, 0.00, 0.00, 0),
         (0.00, 0.00, 0.00, 0.62, 0.00, 0.00, 0.00, 1),
         (0.93, 0.58, 0.55, 0.86, 0.33, 0.06, 0.00, 1),
         (0.66, 0.27, 0.71, 0.78, 0.05, 0.09, 0.35, 2),
@@ -91,14 +92,24 @@ def _of(shape: Floats, kind: Integers) -> Floats:
     return np.take(shape, kind)
 
 
-def _jobs(boards: Boards, seconds: Integers) -> tuple[Integers, Floats, Floats]:
-    """The kind of the job on each GPU, its own level of load, and its age in seconds."""
-    slot, age = np.divmod(seconds[:, None] + boards.phase, JOB_SECONDS)
+def jobs(boards: Boards, times: Integers) -> tuple[Integers, Integers]:
+    """The kind of the job on each GPU at these times (µs), and which of its jobs that is."""
+    slot = (times[:, None] // _SECOND + boards.phase) // JOB_SECONDS
+    return _kind(boards, slot), slot
+
+
+def _kind(boards: Boards, slot: Integers) -> Integers:
     drawn = noise(boards.job_keys, _JOB_KIND, slot)
     kind = np.zeros(drawn.shape, dtype=np.int64)
     for threshold in boards.thresholds:
         kind += drawn >= threshold
-    return kind, 0.88 + 0.14 * noise(boards.job_keys, _JOB_LEVEL, slot), age.astype(np.float64)
+    return kind
+
+
+def _jobs(boards: Boards, seconds: Integers) -> tuple[Integers, Floats, Floats]:
+    """The kind of the job on each GPU, its own level of load, and its age in seconds."""
+    slot, age = np.divmod(seconds[:, None] + boards.phase, JOB_SECONDS)
+    return _kind(boards, slot), 0.88 + 0.14 * noise(boards.job_keys, _JOB_LEVEL, slot), age.astype(np.float64)
 
 
 def _shape_in_time(boards: Boards, seconds: Integers, kind: Integers, age: Floats) -> Floats:
