@@ -17,6 +17,7 @@ from gpufleet_server.cli.simulate import simulate
 from gpufleet_server.cli.token import app as token
 from gpufleet_server.cli.top import top
 from gpufleet_server.cli.up import up
+from gpufleet_server.cli.usage import usage
 from gpufleet_server.cli.xid import xid
 
 _SEEING = "See a fleet"
@@ -63,6 +64,7 @@ app.command(rich_help_panel=_SEEING)(gpu)
 app.command(rich_help_panel=_SEEING)(events)
 app.command(rich_help_panel=_SEEING)(history)
 app.command(rich_help_panel=_SEEING)(use)
+app.command(rich_help_panel=_SEEING)(usage)
 app.command(rich_help_panel=_SEEING)(quantiles)
 app.command(rich_help_panel=_SEEING)(top)
 app.command(rich_help_panel=_SEEING)(xid)

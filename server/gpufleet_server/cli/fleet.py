@@ -189,12 +189,22 @@ def gpu_columns(items: list[Item]) -> "list[Column]":
         ),
         Column("POWER", lambda gpu: units.watts(current(gpu, "power")), 2, "right"),
         Column("TEMP", lambda gpu: units.celsius(current(gpu, "gpu_temperature")), 2, "right"),
+        *_holder(items),
         Column("SAMPLE", lambda gpu: units.age(gpu["at"]), 6, "right"),
         Column("SITE", lambda gpu: units.text(gpu["site"]), 5),
         Column("RACK", lambda gpu: units.text(gpu["rack"]), 7),
         Column("SERIAL", lambda gpu: units.text(gpu["serial"]), 8),
         Column("UUID", lambda gpu: gpu["id"], 9),
     ]
+
+
+def _holder(items: list[Item]) -> "list[Column]":
+    """The column of who holds a GPU, where an agent tells of one of these."""
+    from gpufleet_server.cli.holders import holders_text
+    from gpufleet_server.cli.render import Column
+
+    told = any(gpu.get("holders") is not None for gpu in items)
+    return [Column("HOLDER", holders_text, 3, least=8)] if told else []
 
 
 def _model(gpu: Item) -> str:

@@ -23,7 +23,8 @@ _WATTS = ("power_limit_default", "power_limit_min", "power_limit_max")
 _MEGAHERTZ = ("graphics_clock_max", "sm_clock_max", "memory_clock_max", "video_clock_max")
 _CELSIUS = ("slowdown_temperature", "shutdown_temperature")
 # Told in the first block, or lists of their own.
-_ELSEWHERE = {"id", "uuid", "node", "simulated", "at", "metrics", "absent", "partitions", "index", *_PLACE}
+_ELSEWHERE = {"id", "uuid", "node", "simulated", "at", "metrics", "absent", "index", *_PLACE}
+_ELSEWHERE |= {"partitions", "holders"}
 
 
 def gpu(
@@ -96,9 +97,12 @@ def view(found: Item, out: "Console") -> "RenderableType":
     from rich.console import Group
     from rich.text import Text
 
+    from gpufleet_server.cli.holders import holding_columns
     from gpufleet_server.cli.render import facts, table
 
     parts: list[RenderableType] = [_title(found), facts(_place(found)), _heading("Identity"), facts(_identity(found))]
+    if found["holders"]:
+        parts += [_heading("Holders"), table(found["holders"], holding_columns(), out.width)]
     if found["partitions"]:
         parts += [_heading("Partitions"), table(found["partitions"], _partition_columns(), out.width)]
     rows = [{"name": name, "sampled": found["at"]} | value for name, value in found["metrics"].items()]
@@ -131,6 +135,7 @@ def _place(found: Item) -> list[tuple[str, "str | Text"]]:
         ("state", state(found["state"])),
         ("site, room, rack", " / ".join(units.text(found[name]) for name in ("site", "room", "rack"))),
         ("last sample", units.age(found["at"])),
+        *([("held by", "nobody")] if found["holders"] == [] else []),
         ("first seen", f"{units.local(found['first_seen'])} {units.zone()}"),
         *removed,
     ]
