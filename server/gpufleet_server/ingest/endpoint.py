@@ -20,6 +20,7 @@ from gpufleet_server.ingest.request import (
     answer_json,
     answer_problem,
     authenticated,
+    check_node,
     check_type,
     headers,
     problem_head,
@@ -205,8 +206,8 @@ class Credentials:
         body = await read_body(given, receive, _MAX_ENROLMENT)
         with understood():
             enrolment = wire.decode_enrolment(body)
-        if token.node not in (None, enrolment.node):
-            raise Problem(403, f"this credential speaks for node {token.node} only", "node")
+        if token.node is not None:
+            check_node(token.node, enrolment.node)
         credential = await self._together(enrolment)
         self._statistics.enrolments += self._kind is TokenKind.JOIN
         self._statistics.renewals += self._kind is TokenKind.NODE

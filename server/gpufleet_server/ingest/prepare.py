@@ -8,7 +8,7 @@ from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.ingest import check
 from gpufleet_server.ingest.columns import Block, unknown
-from gpufleet_server.ingest.request import understood
+from gpufleet_server.ingest.request import check_node, understood
 
 # What a state, an event, and a holder or a piece of usage takes in memory, about.
 _STATE, _EVENT, _USAGE = 200, 600, 400
@@ -43,8 +43,7 @@ def prepare(body: bytes, sent: wire.Clock | None, token_node: str | None, hostna
     """
     with understood():
         report = wire.decode(body)
-    if report.node != token_node:
-        raise Problem(403, f"this credential speaks for node {token_node}, not for {report.node}", "node")
+    check_node(token_node, report.node)
     measured = check.measure(report.created, sent, now) if sent is not None else None
     if measured is not None:
         check.check_created(report.created, measured, now)

@@ -45,6 +45,12 @@ async def authenticated(desk: Desk, given: Mapping[str, str], kind: TokenKind) -
     return row
 
 
+def check_node(spoken_for: str | None, node: str) -> None:
+    """Problem 403 where a credential does not speak for this node."""
+    if spoken_for != node:
+        raise Problem(403, f"this credential speaks for node {spoken_for}, not for {node}", "node")
+
+
 @contextlib.contextmanager
 def understood() -> Iterator[None]:
     """Tell what the wire can't make sense of as a Problem."""
