@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import msgspec
 import pytest
 from gpufleet_agent.backends.backend import DriverFacts
 from gpufleet_agent.runtime import collector as collector_module
@@ -91,6 +92,23 @@ def test_a_report_is_closed_by_the_tick_that_fills_it(clockwork: Clockwork) -> N
         collector.tend()
     assert [len(report.samples[0].times) // 8 for report in kept.reports] == [1, 10, 10]
     assert kept.reports[1].roster is None
+
+
+def test_partitions_have_samples_beside_those_of_gpus(clockwork: Clockwork) -> None:
+    """In blocks of their own: another layout of MIG begins one, and the GPUs' goes on."""
+    collector, kept = started()
+    for second, cut in enumerate((["MIG-1"], ["MIG-1"], ["MIG-1", "MIG-2"], [])):
+        columns = {"fb_used": pack([second] * len(cut), 4)} if cut else {}
+        whole = tick(second + 2, "GPU-0")
+        collector.take(msgspec.structs.replace(whole, partitions=cut, partition_columns=columns))
+    collector.seal()
+    made = kept.reports[-1]
+    assert [len(samples.times) // 8 for samples in made.samples] == [4]
+    assert [(samples.gpus, unpack(samples.times, 8)) for samples in made.partition_samples] == [
+        (["MIG-1"], [2, 3]),
+        (["MIG-1", "MIG-2"], [4]),
+    ]
+    assert unpack(made.partition_samples[0].columns["fb_used"], 4) == [0, 1]
 
 
 def test_an_event_closes_the_report_at_once(clockwork: Clockwork) -> None:

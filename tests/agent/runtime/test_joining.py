@@ -76,6 +76,24 @@ def test_what_there_is_once_is_the_last_ones() -> None:
     assert (both[0].first, both[0].states) == (1, [told[0]])
 
 
+def test_samples_of_partitions_are_joined_beside_those_of_gpus() -> None:
+    """In blocks of their own, which a new layout of MIG ends."""
+    times = [NOW + n * 10 * SECOND for n in (1, 2, 3)]
+    cuts = (("MIG-1",), ("MIG-1",), ("MIG-1", "MIG-2"))
+    reports = [
+        report(n, partition_samples=[samples(time, gpus=cut, metrics=("fb_used",))])
+        for n, time, cut in zip((1, 2, 3), times, cuts, strict=True)
+    ]
+    joined = Joined(reports[0])
+    assert all(joined.add(each) for each in reports[1:])
+    made = decode(encode(joined.report()))
+    assert made.samples == [samples(*times)]
+    assert made.partition_samples == [
+        samples(*times[:2], gpus=("MIG-1",), metrics=("fb_used",)),
+        samples(times[2], gpus=("MIG-1", "MIG-2"), metrics=("fb_used",)),
+    ]
+
+
 AT = NOW + 20 * SECOND
 CLOCK = report(2).created
 APART: dict[str, dict[str, Any]] = {
@@ -90,6 +108,7 @@ APART: dict[str, dict[str, Any]] = {
     "a clock that was set": {"created": Clock(wall=AT + SECOND, uptime=CLOCK.uptime, boot=CLOCK.boot)},
     "times that do not rise": {"samples": [samples(NOW + 10 * SECOND)]},
     "states that do not": {"states": [State(NOW, "GPU-0", "remap_pending", 0)]},
+    "partitions' times that do not rise": {"partition_samples": [samples(NOW + 10 * SECOND, gpus=("MIG-1",))]},
     "too many blocks": {"samples": [samples(AT + n) for n in range(joining.MAX_BLOCKS)]},
     "too many events": {"events": [Event(at=AT, kind="xid")] * joining.MAX_EVENTS},
     "too many states": {"states": [State(AT, "GPU-0", "remap_pending", 0)] * joining.MAX_STATES},

@@ -124,3 +124,27 @@ def test_slots_count_from_zero_in_each_node(old: Store) -> None:
         counted = text("SELECT node_id, count(*), min(slot), max(slot) FROM gpus GROUP BY node_id")
         for _, count, least, most in connection.execute(counted):
             assert (least, most) == (0, count - 1)
+
+
+def test_partitions_get_slots_behind_those_of_gpus(old: Store) -> None:
+    """In the node of their GPU, each its own."""
+    with old.writing() as connection:
+        gpus = connection.execute(text("SELECT gpu_id, node_id FROM gpus ORDER BY gpu_id")).all()
+        for gpu_id, _ in gpus:
+            for name in ("MIG-a", "MIG-b"):
+                row = {"gpu": gpu_id, "uuid": f"{name}-{gpu_id}"}
+                insert = "INSERT INTO partitions (gpu_id, uuid, facts, first_seen) VALUES (:gpu, :uuid, '{}', 7)"
+                connection.execute(text(insert), row)
+    migrate(old)
+    with old.reading() as connection:
+        moved = connection.execute(
+            text("SELECT node_id, slot, gpu_id, uuid FROM partitions ORDER BY node_id, slot")
+        ).all()
+        taken = connection.execute(text("SELECT node_id, slot FROM gpus")).all()
+    node_of = {row.gpu_id: row.node_id for row in gpus}
+    assert len(moved) == 2 * len(gpus)
+    assert all(node_of[gpu_id] == node_id for node_id, _, gpu_id, _ in moved)
+    slots = {node: sorted(slot for n, slot, *_ in moved if n == node) for node in node_of.values()}
+    for node, those in slots.items():
+        first = 1 + max(slot for n, slot in taken if n == node)
+        assert those == list(range(first, first + len(those)))
