@@ -7,7 +7,7 @@ from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
 import gpufleet_server
-from gpufleet_server.api import errors, events, fleet, gpus, metrics, nodes, samples, summary, tokens, usage
+from gpufleet_server.api import deliveries, errors, events, fleet, gpus, metrics, nodes, samples, summary, tokens, usage
 from gpufleet_server.api.context import Context, admin, reader
 from gpufleet_server.api.transport import Transport
 from gpufleet_server.domain import clock
@@ -21,7 +21,7 @@ A value that the hardware or driver does not give is null, with the reason besid
 silent is `not_reporting`, and nothing is said of its GPUs. Times are ISO 8601 in UTC; parameters take ISO 8601 with an
 offset, or seconds since the epoch. Units stand beside the values. Every error is application/problem+json.
 """
-_READ = (summary, fleet, usage, nodes, gpus, samples, events, metrics)
+_READ = (summary, fleet, usage, nodes, gpus, samples, events, metrics, deliveries)
 
 
 class _Application(FastAPI):
