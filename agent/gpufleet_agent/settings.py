@@ -83,7 +83,7 @@ def _flag(value: object) -> bool:
     words = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
     known = value if isinstance(value, bool) else words.get(str(value).lower())
     if known is None:
-        raise ValueError("expected true or false")
+        raise ValueError("expected true or false, on or off")
     return known
 
 
@@ -93,6 +93,14 @@ def _measure(value: object, units: Mapping[str, float], plain: str, example: str
     if isinstance(value, bool) or not match or unit not in units:
         raise ValueError(f"expected a number with a unit, such as {example}")
     return float(match[1]) * units[unit]
+
+
+def read_length(value: object) -> float:
+    """Seconds of a length of time with a unit, such as 2h; a plain number is seconds. ValueError says what is wrong."""
+    seconds = _measure(value, _SECONDS, "s", "2h")
+    if not 0 < seconds <= 366 * 86400:
+        raise ValueError("expected more than 0s and at most 366d")
+    return seconds
 
 
 def _interval(value: object) -> float:
@@ -185,6 +193,10 @@ def _one_of(words: tuple[str, ...]) -> Callable[[object], str]:
     return read
 
 
+def _on_or_off(value: bool) -> str:
+    return "on" if value else "off"
+
+
 def _time(seconds: float) -> str:
     unit = next((u for u in ("d", "h", "m") if seconds >= 2 * _SECONDS[u] and seconds % _SECONDS[u] == 0), "s")
     return f"{seconds / _SECONDS[unit]:g}{unit}"
@@ -256,11 +268,20 @@ SETTINGS: tuple[Setting, ...] = (
         "text, json or journald; auto is journald where stderr is the journal's, else text.",
         "FORMAT",
     ),
+    Setting("usage", _flag, "Tell the server who uses the GPUs: on or off.", "on|off", _on_or_off),
+    Setting("user_names", _flag, "Tell it users by name (on) or by number only (off).", "on|off", _on_or_off),
     Setting(
         "command_lines",
         _flag,
         "Tell the command lines of processes on GPUs; users may have secrets in them.",
         show=bool,
         switch=True,
+    ),
+    Setting(
+        "kernel_log",
+        _flag,
+        "Read XIDs from the kernel log too, where this user may read that: on or off.",
+        "on|off",
+        _on_or_off,
     ),
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from gpufleet_agent.backends.backend import Backend, DriverFacts
 from gpufleet_agent.runtime.clock import monotonic, wall
-from gpufleet_agent.runtime.frames import Alive, Changed, Frame, Happened, Opened, Rostered, Ticked, Used
+from gpufleet_agent.runtime.frames import Alive, Changed, Frame, Happened, Listed, Opened, Rostered, Ticked
 from gpufleet_agent.runtime.supervisor import Patience, Supervisor
 from gpufleet_agent.usage.attribution import Attribution
 from gpufleet_agent.usage.holder import GpuUsage
@@ -38,7 +38,7 @@ class Probe:
             self.states += frame.states
         elif isinstance(frame, Happened):
             self.events += frame.events
-        elif isinstance(frame, Used):
+        elif isinstance(frame, Listed):
             self.usage = frame.gpus
         elif isinstance(frame, Ticked):
             self.tick, self.complete = frame, True
@@ -50,7 +50,8 @@ def probe(backend: Backend, seconds: float, interval: float = 1.0, attribution: 
     """One whole sample over `interval` seconds; what there is of it after `seconds`."""
     began = wall()
     found = Probe(Driver(state="unresponsive", since=began, detail=f"no whole sample within {seconds:g} s"))
-    supervisor = Supervisor(backend, interval, Patience(silence=seconds, opening=seconds), attribution)
+    attribute = (lambda lists, _tick, _gpus: Listed(attribution.attribute(lists))) if attribution else None
+    supervisor = Supervisor(backend, interval, Patience(silence=seconds, opening=seconds), attribute)
     end = monotonic() + seconds
     try:
         while not found.complete and monotonic() < end:

@@ -27,6 +27,7 @@ from gpufleet_agent.runtime.files import make_folder
 from gpufleet_agent.runtime.notify import Notifier
 from gpufleet_agent.runtime.proxy import proxy_for
 from gpufleet_agent.runtime.push import Link
+from gpufleet_agent.runtime.reader import Attribute
 from gpufleet_agent.runtime.spool import Spool
 from gpufleet_agent.runtime.supervisor import Patience, Supervisor
 from gpufleet_agent.runtime.trust import trust_of
@@ -71,7 +72,7 @@ class Agent:
         self._collector = Collector(
             node, lambda facts: read_host(config, facts, root), config.interval, self._spool or Unspooled()
         )
-        self._supervisor = Supervisor(backend, config.interval, patience)
+        self._supervisor = Supervisor(backend, config.interval, patience, self._accounts(root))
         self._snapshot: Snapshot | None = None
         self._listener = self._listen()
         self._notifier = Notifier(os.environ)
@@ -124,6 +125,15 @@ class Agent:
             _LOG.warning("%s; another credential is asked for", enroller.trouble)
         proxy = proxy_for(server, self._config.proxy, os.environ)
         return Delivery(Link(server, trust_of(self._config), proxy, self._attend), spool, enroller)
+
+    def _accounts(self, root: Path) -> Attribute | None:
+        """What tells who uses the GPUs, where the server shall know."""
+        if not self._config.usage or self._config.server is None:
+            return None
+        from gpufleet_agent.usage.accounts import Accounts
+        from gpufleet_agent.usage.attribution import Attribution
+
+        return Accounts(Attribution(root, user_names=self._config.user_names)).used
 
     def _listen(self) -> Listener | None:
         if self._config.metrics_listen is None:

@@ -23,7 +23,20 @@ from gpufleet_agent.runtime.frames import (
     Stood,
     Ticked,
 )
-from gpufleet_agent.wire import Backlog, Driver, Event, Gpu, Host, Report, Roster, State, digest, encode
+from gpufleet_agent.runtime.pieces import Descriptions
+from gpufleet_agent.wire import (
+    XID_CONFIRMED,
+    Backlog,
+    Driver,
+    Event,
+    Gpu,
+    Host,
+    Report,
+    Roster,
+    State,
+    digest,
+    encode,
+)
 
 _LOG = logging.getLogger("gpufleet_agent")
 
@@ -75,6 +88,7 @@ class Collector:
         self._digest = ""
         self._states: dict[tuple[str, str], State] = {}
         self._roster_seq = 0
+        self._described = Descriptions()
         self._ticked = False
         self._sealed = monotonic()
         self._soon: float | None = None
@@ -117,11 +131,15 @@ class Collector:
             self._take_gpus(frame.gpus)
         elif isinstance(frame, Opened):
             self._facts = frame.facts
+            if self._roster is not None and self._roster.gpus:
+                # What belongs to the driver may have changed: its version, its service.
+                self._take_gpus(self._roster.gpus)
 
     def tell(self, events: list[Event], urgent: bool = True) -> None:
         """Add events; an urgent one closes the report at once."""
         for event in events:
-            _LOG.warning("%s %s", event.kind, " ".join(_said(event)))
+            level = logging.INFO if event.kind == XID_CONFIRMED else logging.WARNING
+            _LOG.log(level, "%s %s", event.kind, " ".join(_said(event)))
         if events:
             self._add(Happened(events))
             if urgent:
@@ -215,6 +233,8 @@ class Collector:
         if self._draft is not None and not self._fits(record, self._draft):
             self.seal()
         draft = self._draft or self._begin(record)
+        if isinstance(record, Ticked) and record.used is not None:
+            self._described.complete(record.used, draft.pieces)
         draft.add(record)
         self._keeper.append(record)
         if draft.full:

@@ -6,10 +6,10 @@ import contextlib
 import math
 import os
 import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from gpufleet_agent.backends.backend import Session, Tick
+from gpufleet_agent.backends.backend import ProcessList, Session, Tick
 from gpufleet_agent.catalogue import EVERY_SAMPLE, Reason
 from gpufleet_agent.runtime.clock import monotonic, wall
 from gpufleet_agent.runtime.frames import (
@@ -17,17 +17,17 @@ from gpufleet_agent.runtime.frames import (
     Changed,
     Frame,
     Happened,
+    Listed,
     Opened,
     Rostered,
-    Used,
     encode,
     ticked,
 )
+from gpufleet_agent.usage.entries import Used
 from gpufleet_agent.wire import Gpu, State
 
-if TYPE_CHECKING:
-    from gpufleet_agent.usage.attribution import Attribution
-
+# What is told of the processes: all of them as they are, or of a sample how it was used.
+Attribute = Callable[[Sequence[ProcessList], "Tick | None", Sequence[Gpu]], "Listed | Used | None"]
 SURVEY_SECONDS = 60.0
 ALIVE_SECONDS = 5.0
 # The first sample comes soon, whatever the interval: somebody may be waiting for it.
@@ -38,11 +38,11 @@ _PR_SET_PDEATHSIG = 1
 class Reader:
     """Samples on a fixed beat, looks at roster and states once a minute, and listens for events in between.
 
-    With an attribution it also tells with every sample who holds the GPUs.
+    With `attribute` it also tells with every sample who holds the GPUs.
     """
 
-    def __init__(self, session: Session, interval: float, fd: int, attribution: Attribution | None = None) -> None:
-        self._session, self._interval, self._fd, self._attribution = session, interval, fd, attribution
+    def __init__(self, session: Session, interval: float, fd: int, attribute: Attribute | None = None) -> None:
+        self._session, self._interval, self._fd, self._attribute = session, interval, fd, attribute
         self._gpus: list[Gpu] = []
         self._states: dict[tuple[str, str], int] = {}
         self._shape: tuple[object, ...] | None = None
@@ -76,16 +76,17 @@ class Reader:
 
     def _sample(self) -> None:
         tick = self._session.sample()
-        if self._attribution is not None:
-            self._tell(Used(self._attribution.attribute(self._session.processes())))
-        if tick is None:
-            self._tell(Alive())
-            return
-        shape = _shape(tick)
-        if self._shape not in (None, shape):
-            self._survey()
-        self._shape = shape
-        self._tell(ticked(tick))
+        # Right after the sample: both are about the same time.
+        lists = self._session.processes() if self._attribute is not None else []
+        if tick is not None:
+            shape = _shape(tick)
+            if self._shape not in (None, shape):
+                self._survey()
+            self._shape = shape
+        found = self._attribute(lists, tick, self._gpus) if self._attribute is not None else None
+        if isinstance(found, Listed):
+            self._tell(found)
+        self._tell(Alive() if tick is None else ticked(tick, found if isinstance(found, Used) else None))
 
     def _survey(self) -> None:
         """Tell what changed in the roster and in the metrics that are sent on change."""

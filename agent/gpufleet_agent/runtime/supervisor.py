@@ -8,18 +8,15 @@ import os
 import signal
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import msgspec
 
 from gpufleet_agent.backends.backend import Backend, DriverAbsent, DriverGone
 from gpufleet_agent.runtime.clock import monotonic, wall
 from gpufleet_agent.runtime.frames import Alive, Fault, Frame, Opened, Splitter, Ticked, decode_frame
-from gpufleet_agent.runtime.reader import ALIVE_SECONDS, Reader, send, settle
+from gpufleet_agent.runtime.reader import ALIVE_SECONDS, Attribute, Reader, send, settle
 from gpufleet_agent.wire import Driver, Event
-
-if TYPE_CHECKING:
-    from gpufleet_agent.usage.attribution import Attribution
 
 _PIPE_BYTES = 1 << 20
 _STUCK_SECONDS = 5.0
@@ -55,9 +52,9 @@ class Supervisor:
         backend: Backend,
         interval: float,
         patience: Patience | None = None,
-        attribution: Attribution | None = None,
+        attribute: Attribute | None = None,
     ) -> None:
-        self._backend, self._interval, self._attribution = backend, interval, attribution
+        self._backend, self._interval, self._attribute = backend, interval, attribute
         self._patience = patience or Patience.with_interval(interval)
         self._pid = 0
         self.fd: int | None = None
@@ -124,7 +121,7 @@ class Supervisor:
 
     def _start(self) -> None:
         try:
-            self._pid, self.fd = _fork_reader(self._backend, self._interval, self._attribution)
+            self._pid, self.fd = _fork_reader(self._backend, self._interval, self._attribute)
         except OSError as error:
             self._stand("failed", f"no reader could be started: {error}")
             self._restart_at = monotonic() + self._patience.restart_most
@@ -226,7 +223,7 @@ class Supervisor:
         self._events.append(Event(at=wall(), kind=name, message=detail))
 
 
-def _fork_reader(backend: Backend, interval: float, attribution: Attribution | None) -> tuple[int, int]:
+def _fork_reader(backend: Backend, interval: float, attribute: Attribute | None) -> tuple[int, int]:
     """Start a reader. Its process id, and the end of the pipe that its frames come from."""
     read_fd, write_fd = os.pipe()
     parent = os.getpid()
@@ -242,18 +239,18 @@ def _fork_reader(backend: Backend, interval: float, attribution: Attribution | N
     code = _EXIT_FAILED
     try:
         settle(parent, write_fd)
-        code = _read_driver(backend, interval, write_fd, attribution)
+        code = _read_driver(backend, interval, write_fd, attribute)
     finally:
         # Nothing of the parent's may run here: no exit handlers, no flushing of its buffers.
         os._exit(code)
 
 
-def _read_driver(backend: Backend, interval: float, fd: int, attribution: Attribution | None) -> int:
+def _read_driver(backend: Backend, interval: float, fd: int, attribute: Attribute | None) -> int:
     """Open the driver and read it until that ends; the exit code says how. `interval` in seconds."""
     try:
         session = backend.open()
         try:
-            Reader(session, interval, fd, attribution).run()
+            Reader(session, interval, fd, attribute).run()
         finally:
             session.close()
     except DriverAbsent as error:
