@@ -18,6 +18,7 @@ TREE = {
     "proc/cpuinfo": "".join(
         f"processor\t: {n}\nmodel name\t: Example CPU 9000\nphysical id\t: {n // 2}\n\n" for n in range(4)
     ),
+    "sys/module/nvidia/version": "570.2\n",
     "proc/meminfo": "MemTotal:       2113661568 kB\nMemFree:        17 kB\n",
 }
 
@@ -35,7 +36,8 @@ def root(tmp_path: Path) -> Path:
 def test_facts_are_read(root: Path) -> None:
     """Every fact comes from its own file, the driver's from its session, the place from the settings."""
     config = Config(name="gpu-17", site="fra1", rack="r9", labels={"team": "ml"})
-    host = read_host(config, DriverFacts("570.1", "12.570", None, {"cuda_version": "failed"}), root)
+    facts = DriverFacts("570.1", "12.570", None, {"cuda_version": "failed"}, "running", "570.3")
+    host = read_host(config, facts, root)
     assert (host.hostname, host.site, host.room, host.rack, host.labels) == (
         "gpu-17",
         "fra1",
@@ -52,6 +54,11 @@ def test_facts_are_read(root: Path) -> None:
     )
     assert host.memory_total == 2113661568 * 1024
     assert (host.driver_version, host.nvml_version, host.cuda_version) == ("570.1", "12.570", None)
+    assert (host.kernel_module_version, host.fabric_manager, host.fabric_manager_version) == (
+        "570.2",
+        "running",
+        "570.3",
+    )
     assert host.absent == {"cuda_version": "failed"}
 
 
@@ -115,3 +122,10 @@ def test_a_random_id_must_be_kept(root: Path, tmp_path: Path) -> None:
     bare = read_host(Config(), None, tmp_path / "empty")
     with pytest.raises(OSError, match="Not a directory"):
         node_id(nowhere, bare, None)
+
+
+def test_a_module_is_known_while_the_driver_is_not(root: Path) -> None:
+    """As when the library does not fit it: that says which of them is to be changed."""
+    host = read_host(Config(), None, root)
+    assert (host.kernel_module_version, host.driver_version, host.fabric_manager) == ("570.2", None, None)
+    assert host.absent["driver_version"] == host.absent["fabric_manager"] == "failed"

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -197,3 +198,17 @@ def test_once_shows_partitions(tmp_path: Path, config: Config, capsys: pytest.Ca
     parts = shown["gpus"][0]["partitions"]
     assert [part["metrics"]["gpu_utilization"]["value"] for part in parts] == [3, 3, 25, 36, 47]
     assert "1c.3g.40gb, 14.3 % of the GPU" in capsys.readouterr().out
+
+
+def test_check_says_whether_the_kernel_log_can_be_read(
+    tmp_path: Path, config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Read, not there, or not wanted."""
+    (tmp_path / "dev").mkdir()
+    for kernel_log, there in ((True, False), (True, True), (False, True)):
+        if there:
+            (tmp_path / "dev/kmsg").touch()
+        check(replace(config, kernel_log=kernel_log), False, 20, FakeBackend(tmp_path), tmp_path)
+    told = [line for line in capsys.readouterr().out.splitlines() if "kernel log:" in line]
+    assert [line.split()[0] for line in told] == ["note", "ok", "note"]
+    assert "No such file" in told[0]
