@@ -8,22 +8,21 @@ import yaml
 from gpufleet_server import __version__
 
 
-class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as blocks, which people can read."""
-
-
-def _string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+def _string(dumper: Any, text: str) -> Any:
+    """Texts of several lines as blocks, which people can read."""
     # A space before a line's end can't be written in a block.
     lines = "\n".join(line.rstrip() for line in text.split("\n"))
-    style = "|" if "\n" in lines else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", lines, style=style)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", lines, style="|" if "\n" in lines else None)
 
 
-_Dumper.add_representer(str, _string)
+def _dumper() -> Any:
+    dumper: Any = type("_Dumper", (yaml.SafeDumper,), {})
+    dumper.add_representer(str, _string)
+    return dumper
 
 
 def text(document: dict[str, Any], comments: Sequence[str] = ()) -> str:
     """The document as YAML, with comments at its head."""
     head = [f"Made by gpufleet {__version__} (gpufleet alerts export): change the rules, not this file.", *comments]
-    body = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    body: str = yaml.dump(document, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=100)
     return "".join(f"# {line}\n" for line in head) + body

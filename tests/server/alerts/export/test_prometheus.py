@@ -1,4 +1,4 @@
-"""The rule file for Prometheus: promtool finds nothing wrong with it, and each rule fires when it is to and not else."""
+"""The rule file for Prometheus: promtool finds nothing wrong with it; each rule fires when it is to and not else."""
 
 import re
 import shutil
