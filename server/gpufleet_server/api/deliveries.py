@@ -58,8 +58,8 @@ class DeliveryPage(Answer):
 class DeliveriesQuery(Query):
     """Which deliveries."""
 
-    state: Literal["waiting", "delivered", "dead"] | None = None
-    receiver: Text | None = None
+    state: Literal["waiting", "delivered", "dead"] | None = Field(None, description="only those in this state")
+    receiver: Text | None = Field(None, description="only those for this receiver")
     alert: _Id | None = Field(None, description="only of this alert")
     limit: Limit = 100
     cursor: Cursor = None
@@ -119,17 +119,7 @@ def _before(cursor: str | None) -> int | None:
 
 
 def _item(it: Delivery) -> DeliveryItem:
-    return DeliveryItem(
-        id=it.id,
-        alert=it.alert_id,
-        receiver=it.receiver,
-        change=it.change,
-        state=it.state,
-        alert_told=dict(it.message),
-        created_at=it.created_at,
-        attempts=it.attempts,
-        next_at=it.next_at if it.state == deliveries.WAITING else None,
-        give_up_at=it.give_up_at,
-        finished_at=it.finished_at,
-        error=it.error,
-    )
+    same = ("id", "receiver", "change", "state", "created_at", "attempts", "give_up_at", "finished_at", "error")
+    other = {"alert": it.alert_id, "alert_told": dict(it.message)}
+    other["next_at"] = it.next_at if it.state == deliveries.WAITING else None
+    return DeliveryItem.model_validate({name: getattr(it, name) for name in same} | other)

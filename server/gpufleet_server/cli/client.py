@@ -56,9 +56,17 @@ class Api:
 
     def get(self, path: str, params: Params | None = None) -> Json:
         """The JSON object at a path; parameters that are None are left out."""
-        given = {name: value for name, value in (params or {}).items() if value is not None}
+        return self._asked(
+            "GET", path, params={key: value for key, value in (params or {}).items() if value is not None}
+        )
+
+    def post(self, path: str, body: Json) -> Json:
+        """The JSON object that comes of posting another one to a path."""
+        return self._asked("POST", path, json=body)
+
+    def _asked(self, method: str, path: str, **request: Any) -> Json:
         try:
-            answer = self._http.get(path, params=given)
+            answer = self._http.request(method, path, **request)
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise Unreachable(f"can't reach {self.server}: {error or type(error).__name__}") from error
         if answer.is_success:
