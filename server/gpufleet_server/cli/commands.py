@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from gpufleet_server import __version__
+from gpufleet_server.cli.alerts import app as alerts
 from gpufleet_server.cli.db import app as db
 from gpufleet_server.cli.demo import demo
 from gpufleet_server.cli.errors import Commands
@@ -57,6 +58,7 @@ app.command(rich_help_panel=_RUNNING)(serve)
 app.command(rich_help_panel=_RUNNING)(simulate)
 app.add_typer(token, name="token", rich_help_panel=_RUNNING)
 app.add_typer(db, name="db", rich_help_panel=_RUNNING)
+app.add_typer(alerts, name="alerts", rich_help_panel=_SEEING)
 app.command(rich_help_panel=_SEEING)(summary)
 app.command(rich_help_panel=_SEEING)(nodes)
 app.command(rich_help_panel=_SEEING)(gpus)
