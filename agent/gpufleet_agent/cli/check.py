@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,7 @@ from gpufleet_agent.backends.backend import Backend
 from gpufleet_agent.catalogue import BY_NAME, METRICS
 from gpufleet_agent.cli.probe import Probe, probe
 from gpufleet_agent.config import Config, ConfigError
-from gpufleet_agent.host import read_host
+from gpufleet_agent.host import attribution, read_host
 from gpufleet_agent.runtime.clock import read_clock
 from gpufleet_agent.runtime.enrol import Enroller
 from gpufleet_agent.runtime.fault_sources import KERNEL_LOG
@@ -25,7 +25,8 @@ from gpufleet_agent.runtime.proxy import proxy_for
 from gpufleet_agent.runtime.push import Link, Unreachable
 from gpufleet_agent.runtime.trust import trust_of
 from gpufleet_agent.runtime.vendors import AnyVendor
-from gpufleet_agent.usage.attribution import NAMESPACE
+from gpufleet_agent.usage.attribution import NAMESPACE, Attribution
+from gpufleet_agent.usage.holder import GpuUsage
 from gpufleet_agent.usage.proc import ProcFiles, Unseen
 from gpufleet_agent.wire import CLOCK_HEADER, CONTENT_TYPE, ENCODING, REPORT_PATH, Gpu, Host, clock_header, unpack
 
@@ -45,8 +46,9 @@ class Finding(Struct):
 
 def check(config: Config, as_json: bool, timeout: float, backend: Backend | None = None, root: Path = Path("/")) -> int:
     """Look at everything and print it. 0 all well, 1 something is wrong, 3 no driver."""
-    found = probe(backend or AnyVendor(), timeout)
-    findings = [_driver(found), *_gpus(found), _host(read_host(config, found.facts, root)), _processes(root)]
+    found = probe(backend or AnyVendor(), timeout, attribution=Attribution(root))
+    findings = [_driver(found), *_gpus(found), _host(read_host(config, found.facts, root))]
+    findings.append(_processes(config, found.usage, root))
     findings.append(_kernel_log(config, root))
     findings += [_state(config.state_dir), *_server(config)]
     code = 3 if found.driver.state == "absent" else int(any(finding.level == "problem" for finding in findings))
@@ -99,20 +101,24 @@ def _host(host: Host) -> Finding:
     return Finding("host", "note" if absent else "ok", text, _by_reason(absent))
 
 
-def _processes(root: Path) -> Finding:
+def _processes(config: Config, lists: Sequence[GpuUsage], root: Path) -> Finding:
     """Whether it can be told who a process belongs to, tried on the first one, which is root's."""
-    files, absent = ProcFiles(root), {}
+    files = ProcFiles(root)
+    absent = {f"processes on {each.partition or each.gpu}": each.reason for each in lists if each.reason is not None}
     if files.is_namespaced():
-        return Finding("processes", "note", NAMESPACE)
+        return Finding("processes", "note", NAMESPACE, _by_reason(absent))
     try:
         files.cgroups(1)
     except Unseen as unseen:
-        return Finding("processes", "note", f"who uses a GPU cannot be told of other users' processes: {unseen}")
+        text = f"who uses a GPU cannot be told of other users' processes: {unseen}"
+        return Finding("processes", "note", text, _by_reason(absent))
     try:
         files.environment(1, frozenset())
     except Unseen as unseen:
         absent["account and partition of other users' Slurm jobs"] = str(unseen)
-    return Finding("processes", "note" if absent else "ok", "who uses a GPU can be told", _by_reason(absent))
+    told = {"off": "; the server is not told: usage is off", "numbers": ", users by number: user_names is off"}
+    text = f"who uses a GPU can be told{told.get(attribution(config), '')}"
+    return Finding("processes", "note" if absent else "ok", text, _by_reason(absent))
 
 
 def _kernel_log(config: Config, root: Path) -> Finding:

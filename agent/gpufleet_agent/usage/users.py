@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pwd
+import re
 import threading
 from collections.abc import Callable
 
@@ -10,10 +11,14 @@ UNKNOWN = "this host has no name for the user id"
 WAITING = "the host's name service has not answered yet"
 # A file is read in well under this time; a directory server that is down takes minutes.
 _PATIENCE = 0.2
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_LONGEST = 256
 
 
 def _host_name(uid: int) -> str:
-    return pwd.getpwuid(uid).pw_name
+    # A directory server may give any bytes.
+    name = pwd.getpwuid(uid).pw_name.encode(errors="surrogateescape").decode(errors="replace")
+    return _CONTROLS.sub("?", name)[:_LONGEST]
 
 
 class UserNames:

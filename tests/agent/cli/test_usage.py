@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,11 +73,14 @@ def test_once_tells_command_lines_only_when_asked(tmp_path: Path, capsys: pytest
 
 
 def test_check_says_what_hinders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """All is well with the host's processes, and not in a PID namespace of its own."""
+    """All is well with the host's processes; what settings keep back; and a PID namespace of its own."""
     node, config = Node(tmp_path), Config(state_dir=tmp_path)
     node.process(v2("/init.scope"), pid=1)
     check(config, False, 20, FakeBackend(tmp_path), tmp_path)
     assert "ok      processes: who uses a GPU can be told" in capsys.readouterr().out
+    for change, told in (({"usage": False}, "is not told: usage is off"), ({"user_names": False}, "by number")):
+        check(replace(config, **change), False, 20, FakeBackend(tmp_path), tmp_path)
+        assert told in capsys.readouterr().out
     node.namespace(4026532201)
     check(config, False, 20, FakeBackend(tmp_path), tmp_path)
     assert "note    processes: the agent is in a PID namespace of its own" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import sys
 import tempfile
@@ -98,3 +99,10 @@ def test_an_id_without_a_name() -> None:
     names = UserNames()
     assert names.name(0) == ("root", "")
     assert names.name(999_999_999) == (None, UNKNOWN)
+
+
+def test_a_name_is_text_whatever_the_name_service_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that are no UTF-8, and what a terminal would obey, do not reach the report."""
+    entry = pwd.struct_passwd(("a\udcff\x1b[m", "x", 7, 7, "", "/", "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: entry)
+    assert UserNames().name(7) == ("a\ufffd?[m", "")
