@@ -12,10 +12,12 @@ A value is stored as a whole number of *steps*, in the given number of *bytes*. 
 sample; *on change* metrics are read about once a minute and stored when they changed. A gauge is a reading (a mean
 over the interval where the hardware accumulates), an increment is what was added in the interval, a state holds until
 the next one. A value that is absent is null with a reason (unsupported, no permission, failed, implausible, lost, not
-observed), never 0.
+observed), never 0. Those marked *MIG* are of partitions too: there a percentage is of the partition
+([what that comes to](mig.md)). Of a GPU in MIG mode `sm_active`, `sm_occupancy` and the activity of the pipes are those of
+its partitions, each by its share of the GPU.
 
-| metric | unit | kind | cadence | rolls up as | step | bytes | what it is |
-|---|---|---|---|---|---|---|---|
+| metric | unit | kind | cadence | rolls up as | step | bytes | MIG | what it is |
+|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -29,6 +31,7 @@ def row(metric: Metric) -> str:
         metric.rollup.value,
         str(metric.step),
         str(metric.width),
+        "MIG" if metric.of_partitions else "",
         metric.help,
     )
     return "| " + " | ".join(cells) + " |"
