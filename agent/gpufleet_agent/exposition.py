@@ -46,12 +46,21 @@ class GpuCollector(Collector):
             if found:
                 yield _family(metric, found, labels)
         yield from self._partitions()
+        yield self._xids(labels)
         for fact in self._snapshot.own():
             yield _own(fact)
 
     def _labels(self) -> _Labels:
         gpus = self._snapshot.roster.gpus if self._snapshot.roster else []
         return {gpu.uuid: [gpu.uuid, str(gpu.index), gpu.model or ""] for gpu in gpus}
+
+    def _xids(self, labels: _Labels) -> Family:
+        """How often each XID came. A series begins with the first one."""
+        family = CounterMetricFamily("gpufleet_gpu_xids", "XIDs since the agent's start.", labels=[*_LABELS, "xid"])
+        for (gpu, xid), count in sorted(self._snapshot.xid_totals.items()):
+            if gpu in labels:
+                family.add_metric([*labels[gpu], str(xid)], count)
+        return family
 
     def _partitions(self) -> Iterator[Family]:
         """Names of their own, so that no sum over GPUs counts anything twice."""

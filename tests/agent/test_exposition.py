@@ -6,9 +6,9 @@ import subprocess
 import pytest
 from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, METRICS, ON_CHANGE, Kind, Reason
 from gpufleet_agent.exposition import render, series_name
-from gpufleet_agent.runtime.frames import Ticked
+from gpufleet_agent.runtime.frames import Happened, Ticked
 from gpufleet_agent.snapshot import Snapshot
-from gpufleet_agent.wire import Backlog, Driver, Gpu, Host, Partition, Roster, State, pack
+from gpufleet_agent.wire import Backlog, Driver, Event, Gpu, Host, Partition, Roster, State, pack
 from prometheus_client.parser import text_string_to_metric_families
 
 GPUS = ["GPU-a", "GPU-b"]
@@ -80,6 +80,18 @@ def test_partitions_have_names_of_their_own() -> None:
     (first,) = [s for f in families if f.name == "gpufleet_partition_sm_active_ratio" for s in f.samples]
     ids = {"uuid": "MIG-1", "gpu_uuid": "GPU-a", "gpu_instance": "8", "compute_instance": "0"}
     assert first.labels == ids | {"index": "0", "model": "Model X", "profile": "1g.10gb"}
+
+
+def test_xids_are_counted() -> None:
+    """A counter for each GPU and XID that came; of a GPU that is no more there is none."""
+    shown = snapshot()
+    told = [Event(at=1, kind="xid", gpu=gpu, code=code) for gpu, code in (("GPU-a", 79), ("GPU-a", 79), ("GPU-x", 13))]
+    shown.take(Happened(events=told))
+    families = text_string_to_metric_families(render(shown).decode())
+    (family,) = [family for family in families if family.name == "gpufleet_gpu_xids"]
+    assert [(s.labels["uuid"], s.labels["index"], s.labels["xid"], s.value) for s in family.samples] == [
+        ("GPU-a", "0", "79", 2)
+    ]
 
 
 def test_names_are_unique_and_of_base_units() -> None:
