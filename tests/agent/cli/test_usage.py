@@ -78,8 +78,9 @@ def test_check_says_what_hinders(tmp_path: Path, capsys: pytest.CaptureFixture[s
     node.process(v2("/init.scope"), pid=1)
     check(config, False, 20, FakeBackend(tmp_path), tmp_path)
     assert "ok      processes: who uses a GPU can be told" in capsys.readouterr().out
-    for change, told in (({"usage": False}, "is not told: usage is off"), ({"user_names": False}, "by number")):
-        check(replace(config, **change), False, 20, FakeBackend(tmp_path), tmp_path)
+    quiet, by_number = replace(config, usage=False), replace(config, user_names=False)
+    for kept, told in ((quiet, "is not told: usage is off"), (by_number, "by number")):
+        check(kept, False, 20, FakeBackend(tmp_path), tmp_path)
         assert told in capsys.readouterr().out
     node.namespace(4026532201)
     check(config, False, 20, FakeBackend(tmp_path), tmp_path)
