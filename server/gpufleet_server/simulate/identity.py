@@ -21,6 +21,7 @@ _NONE: frozenset[int | None] = frozenset()
 _DRIVERS = (("580.95.05", "13.0"), ("580.95.05", "13.0"), ("580.82.07", "13.0"), ("570.172.08", "12.8"))
 _BUSES = (0x1B, 0x43, 0x52, 0x61, 0x9D, 0xC3, 0xD1, 0xDF)
 # Profile, memory in MiB, multiprocessors, slices: three instances fill an A100 40 GB.
+_SLICES = 7
 _PROFILES = (("3g.20gb", 20096, 42, 3), ("2g.10gb", 9984, 28, 2), ("2g.10gb", 9984, 28, 2))
 
 
@@ -48,7 +49,7 @@ def gpu_uuid(node: SimNode, index: int) -> str:
 
 def partition_parts(node: SimNode, index: int) -> list[tuple[str, float]]:
     """The UUID of each partition of a GPU, and its share of the GPU's slices."""
-    return [(_partition_uuid(node, index, number), slices / 7) for number, (*_, slices) in enumerate(_PROFILES)]
+    return [(_partition_uuid(node, index, number), slices / _SLICES) for number, (*_, slices) in enumerate(_PROFILES)]
 
 
 def _host(node: SimNode) -> Host:
@@ -171,6 +172,8 @@ def _partitions(node: SimNode, index: int) -> list[Partition]:
             memory_total=memory * _MIB,
             multiprocessors=multiprocessors,
             slices=slices,
+            compute_slices=slices,
+            share=slices / _SLICES,
         )
         for number, (profile, memory, multiprocessors, slices) in enumerate(_PROFILES)
     ]

@@ -161,9 +161,24 @@ def test_history(env: Env) -> None:
     assert "  GPU UTILIZATION  " in call("history", env=env).stdout.splitlines()[0]
 
 
+def test_history_of_one_gpu(env: Env) -> None:
+    """A row a step and the share of it that was observed, of the GPU that is named as elsewhere."""
+    gpu = next(gpu for gpu in answer(env, "gpus")["items"] if gpu["state"] == "reporting")
+    name = f"{gpu['node']['hostname']}/{gpu['index']}"
+    found = answer(env, "history", name, "--metric", "power", "--since", "2m", "--step", "10s")
+    assert found["gpu"] == gpu["id"]
+    assert any(value is not None for value in found["metrics"]["power"]["values"])
+    shown = call("history", gpu["id"], "--metric", "power", "--since", "2m", "--step", "10s", env=env).stdout
+    assert shown.splitlines()[0].startswith(gpu["id"]) and name in shown.splitlines()[0]
+    assert shown.splitlines()[1].split() == ["FROM", "(UTC)", "POWER", "COVERAGE"]
+    assert " W " in shown and "not observed" in shown
+    assert "no partition has the UUID 'MIG-x'" in call("history", "MIG-x", env=env, status=1).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        ("history GPU-1 --by site", "--by is for the whole fleet; ID names one GPU or partition"),
         ("history --by rack", "--by 'rack' is none of site, model, use"),
         ("history --step 90s", "refuses --step: a step of 90 s is not whole minutes"),
         ("history --metric powr", "refuses --metric: 'powr' is no metric of every sample; near it: power"),
