@@ -94,7 +94,12 @@ class Snapshot:
         host = self.roster.host if self.roster else None
         versions = {"version": __version__, "driver_version": (host and host.driver_version) or ""}
         yield Fact("gpufleet_agent_build_info", "Versions of the agent and of the driver it reads.", 1.0, versions)
-        yield Fact("gpufleet_agent_driver_up", "1 if the driver answers.", float(self.answers))
+        paused = self.driver is not None and self.driver.state == "paused"
+        told = "1 while the agent leaves the driver alone, as it was told to."
+        yield Fact("gpufleet_agent_paused", told, float(paused))
+        if not paused:
+            # One that nobody asks is not one that does not answer.
+            yield Fact("gpufleet_agent_driver_up", "1 if the driver answers.", float(self.answers))
         if self.tick is not None:
             age = max(0.0, (wall() - self.tick.at) / 1e6)
             yield Fact("gpufleet_agent_sample_age_seconds", "Age of the last sample.", age)

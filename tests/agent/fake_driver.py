@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from gpufleet_agent.backends.backend import DriverAbsent, DriverFacts, DriverGone, GpuProcess, ProcessList, Tick
@@ -20,8 +21,8 @@ class FakeBackend:
     def __init__(self, folder: Path, gpus: int = 2) -> None:
         self.folder, self.count = folder, gpus
 
-    def open(self) -> FakeSession:
-        """A session, unless the driver is absent."""
+    def open(self, known: Sequence[Gpu] = ()) -> FakeSession:
+        """A session, unless the driver is absent; it never misses a GPU."""
         if (self.folder / "absent").exists():
             raise DriverAbsent("the fake driver is not loaded")
         stuck(self.folder / "hang-open")

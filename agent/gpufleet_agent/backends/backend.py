@@ -113,8 +113,12 @@ class Backend(Protocol):
 
     vendor: str
 
-    def open(self) -> Session:
-        """Load the driver's library and open it. DriverAbsent where there is none."""
+    def open(self, known: Sequence[Gpu] = ()) -> Session:
+        """Load the driver's library and open it. DriverAbsent where there is none.
+
+        `known` are the GPUs as a session before told them: those that are not found now are lost, and events tell
+        which of them were found before, and which lost ones came back.
+        """
         ...
 
 

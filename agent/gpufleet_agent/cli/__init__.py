@@ -1,4 +1,4 @@
-"""The command line: `gpufleet-agent run | once | check | config check`."""
+"""The command line: `gpufleet-agent run | once | check | pause | resume | status | config check`."""
 
 from __future__ import annotations
 
@@ -10,20 +10,26 @@ from pathlib import Path
 
 from gpufleet_agent import __version__
 from gpufleet_agent.config import ConfigError, Gathered, gather
-from gpufleet_agent.settings import SETTINGS
+from gpufleet_agent.settings import SETTINGS, read_length
 
 _EXIT_CODES = """\
 exit codes:
   0  fine
   1  a problem: see what was said
   2  wrong usage or configuration
-  3  no driver (once, check)
+  3  no driver (once, check, resume)
 """
 _COMMANDS = {
     "run": "read the driver and report to the server until told to stop",
     "once": "read one whole report and print it; nothing is sent or kept",
     "check": "say what this host can and cannot give, and why",
 }
+_TO_THE_AGENT = {
+    "pause": "have the running agent let go of the driver, for updates of it, MIG changes, VFIO or profilers",
+    "resume": "have it read the driver again",
+    "status": "say how the running agent stands: driver, pause, server, backlog",
+}
+_MOST_REASON = 200
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,8 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command, file = flags.pop("command"), flags.pop("config", None)
     flags.pop("config_command", None)
     as_json, timeout = flags.pop("json", False), flags.pop("timeout", 0.0)
+    reason, seconds = flags.pop("reason", ""), flags.pop("for", None)
     try:
-        return _run(command, gather(flags, os.environ, file), as_json, timeout)
+        gathered = gather(flags, os.environ, file)
+        if command in _TO_THE_AGENT:
+            return _ask_agent(command, gathered, reason, seconds, as_json, timeout)
+        return _run(command, gathered, as_json, timeout)
     except ConfigError as error:
         for problem in error.problems:
             print(f"gpufleet-agent: {problem}", file=sys.stderr)
@@ -65,6 +75,19 @@ def _run(command: str, gathered: Gathered, as_json: bool, timeout: float) -> int
     return check(config, as_json, timeout)
 
 
+def _ask_agent(
+    command: str, gathered: Gathered, reason: str, seconds: float | None, as_json: bool, timeout: float
+) -> int:
+    from gpufleet_agent.cli.control import control
+    from gpufleet_agent.runtime.control import Ask
+
+    # Of all settings this needs one; what may be wrong with the others is no reason to leave the driver in use.
+    if gathered.problems:
+        raise ConfigError(*gathered.problems)
+    asked = Ask(command, reason, seconds)  # type: ignore[arg-type]
+    return control(gathered.given["state_dir"].value, asked, timeout, as_json)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gpufleet-agent",
@@ -73,7 +96,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"gpufleet-agent {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="run | once | check | config")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="run | once | check | pause | resume | status | config"
+    )
     for name, help in _COMMANDS.items():
         command = _add_command(commands, name, help)
         if name != "run":
@@ -86,6 +111,8 @@ def _parser() -> argparse.ArgumentParser:
                 help="give up on a driver that does not answer after this time (60)",
             )
         _add_settings(command)
+    for name, help in _TO_THE_AGENT.items():
+        _add_to_agent(_add_command(commands, name, help))
     _add_config_command(_add_command(commands, "config", "look after the settings"))
     return parser
 
@@ -96,6 +123,23 @@ def _add_config_command(parser: argparse.ArgumentParser) -> None:
     check.set_defaults(command="config check")
     check.add_argument("--json", action="store_true", help="print JSON")
     _add_settings(check)
+
+
+def _add_to_agent(parser: argparse.ArgumentParser) -> None:
+    if parser.prog.endswith(" pause"):
+        parser.add_argument(
+            "--reason", type=_reason, default="", metavar="TEXT", help="why; told to the server and shown there"
+        )
+        parser.add_argument(
+            "--for", type=_length, default=None, metavar="TIME", help="end by itself after this time, such as 2h"
+        )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    wait = "wait so long for the agent's answer, s (90)"
+    parser.add_argument("--timeout", type=_timeout, default=90.0, metavar="SECONDS", help=wait)
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the running agent's settings", default=None)
+    parser.add_argument(
+        "--state-dir", metavar="FOLDER", default=argparse.SUPPRESS, help="the running agent's state folder"
+    )
 
 
 def _add_command(
@@ -116,6 +160,19 @@ def _timeout(text: str) -> float:
     if not 0 < seconds <= 86400:
         raise argparse.ArgumentTypeError(f"expected more than 0 s and at most a day, not {text}")
     return seconds
+
+
+def _reason(text: str) -> str:
+    if len(text) > _MOST_REASON or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"expected at most {_MOST_REASON} characters on one line")
+    return text.strip()
+
+
+def _length(text: str) -> float:
+    try:
+        return read_length(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

@@ -21,9 +21,13 @@ from gpufleet_agent.host import product_uuid, read_host
 from gpufleet_agent.node import node_id
 from gpufleet_agent.runtime.clock import monotonic
 from gpufleet_agent.runtime.collector import Collector
+from gpufleet_agent.runtime.control import Standing
 from gpufleet_agent.runtime.delivery import Delivery
 from gpufleet_agent.runtime.enrol import Enroller
 from gpufleet_agent.runtime.files import make_folder
+from gpufleet_agent.runtime.frames import Ticked
+from gpufleet_agent.runtime.known import KnownGpus
+from gpufleet_agent.runtime.maintenance import Maintenance
 from gpufleet_agent.runtime.notify import Notifier
 from gpufleet_agent.runtime.proxy import proxy_for
 from gpufleet_agent.runtime.push import Link
@@ -32,6 +36,7 @@ from gpufleet_agent.runtime.spool import Spool
 from gpufleet_agent.runtime.supervisor import Patience, Supervisor
 from gpufleet_agent.runtime.trust import trust_of
 from gpufleet_agent.runtime.unspooled import Unspooled
+from gpufleet_agent.wire import Backlog
 
 if TYPE_CHECKING:
     from gpufleet_agent.listener import Listener
@@ -72,7 +77,11 @@ class Agent:
         self._collector = Collector(
             node, lambda facts: read_host(config, facts, root), config.interval, self._spool or Unspooled()
         )
-        self._supervisor = Supervisor(backend, config.interval, patience, self._accounts(root))
+        self._supervisor = Supervisor(
+            backend, config.interval, patience, self._accounts(root), KnownGpus(config.state_dir)
+        )
+        self._sampled_at: int | None = None
+        self._maintenance = Maintenance(config.state_dir, self._lock, self._supervisor, self._stand)
         self._snapshot: Snapshot | None = None
         self._listener = self._listen()
         self._notifier = Notifier(os.environ)
@@ -111,6 +120,20 @@ class Agent:
             return told
         waiting = self._spool.backlog.reports
         return f"{told}, {'server reachable' if self._delivery.reachable else f'{waiting} reports wait'}"
+
+    def _stand(self) -> Standing:
+        return Standing(
+            version=__version__,
+            node=self.node,
+            pid=os.getpid(),
+            reader=self._supervisor.reader,
+            driver=self._supervisor.driver,
+            pause=self._maintenance.pause,
+            sampled_at=self._sampled_at,
+            server=self._config.server,
+            reachable=self._delivery is not None and self._delivery.reachable,
+            backlog=self._spool.backlog if self._spool is not None else Backlog(),
+        )
 
     def _stop(self) -> None:
         self._stopping = True
@@ -176,8 +199,9 @@ class Agent:
 
     def _sleep(self, due: float, answer: int | None = None) -> None:
         readers = [fd for fd in (self._wakeup, self._supervisor.fd, answer) if fd is not None]
+        readers += self._maintenance.readers
         writers: list[int] = []
-        due = min(due, self._notifier.due)
+        due = min(due, self._notifier.due, self._maintenance.due)
         if self._listener is not None:
             due = min(due, self._listener.due)
             readers, writers = readers + self._listener.readers, self._listener.writers
@@ -190,14 +214,17 @@ class Agent:
 
     def _read(self) -> None:
         """Take in what the reader and the driver's state have to say, and close the report if it is due."""
+        self._maintenance.tend()
         before = self._supervisor.driver
         frames = self._supervisor.tend()
         driver = self._supervisor.driver
         for frame in frames:
             self._collector.take(frame)
+            if isinstance(frame, Ticked):
+                self._sampled_at = frame.at
             if self._snapshot is not None:
                 self._snapshot.take(frame)
-        events = self._supervisor.take_events()
+        events = self._supervisor.take_events() + self._maintenance.settle()
         if driver is not None and driver != before:
             if not events:  # which say the same
                 level = logging.INFO if driver.state == "ok" else logging.WARNING
@@ -225,6 +252,7 @@ class Agent:
 
     def _say_farewell(self) -> None:
         end = monotonic() + _FAREWELL_SECONDS
+        self._maintenance.close()
         for frame in self._supervisor.stop():
             self._collector.take(frame)
         if self._spool is not None:

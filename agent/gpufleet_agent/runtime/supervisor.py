@@ -14,9 +14,10 @@ import msgspec
 
 from gpufleet_agent.backends.backend import Backend, DriverAbsent, DriverGone
 from gpufleet_agent.runtime.clock import monotonic, wall
-from gpufleet_agent.runtime.frames import Alive, Fault, Frame, Opened, Splitter, Ticked, decode_frame
+from gpufleet_agent.runtime.frames import Alive, Fault, Frame, Opened, Rostered, Splitter, Ticked, decode_frame
+from gpufleet_agent.runtime.known import KnownGpus
 from gpufleet_agent.runtime.reader import ALIVE_SECONDS, Attribute, Reader, send, settle
-from gpufleet_agent.wire import Driver, Event
+from gpufleet_agent.wire import Driver, Event, Gpu
 
 _PIPE_BYTES = 1 << 20
 _STUCK_SECONDS = 5.0
@@ -53,7 +54,9 @@ class Supervisor:
         interval: float,
         patience: Patience | None = None,
         attribute: Attribute | None = None,
+        known: KnownGpus | None = None,
     ) -> None:
+        """`known`: the GPUs of the session before; the next one tells which of them it does not find."""
         self._backend, self._interval, self._attribute = backend, interval, attribute
         self._patience = patience or Patience.with_interval(interval)
         self._pid = 0
@@ -67,6 +70,10 @@ class Supervisor:
         self._delay = 0.0
         self._driver: Driver | None = None
         self._events: list[Event] = []
+        # How the driver stands while it is let go of; None while it is to be read.
+        self._paused: Driver | None = None
+        self._left: list[Frame] = []
+        self._known = known
 
     @property
     def driver(self) -> Driver | None:
@@ -74,17 +81,33 @@ class Supervisor:
         return self._driver
 
     @property
+    def reader(self) -> int:
+        """The process that reads the driver, 0 where there is none."""
+        return self._pid
+
+    @property
+    def has_let_go(self) -> bool:
+        """Whether the driver is let go of: no process of the agent has it open, and none will until `resume`."""
+        return not self._pid and self._paused is not None and self._driver == self._paused
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the reader hangs in the kernel, where it cannot be ended."""
+        killed = self._killed_at if self._pid else None
+        return killed is not None and monotonic() - killed > _STUCK_SECONDS
+
+    @property
     def due(self) -> float:
         """When `tend` is wanted at the latest (monotonic seconds)."""
         if not self._pid:
-            return self._restart_at
+            return float("inf") if self.has_let_go else self._restart_at
         if self.fd is None:
             return monotonic() + (0.02 if monotonic() - self._closed_at < 1 else 1.0)
         return self._heard + self._allowed
 
     def tend(self) -> list[Frame]:
         """Do what is due; the frames that came. Never blocks."""
-        frames = self._receive()
+        frames, self._left = self._left + self._receive(), []
         for frame in frames:
             self._note(frame)
         if self._pid:
@@ -92,10 +115,26 @@ class Supervisor:
         self._forgive()
         if self.fd is not None and monotonic() - self._heard > self._allowed:
             self._give_up()
-        if not self._pid and monotonic() >= self._restart_at:
+        if not self._pid and self._paused is not None:
+            self._driver = self._paused
+        elif not self._pid and monotonic() >= self._restart_at:
             self._start()
         self._expected = self.due
         return frames
+
+    def pause(self, driver: Driver) -> None:
+        """Let go of the driver, and leave it alone until `resume`; `driver` is how it stands once that is done."""
+        self._paused, self._restart_at = driver, monotonic()
+        # Whoever pauses may take GPUs out: those that are not there afterwards are not lost.
+        self._note_gpus([])
+        if self._pid and self._killed_at is None:
+            # What it still had to say is not lost with its pipe.
+            self._left += self._receive()
+            self._kill()
+
+    def resume(self) -> None:
+        """Read the driver again, as soon as no reader of before is left."""
+        self._paused, self._restart_at, self._delay = None, monotonic(), 0.0
 
     def take_events(self) -> list[Event]:
         """What happened to driver and reader since the call before."""
@@ -104,7 +143,7 @@ class Supervisor:
 
     def stop(self, seconds: float = 1.0) -> list[Frame]:
         """End the reader, and give what it still had to say; one that is stuck in the kernel is left behind."""
-        frames = self._receive()
+        frames, self._left = self._left + self._receive(), []
         if self._pid:
             self._kill()
         end = monotonic() + seconds
@@ -121,7 +160,8 @@ class Supervisor:
 
     def _start(self) -> None:
         try:
-            self._pid, self.fd = _fork_reader(self._backend, self._interval, self._attribute)
+            known = self._known.gpus if self._known is not None else []
+            self._pid, self.fd = _fork_reader(self._backend, known, self._interval, self._attribute)
         except OSError as error:
             self._stand("failed", f"no reader could be started: {error}")
             self._restart_at = monotonic() + self._patience.restart_most
@@ -154,9 +194,15 @@ class Supervisor:
             self._stand(frame.state, frame.text)
             return
         self._opened = True
+        if isinstance(frame, Rostered) and self._paused is None:
+            self._note_gpus(frame.gpus)
         # A tick and a sign of life come only after the driver has answered a whole sample.
         if isinstance(frame, (Ticked, Alive)) or (self._driver is None and not isinstance(frame, Opened)):
             self._stand("ok", "")
+
+    def _note_gpus(self, gpus: list[Gpu]) -> None:
+        if self._known is not None:
+            self._known.note(gpus)
 
     def _forgive(self) -> None:
         """Where this process itself stood still, the reader may have too: it gets time to say a word."""
@@ -194,7 +240,7 @@ class Supervisor:
             text = f"the reader was ended by {signal.Signals(os.WTERMSIG(status)).name}"
             self._events.append(Event(at=wall(), kind="reader_crashed", message=text))
             self._stand("failed", text, kind=None)
-        elif self._driver is None:
+        elif self._driver is None and self._paused is None:
             self._stand("failed", "the reader ended without a word")
         if monotonic() - self._started > self._patience.restart_most:
             self._delay = 0.0
@@ -210,11 +256,12 @@ class Supervisor:
             self.fd, self._closed_at = None, monotonic()
 
     def _stand(self, state: DriverState, detail: str, since: int | None = None, kind: str | None = "driver_") -> None:
-        """Note how the driver answers; a change is an event, save for a driver that was absent from the start."""
+        """Note how the driver answers; a change is an event, save for how it is when it is first looked at."""
         before, detail = self._driver, detail[:256]
         same = before is not None and before.state == state
         self._driver = Driver(state=state, since=before.since if before and same else since or wall(), detail=detail)
-        if same or kind is None or (before is None and state in ("ok", "absent")):
+        no_news = ("ok", "absent") if before is None else ("ok",) if before.state == "paused" else ()
+        if same or kind is None or state in no_news:
             return
         if state == "ok" and before is not None:
             seconds = (wall() - before.since) / 1e6
@@ -223,7 +270,7 @@ class Supervisor:
         self._events.append(Event(at=wall(), kind=name, message=detail))
 
 
-def _fork_reader(backend: Backend, interval: float, attribute: Attribute | None) -> tuple[int, int]:
+def _fork_reader(backend: Backend, known: list[Gpu], interval: float, attribute: Attribute | None) -> tuple[int, int]:
     """Start a reader. Its process id, and the end of the pipe that its frames come from."""
     read_fd, write_fd = os.pipe()
     parent = os.getpid()
@@ -239,16 +286,16 @@ def _fork_reader(backend: Backend, interval: float, attribute: Attribute | None)
     code = _EXIT_FAILED
     try:
         settle(parent, write_fd)
-        code = _read_driver(backend, interval, write_fd, attribute)
+        code = _read_driver(backend, known, interval, write_fd, attribute)
     finally:
         # Nothing of the parent's may run here: no exit handlers, no flushing of its buffers.
         os._exit(code)
 
 
-def _read_driver(backend: Backend, interval: float, fd: int, attribute: Attribute | None) -> int:
+def _read_driver(backend: Backend, known: list[Gpu], interval: float, fd: int, attribute: Attribute | None) -> int:
     """Open the driver and read it until that ends; the exit code says how. `interval` in seconds."""
     try:
-        session = backend.open()
+        session = backend.open(known)
         try:
             Reader(session, interval, fd, attribute).run()
         finally:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gpufleet_agent.backends.backend import DriverAbsent, Session
+from gpufleet_agent.wire import Gpu
 
 
 class AnyVendor:
@@ -10,14 +13,14 @@ class AnyVendor:
 
     vendor = "any"
 
-    def open(self) -> Session:
+    def open(self, known: Sequence[Gpu] = ()) -> Session:
         """A session on the first driver found. DriverAbsent tells what each vendor lacked."""
         from gpufleet_agent.backends import discover
 
         absent = []
         for backend in discover().values():
             try:
-                return backend.open()
+                return backend.open(known)
             except DriverAbsent as error:
                 absent.append(str(error))
         raise DriverAbsent("; ".join(absent) or "no vendor's backend is installed")

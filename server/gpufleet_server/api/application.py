@@ -18,8 +18,9 @@ _DESCRIPTION = """\
 What GPUs there are, where, in what state, and what they do.
 
 A value that the hardware or driver does not give is null, with the reason beside it; it is never 0. A node that is
-silent is `not_reporting`, and nothing is said of its GPUs. Times are ISO 8601 in UTC; parameters take ISO 8601 with an
-offset, or seconds since the epoch. Units stand beside the values. Every error is application/problem+json.
+silent is `not_reporting`, one whose agent was told to pause is `in_maintenance`, and nothing is said of their GPUs.
+Times are ISO 8601 in UTC; parameters take ISO 8601 with an offset, or seconds since the epoch. Units stand beside the
+values. Every error is application/problem+json.
 """
 _READ = (summary, fleet, usage, nodes, gpus, samples, events, metrics, deliveries)
 

@@ -74,7 +74,7 @@ class GpuItem(Answer):
     pci_address: str | None
     memory_total: int | None = Field(description="B")
     mig_mode: str | None = Field(description="enabled where the GPU is partitioned")
-    at: Instant | None = Field(description="time of its newest sample")
+    at: Instant | None = Field(description="time of its newest sample; of one that is lost, since when it is")
     metrics: dict[str, Value] = Field(description="by name, as /metrics lists them")
     holders: list[HoldingAnswer] | None = Field(
         description="who holds it or a partition of it now; null where its node's agent does not tell"

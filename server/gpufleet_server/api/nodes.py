@@ -35,9 +35,11 @@ _US = 1_000_000
 class DriverItem(Answer):
     """How the driver answered last."""
 
-    state: str = Field(description="ok, unresponsive, absent or failed")
+    state: str = Field(
+        description="ok, unresponsive, absent, failed, or paused where the agent was told to let go of it"
+    )
     since: Instant
-    detail: str
+    detail: str = Field(description="what is wrong, or why it is paused")
     version: str | None
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gpufleet_server.cli.render import Column
 
 Item = dict[str, Any]
+_NO_TROUBLE = ("reporting", "in_maintenance", "removed")
 
 
 def summary(
@@ -142,6 +143,7 @@ def _node_columns(items: list[Item]) -> "list[Column]":
         Column("NODE", lambda node: units.text(node["hostname"])),
         Column("STATE", lambda node: state(node["state"])),
         *marks(items),
+        *_why(items),
         Column("GPUS", lambda node: units.number(node["gpus"]), 1, "right"),
         Column("LAST SEEN", lambda node: units.age(node["last_seen"]), 2, "right"),
         Column("SITE", lambda node: units.text(node["site"]), 3),
@@ -152,6 +154,23 @@ def _node_columns(items: list[Item]) -> "list[Column]":
         Column("AGENT", lambda node: units.text(node["agent_version"]), 8),
         Column("ID", lambda node: node["id"], 9),
     ]
+
+
+def _why(items: list[Item]) -> "list[Column]":
+    """Since when the driver of a node is not read, and why; only where that is so of one of these nodes."""
+    from gpufleet_server.cli import units
+    from gpufleet_server.cli.render import Column
+
+    def told(node: Item) -> str:
+        driver = node["driver"]
+        if driver["state"] == "ok":
+            return ""
+        return f"{driver['state']} {_for(driver['since'])}{driver['detail'] and ': '}{driver['detail']}"
+
+    def _for(since: str) -> str:
+        return units.age(since).removesuffix(" ago")
+
+    return [Column("WHY", told, 1, least=12)] if any(node["driver"]["state"] != "ok" for node in items) else []
 
 
 def _offset(seconds: float | None) -> str:
@@ -282,7 +301,7 @@ def group_columns(key: str, title: str, groups: list[Item]) -> "list[Column]":
         return found
 
     def trouble(group: Item) -> int:
-        return sum(count for name, count in group["by_state"].items() if name not in ("reporting", "removed"))
+        return sum(count for name, count in group["by_state"].items() if name not in _NO_TROUBLE)
 
     simulated = [Column("SIMULATED", lambda group: str(group["simulated"]), 0, "right")]
     return [

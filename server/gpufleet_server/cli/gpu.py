@@ -22,9 +22,11 @@ _SIZES = ("memory_total", "bar1_total")
 _WATTS = ("power_limit_default", "power_limit_min", "power_limit_max")
 _MEGAHERTZ = ("graphics_clock_max", "sm_clock_max", "memory_clock_max", "video_clock_max")
 _CELSIUS = ("slowdown_temperature", "shutdown_temperature")
+# States that a GPU has from its node, whose driver tells more.
+_OF_NODE = ("in_maintenance", "driver_failed", "not_reporting")
 # Told in the first block, or lists of their own.
 _ELSEWHERE = {"id", "uuid", "node", "simulated", "at", "metrics", "absent", "index", *_PLACE}
-_ELSEWHERE |= {"partitions", "holders"}
+_ELSEWHERE |= {"partitions", "holders", "driver"}
 
 
 def gpu(
@@ -42,6 +44,8 @@ def gpu(
 
     with Api(access(server, token), raw=json) as api:
         found = find(api, id)
+        if not json and found["state"] in _OF_NODE:
+            found["driver"] = api.get(f"/nodes/{found['node']['id']}")["driver"]
     if json:
         show_json(found)
         return
@@ -133,12 +137,23 @@ def _place(found: Item) -> list[tuple[str, "str | Text"]]:
     return [
         ("node", f"{node['hostname']}, GPU {units.text(found['index'])}  (node {node['id']})"),
         ("state", state(found["state"])),
+        *_driver(found.get("driver")),
         ("site, room, rack", " / ".join(units.text(found[name]) for name in ("site", "room", "rack"))),
         ("last sample", units.age(found["at"])),
         *([("held by", "nobody")] if found["holders"] == [] else []),
         ("first seen", f"{units.local(found['first_seen'])} {units.zone()}"),
         *removed,
     ]
+
+
+def _driver(driver: Item | None) -> list[tuple[str, "str | Text"]]:
+    """How the driver of a node stands whose GPUs are not read."""
+    from gpufleet_server.cli import units
+
+    if driver is None:
+        return []
+    since = f"{driver['state']} since {units.local(driver['since'])}"
+    return [("driver", f"{since}: {driver['detail']}" if driver["detail"] else since)]
 
 
 def _identity(found: Item) -> list[tuple[str, "str | Text"]]:

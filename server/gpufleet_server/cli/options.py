@@ -62,7 +62,7 @@ NodeStates = Annotated[
         _FILTER,
         "--state",
         metavar="STATE",
-        help="Only in this state: reporting, driver_failed, not_reporting; may be repeated.",
+        help="Only in this state: reporting, in_maintenance, driver_failed, not_reporting; may be repeated.",
     ),
 ]
 GpuStates = Annotated[
@@ -71,6 +71,7 @@ GpuStates = Annotated[
         _FILTER,
         "--state",
         metavar="STATE",
-        help="Only in this state: reporting, lost, driver_failed, not_reporting, removed; may be repeated.",
+        help="Only in this state: reporting, in_maintenance, lost, driver_failed, not_reporting, removed; may be "
+        "repeated.",
     ),
 ]

@@ -15,6 +15,7 @@ _GAP = "  "
 _LEAST = 8
 _STATES = {
     "reporting": "green",
+    "in_maintenance": "cyan",
     "lost": "bold red",
     "driver_failed": "red",
     "not_reporting": "yellow",

@@ -34,8 +34,9 @@ _HELD_BACK = {
     "hardware power brake slowdown",
 }
 _ONCE_ROWS = 40
-_OF_NODES = ("driver_failed", "not_reporting")
-_STATES = ("lost", *_OF_NODES)
+_OF_NODES = ("driver_failed", "not_reporting", "in_maintenance")
+# What somebody ought to look at; who is in maintenance is being looked after.
+_STATES = ("lost", "driver_failed", "not_reporting")
 _GPUS_A_NODE = 8
 
 

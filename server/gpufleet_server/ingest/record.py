@@ -172,9 +172,9 @@ def _store(connection: Connection, memory: Memory, batch: Batch, taken: Sequence
 
 def _rosters(connection: Connection, memory: Memory, taken: Sequence[_Taken]) -> None:
     told = [
-        (each, Told(each.node, each.prepared.report.roster, each.at))
+        (each, Told(each.node, report.roster, each.at, report.driver.state == "ok"))
         for each in taken
-        if each.prepared.report.roster is not None
+        if (report := each.prepared.report).roster is not None
     ]
     if told:
         differences = update_rosters(connection, memory, [roster for _, roster in told])

@@ -19,6 +19,7 @@ _SET_BY_HAND = ("site", "room", "rack")
 _NOT_COMPARED = ("uuid", "state", "partitions", "absent", "labels")
 # A node's first roster is one event, however many GPUs it has.
 _COME_WITH_NODE = ("gpu_added", "partition_added")
+_OF_DRIVER = ("driver_version", "nvml_version", "cuda_version")
 _HOST_FIELDS = tuple(name for name in wire.Host.__struct_fields__ if name not in _NOT_COMPARED)
 _GPU_FIELDS = tuple(name for name in wire.Gpu.__struct_fields__ if name not in _NOT_COMPARED)
 
@@ -42,11 +43,15 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Told:
-    """A roster that came, of a node that is remembered, and from when on (µs) it holds."""
+    """A roster that came, of a node that is remembered, and from when on (µs) it holds.
+
+    `read`: the driver was read for it. If not it says nothing of the driver, and lists the GPUs of before or none.
+    """
 
     node: Node
     roster: wire.Roster
     at: int
+    read: bool = True
 
 
 @dataclasses.dataclass(slots=True)
@@ -143,12 +148,12 @@ def _remember(memory: Memory, told: Told) -> None:
 def _update(
     writes: _Writes, told: Told, known: dict[str, Any], rows: dict[str, Any], parts: dict[str, Any]
 ) -> list[Difference]:
-    changes = list(_host(writes, told.node, known, told.roster.host))
+    changes = list(_host(writes, told, known))
     for uuid, gpu in {gpu.uuid: gpu for gpu in told.roster.gpus}.items():
         changes += _gpu(writes, rows.pop(uuid, None), gpu)
         changes += _partitions(writes, parts, told, gpu)
     for row in rows.values():
-        if row.removed_at is None:
+        if row.removed_at is None and (told.read or told.roster.gpus):
             writes.gpus.append({"this": row.gpu_id, "removed_at": told.at})
             changes.append(_about(row.identity, row.uuid, "gpu_removed", "removed"))
     if known:
@@ -162,8 +167,11 @@ def _node_added(roster: wire.Roster) -> Difference:
     return Difference("node_added", text, detail={"gpus": len(roster.gpus), "models": dict(models)})
 
 
-def _host(writes: _Writes, node: Node, old: dict[str, Any], host: wire.Host) -> Iterator[Difference]:
-    new = msgspec.to_builtins(host)
+def _host(writes: _Writes, told: Told, old: dict[str, Any]) -> Iterator[Difference]:
+    node, host, new = told.node, told.roster.host, msgspec.to_builtins(told.roster.host)
+    if not told.read:
+        # An update of the driver with a restart of the agent in between is a change all the same.
+        new = {name: old[name] for name in _OF_DRIVER if name in old} | new
     columns = ("hostname", "site", "room", "rack", "simulated", "agent_version")
     writes.nodes.append({"this": node.node_id} | {name: getattr(host, name) for name in columns} | {"facts": new})
     if old:

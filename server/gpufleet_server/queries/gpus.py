@@ -21,7 +21,7 @@ from gpufleet_server.store.schema import gpus, nodes
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """A GPU. Memory in bytes; `at` is the time of its newest sample, µs.
+    """A GPU. Memory in bytes; `at` is the time of its newest sample, µs; of one that is lost, since when it is.
 
     `holdings`: who holds it now, or None where its node's agent does not tell; `holdings_at` is as of when, µs.
     """
@@ -152,7 +152,8 @@ def _with_holders(
     connection: Connection, rows: Sequence[Row[Any]], readings: Mapping[int, dict[str, Reading]]
 ) -> list[Gpu]:
     now = present(connection, {row.node_id for row in rows})
-    return [_gpu(row, readings[row.gpu_id], now.get(row.node_id)) for row in rows]
+    lost = latest.lost_since(connection, [row.gpu_id for row in rows if row.lost])
+    return [_gpu(row, readings[row.gpu_id], now.get(row.node_id), lost.get(row.gpu_id)) for row in rows]
 
 
 def _since_when(connection: Connection, row: Row[Any], held: list[Holding] | None) -> list[Holding] | None:
@@ -165,7 +166,7 @@ def _since_when(connection: Connection, row: Row[Any], held: list[Holding] | Non
     ]
 
 
-def _gpu(row: Row[Any], metrics: dict[str, Reading], held: Mapping[int, Present] | None) -> Gpu:
+def _gpu(row: Row[Any], metrics: dict[str, Reading], held: Mapping[int, Present] | None, lost_since: int | None) -> Gpu:
     now = held.get(row.slot) if held is not None else None
     nobody: list[Holding] | None = [] if held is not None else None
     return Gpu(
@@ -185,7 +186,7 @@ def _gpu(row: Row[Any], metrics: dict[str, Reading], held: Mapping[int, Present]
         pci_address=row.pci_address,
         memory_total=row.memory_total,
         mig_mode=row.mig_mode,
-        at=latest.sampled_at(metrics),
+        at=lost_since or latest.sampled_at(metrics),
         metrics=metrics,
         holdings=now.holdings if now is not None else nobody,
         holdings_at=now.at if now is not None else None,

@@ -112,6 +112,12 @@ def sampled_at(readings: Mapping[str, Reading]) -> int | None:
     return readings[EVERY_SAMPLE[0].name].at
 
 
+def lost_since(connection: Connection, gpu_ids: Sequence[int]) -> dict[int, int]:
+    """GPU → since when (µs) its samples say that it is lost; those whose newest ones don't are left out."""
+    found = newest_states(connection, gpu_ids, [EVERY_SAMPLE[0].name])
+    return {gpu_id: state.ts for (gpu_id, _), state in found.items() if state.reason == Reason.LOST}
+
+
 def in_force(metric: Metric, state: State | None) -> Reading:
     """What a row of `states` says of a metric that is sent on change."""
     if state is None:

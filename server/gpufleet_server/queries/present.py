@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-from gpufleet_server.domain.state import GpuState, NodeState
+from gpufleet_server.domain.state import UNSEEN, GpuState, NodeState
 from gpufleet_server.domain.use import Use
 from gpufleet_server.queries import condition, roster
 from gpufleet_server.queries.frame import FINGERPRINT, Frame, Mask, frame
@@ -40,6 +40,7 @@ DURATION = "durations"
 # What is not a metric: the bytes of a cell, and what stands where there is nothing.
 _OTHERS = {USE: (1, int(Use.UNKNOWN)), DURATION: (4, 0)}
 _OF_NODE = {state.value: STATES.index(GpuState(state.value)) for state in NodeState}
+_UNSEEN = [_OF_NODE[state.value] for state in UNSEEN]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,7 +120,8 @@ def present(connection: Connection, now: int, metrics: Iterable[str]) -> Present
     place = _places(read.node_id, held.node_id)
     node_state, patience = np.append(read.state, silent)[place], np.append(read.patience, 0)[place]
     state = node_state[node]
-    state[np.isin(those.gpu_id, [row.gpu_id for row in unwell]) & (state != silent)] = STATES.index(GpuState.LOST)
+    lost = np.isin(those.gpu_id, [row.gpu_id for row in unwell]) & ~np.isin(state, _UNSEEN)
+    state[lost] = STATES.index(GpuState.LOST)
     state[np.isin(those.gpu_id, gone.gpu_id)] = STATES.index(GpuState.REMOVED)
     cells = _Cells(read, held.node_id, node, those.slot)
     ts = cells.read("ts", 8, 0)

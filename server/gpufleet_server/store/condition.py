@@ -1,8 +1,8 @@
 """The states of domain/state.py as SQL expressions, so that filters, counts and pages are the database's work."""
 
-from sqlalchemy import BigInteger, ColumnElement, String, case, cast, literal
+from sqlalchemy import BigInteger, ColumnElement, String, and_, case, cast, literal
 
-from gpufleet_server.domain.state import GpuState, NodeState, silent_after
+from gpufleet_server.domain.state import UNSEEN, GpuState, NodeState, silent_after
 from gpufleet_server.store.schema import gpus, nodes
 
 # `silent_after` is linear above its floor; a property test holds the two against each other.
@@ -22,6 +22,7 @@ def node_state(now: int | ColumnElement[int]) -> ColumnElement[str]:
     return case(
         (silence > tolerance(), _word(NodeState.NOT_REPORTING)),
         (nodes.c.driver_state == "ok", _word(NodeState.REPORTING)),
+        (nodes.c.driver_state == "paused", _word(NodeState.IN_MAINTENANCE)),
         else_=_word(NodeState.DRIVER_FAILED),
     )
 
@@ -31,8 +32,7 @@ def gpu_state(now: int) -> ColumnElement[str]:
     node = node_state(now)
     return case(
         (gpus.c.removed_at.is_not(None), _word(GpuState.REMOVED)),
-        (node == NodeState.NOT_REPORTING.value, _word(GpuState.NOT_REPORTING)),
-        (gpus.c.lost, _word(GpuState.LOST)),
+        (and_(gpus.c.lost, node.not_in([state.value for state in UNSEEN])), _word(GpuState.LOST)),
         else_=node,
     )
 

@@ -4,7 +4,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from gpufleet_agent.backends.backend import Backend
 from gpufleet_agent.runtime import supervisor as supervisor_module
 from gpufleet_agent.runtime.frames import Alive, Changed, Frame, Opened, Rostered, Ticked
 from gpufleet_agent.runtime.supervisor import Patience, Supervisor
+from gpufleet_agent.wire import Gpu
 
 from tests.agent.fake_driver import FakeBackend, FakeSession
 from tests.agent.process import until
@@ -61,7 +62,7 @@ def test_roster_and_states_come_before_the_first_tick(tmp_path: Path) -> None:
 
 
 class _Broken(FakeBackend):
-    def open(self) -> FakeSession:
+    def open(self, known: Sequence[Gpu] = ()) -> FakeSession:
         """Raise what no backend should."""
         raise ZeroDivisionError("a bug in a backend")
 

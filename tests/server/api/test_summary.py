@@ -45,8 +45,9 @@ def test_totals(client: TestClient) -> None:
     """Sums and means are over reporting GPUs with a fresh value, and say over how many."""
     found = get(client, "/summary")
     assert found["time"] == "2026-09-21T14:13:20.000000Z"
-    assert found["nodes"] == {"total": 4, "by_state": {"reporting": 2, "driver_failed": 1, "not_reporting": 1}}
-    states = {"reporting": 5, "lost": 1, "driver_failed": 1, "not_reporting": 1, "removed": 1}
+    of_nodes = {"reporting": 2, "in_maintenance": 0, "driver_failed": 1, "not_reporting": 1}
+    assert found["nodes"] == {"total": 4, "by_state": of_nodes}
+    states = {"reporting": 5, "in_maintenance": 0, "lost": 1, "driver_failed": 1, "not_reporting": 1, "removed": 1}
     assert found["gpus"] == {"total": 8, "by_state": states, "simulated": 1}
     assert found["power"] == {"value": pytest.approx(300.1), "unit": "W", "gpus": 2}
     assert found["gpu_utilization"] == {"value": pytest.approx(50), "unit": "%", "gpus": 3}

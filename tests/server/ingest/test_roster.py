@@ -1,7 +1,8 @@
 """Rosters become rows, and what they change becomes events."""
 
-from typing import Any
+from typing import Any, Literal
 
+import pytest
 from gpufleet_agent import wire
 from gpufleet_server.store.engine import Store
 
@@ -235,5 +236,33 @@ def test_the_newest_sample_and_the_last_report_are_known(store: Store) -> None:
         assert wire.unpack(server.rows("SELECT ts FROM latest")[0][0], 8) == [NOW, NOW]
         columns = "last_seen, interval_ms, driver_state, backlog_reports, backlog_bytes, backlog_dropped"
         assert tuple(server.rows(f"SELECT {columns} FROM nodes")[0]) == (NOW + 500_000, 1000, "ok", 3, 99, 1)
+
+    run(store, story)
+
+
+@pytest.mark.parametrize("state", ["paused", "absent", "failed", "unresponsive"])
+def test_an_agent_that_starts_without_its_driver_knows_no_gpus(
+    store: Store, state: Literal["paused", "absent"]
+) -> None:
+    """What the node held is still there, and what its driver was is compared with what it will be."""
+
+    async def story(server: Server) -> None:
+        agent = server.agent()
+        await _send(server, agent, agent.roster())
+        _events(server)
+        held, agent.gpus = agent.gpus, ()
+        driver = wire.Driver(state=state, since=NOW)
+        await _send(server, agent, agent.roster({"driver_version": None}), samples=[], driver=driver)
+        assert _events(server) == []
+        assert [tuple(row) for row in server.rows("SELECT uuid, removed_at FROM gpus")] == [
+            ("GPU-a", None),
+            ("GPU-b", None),
+        ]
+        agent.gpus = held[:1]
+        await _send(server, agent, agent.roster({"driver_version": "580.2"}))
+        assert [(kind, about.get("new")) for kind, about in _events(server)] == [
+            ("node_changed", "580.2"),
+            ("gpu_removed", None),
+        ]
 
     run(store, story)

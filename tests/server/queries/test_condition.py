@@ -13,7 +13,7 @@ from sqlalchemy import Connection, create_engine, insert, literal, select
 from tests.server.fleet import NOW
 
 INTERVALS = st.integers(100, 3_600_000)
-DRIVERS = st.sampled_from(["ok", "unresponsive", "absent", "failed"])
+DRIVERS = st.sampled_from(["ok", "unresponsive", "absent", "failed", "paused"])
 
 
 @pytest.fixture(scope="module")

@@ -99,6 +99,7 @@ def test_a_kept_roster_is_never_old(store: Store) -> None:
     assert counts(store) == {
         GpuState.REPORTING: NODES * HELD_BY_EACH - 3,
         GpuState.LOST: 1,
+        GpuState.IN_MAINTENANCE: 0,
         GpuState.DRIVER_FAILED: 0,
         GpuState.NOT_REPORTING: 0,
         GpuState.REMOVED: 2,

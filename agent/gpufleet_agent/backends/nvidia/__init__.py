@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gpufleet_agent.backends.backend import Backend, Session
+from gpufleet_agent.wire import Gpu
 
 
 class NvidiaBackend:
@@ -13,12 +16,12 @@ class NvidiaBackend:
     def __init__(self, probe_every: float = 60.0) -> None:
         self._probe_every = probe_every
 
-    def open(self) -> Session:
-        """Load NVML and open it. DriverAbsent where that fails."""
+    def open(self, known: Sequence[Gpu] = ()) -> Session:
+        """See Backend. DriverAbsent where NVML does not open."""
         # pynvml is loaded here, so that who only looks for backends does not pay for it.
         from gpufleet_agent.backends.nvidia.session import NvidiaSession
 
-        return NvidiaSession(self._probe_every)
+        return NvidiaSession(self._probe_every, known)
 
 
 BACKEND: Backend = NvidiaBackend()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
+
+import msgspec
 
 from gpufleet_agent.backends.backend import Reading
 from gpufleet_agent.backends.nvidia.device import Device
@@ -31,6 +33,8 @@ class Devices:
         self.news: list[Event] = []
         self._probe_every = probe_every
         self._by_uuid: dict[str, Device] = {}
+        # Boards in whose places others sit; an event of theirs may still come.
+        self._replaced: dict[str, Gpu] = {}
         self._count, self._counted_at = 0, 0.0
 
     def __iter__(self) -> Iterator[Device]:
@@ -38,7 +42,8 @@ class Devices:
 
     def identity(self, uuid: str) -> Gpu:
         """What is known of one of them."""
-        return self._by_uuid[uuid].identity
+        device = self._by_uuid.get(uuid)
+        return self._replaced[uuid] if device is None else device.identity
 
     def guarded(self, device: Device, read: Callable[[], _T]) -> _T | None:
         """What `read` gives; None where it finds the GPU lost, which is then news."""
@@ -78,7 +83,23 @@ class Devices:
         for device in self:
             if device.identity.uuid not in met and not device.is_lost:
                 self._lose(device)
+        self._forget_replaced()
         self._place(nameless)
+
+    def recall(self, known: Sequence[Gpu]) -> None:
+        """Compare with the GPUs that a session before this one told: those that are not there are lost."""
+        for gpu in known:
+            device = self._by_uuid.get(gpu.uuid)
+            if device is None and not is_placeholder(gpu.uuid):
+                lost = Device(msgspec.structs.replace(gpu, state="lost"), None, self.driver)
+                self._by_uuid[gpu.uuid] = lost
+                if gpu.state == "ok":
+                    self._tell("gpu_lost", lost, _LOST)
+            elif device is not None and gpu.state == "lost" and not device.is_lost:
+                self._tell("gpu_returned", device, _RETURNED)
+        if known:
+            # A place without a name may be one of theirs now, and one of theirs another's.
+            self.count()
 
     def close(self) -> None:
         """Let go of all of them."""
@@ -103,6 +124,14 @@ class Devices:
         # One that was never here before is seen in the roster; that it came is no news of the driver's.
         if known is not None or was_nameless:
             self._tell("gpu_returned", device, _RETURNED)
+
+    def _forget_replaced(self) -> None:
+        """A lost board in whose place another one answers is not lost: it was taken out."""
+        taken = {device.identity.pci_address for device in self if not device.is_lost} - {None}
+        for gpu in [device.identity for device in self if device.is_lost]:
+            if gpu.pci_address in taken:
+                self._replaced[gpu.uuid] = gpu
+                del self._by_uuid[gpu.uuid]
 
     def _place(self, nameless: dict[int, Reason]) -> None:
         """Keep a place for GPUs that are counted but cannot be told from others, unless they were met before."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from gpufleet_agent.backends.backend import DriverAbsent, DriverFacts, DriverGone, ProcessList, Reading, Tick
@@ -18,9 +19,12 @@ _PATIENCE = 1.0
 
 
 class NvidiaSession:
-    """See Session. To be used by one thread only. `probe_every` (s): how often lost GPUs are looked for."""
+    """See Session. To be used by one thread only. `probe_every` (s): how often lost GPUs are looked for.
 
-    def __init__(self, probe_every: float) -> None:
+    `known` are the GPUs that a session before this one told.
+    """
+
+    def __init__(self, probe_every: float, known: Sequence[Gpu] = ()) -> None:
         open_library()
         self._devices = Devices(probe_every)
         self._watch = EventWatch(self._devices.identity)
@@ -35,6 +39,7 @@ class NvidiaSession:
             raise DriverAbsent(str(gone)) from None
         # Those that were there from the start are no news.
         self._devices.news.clear()
+        self._devices.recall(known)
 
     def facts(self) -> DriverFacts:
         """See Session."""
