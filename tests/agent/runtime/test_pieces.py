@@ -8,15 +8,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from gpufleet_agent.runtime.clock import read_clock
 from gpufleet_agent.runtime.collector import Collector
 from gpufleet_agent.runtime.draft import Draft
 from gpufleet_agent.runtime.frames import Begun, Rostered, Ticked
+from gpufleet_agent.runtime.joining import Joined
 from gpufleet_agent.runtime.journal import Journal, read_records
 from gpufleet_agent.runtime.pieces import Descriptions, Pieces, Strung
 from gpufleet_agent.usage.entries import Entry, Place, Used
 from gpufleet_agent.wire import Backlog, Clock, Driver, Gpu, Holder, Host, Usage, decode, encode
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.agent.runtime.test_collector import Kept
 
@@ -185,6 +188,24 @@ def test_cut_anywhere_and_joined_it_is_the_same(ticks: list[Ticked], cuts: set[i
     assert _sums(strung.holders, strung.usage) == _sums(whole.holders, whole.usage())
     if not cuts:
         assert len(strung) == len(whole)
+
+
+def test_joined_reports_have_joined_pieces() -> None:
+    """One piece of a job that went on through both, with its holder as it was told last."""
+    drafts = [Draft(Begun(NODE, seq, 1000, read_clock(), OK, "")) for seq in (1, 2)]
+    for at, draft in enumerate(drafts, start=1):
+        draft.add(tick(at, entry(), entry(at + 1, 8)))
+    first, second = (draft.report(NODE, Backlog(), read_clock()) for draft in drafts)
+    second.holders = [replace(holder, user="alice") for holder in second.holders]
+    for report in (first, second):
+        report.samples = []
+    joined = Joined(first)
+    assert joined.add(second)
+    whole = decode(encode(joined.report()))
+    assert [(holder.job, holder.user) for holder in whole.holders] == [("1", "alice"), ("2", None), ("3", "alice")]
+    assert [(piece.holder, piece.begin, piece.end, piece.active) for piece in whole.usage] == [
+        (0, 0, 2 * SECOND, 2000), (1, 0, SECOND, 1000), (2, SECOND, 2 * SECOND, 1000)
+    ]  # fmt: skip
 
 
 @given(runs(), st.data())
