@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from gpufleet_server import __version__, api, exposition
+from gpufleet_server.alerts.service import Alerting, Settings
 from gpufleet_server.api.errors import response
 from gpufleet_server.domain import clock
 from gpufleet_server.domain.problem import Problem
@@ -41,17 +42,20 @@ def create_app(
     renew_after: int = 0,
     max_waiting: int = Bounds.reports,
     max_waiting_bytes: int = Bounds.bytes,
+    alerts: Settings | None = None,
 ) -> Starlette:
     """The server on a migrated store, which stays the caller's to close.
 
     `now` tells the time in µs. /metrics needs a reader's token unless `public_metrics`. What is older than
     `keep` says is removed. Agents whose credential is older than `renew_after` µs, where that is not 0, are asked to
     renew it. Beyond `max_waiting` reports, or `max_waiting_bytes` of them, that wait to be written,
-    agents are asked to come again later.
+    agents are asked to come again later. Alerts are evaluated, and told, where `alerts` says how.
     """
     statistics, tokens = Statistics(), TokenCache(store, now)
     bounds = Bounds(reports=max_waiting, bytes=max_waiting_bytes)
-    writer = Writer(store, tokens, statistics, now=now, bounds=bounds)
+    alerting = Alerting(store, alerts, now) if alerts is not None else None
+    happened = alerting.happened if alerting is not None else lambda _: None
+    writer = Writer(store, tokens, statistics, now=now, bounds=bounds, happened=happened)
     upkeep = Upkeep(store, keep, now)
 
     @contextlib.asynccontextmanager
@@ -59,30 +63,37 @@ def create_app(
         await asyncio.to_thread(upkeep.prepare)
         writer.start()
         upkeep.start()
+        if alerting is not None:
+            alerting.start()
         try:
             yield
         finally:
+            if alerting is not None:
+                await asyncio.to_thread(alerting.stop)
             await asyncio.to_thread(upkeep.stop)
             await asyncio.to_thread(writer.stop)
 
     desk = Desk(tokens)
     reports = Reports(desk, writer, statistics, now, renew_after)
-    metrics = exposition.endpoint(store, tokens, statistics, now=now, public=public_metrics, upkeep=upkeep.statistics)
+    metrics = exposition.endpoint(
+        store, tokens, statistics, now=now, public=public_metrics, upkeep=upkeep.statistics, alerting=alerting
+    )
     routes = [
         Route("/", _about),
         Route("/healthz", _alive),
-        Route("/readyz", _ready(store, writer)),
+        Route("/readyz", _ready(store, writer, alerting)),
         Route(wire.REPORT_PATH, reports, methods=["POST"]),
         Route(wire.ENROL_PATH, Enrolments(store, desk, statistics, now), methods=["POST"]),
         Route(wire.RENEW_PATH, Renewals(store, desk, statistics, now), methods=["POST"]),
         Route("/metrics", metrics),
-        Mount("/api/v1", api.build(store, tokens, now=now)),
+        Mount("/api/v1", api.build(store, tokens, now=now, alerts=alerts)),
     ]
     handlers = {Problem: _problem, HTTPException: _http_problem, Exception: _failure}
     direct = Middleware(Direct, reports=reports)
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers, middleware=[direct])
     app.router.redirect_slashes = False
     app.state.statistics, app.state.upkeep, app.state.reports = statistics, upkeep, reports
+    app.state.alerting = alerting
     return app
 
 
@@ -104,10 +115,12 @@ async def _alive(_request: Request) -> Response:
     return JSONResponse({"status": "alive"})
 
 
-def _ready(store: Store, writer: Writer) -> Callable[[Request], Response]:
+def _ready(store: Store, writer: Writer, alerting: Alerting | None) -> Callable[[Request], Response]:
     # Not async: Starlette runs it in a thread, where waiting for the store holds nothing up.
     def ready(_request: Request) -> Response:
         if (trouble := writer.trouble) is not None:
+            raise Problem(503, trouble, retry_after=5)
+        if alerting is not None and (trouble := alerting.trouble) is not None:
             raise Problem(503, trouble, retry_after=5)
         try:
             with store.reading() as connection:

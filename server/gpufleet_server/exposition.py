@@ -11,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gpufleet_server import __version__
+from gpufleet_server.alerts.exposition import Alerts
+from gpufleet_server.alerts.service import Alerting
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.domain.state import GpuState, NodeState
 from gpufleet_server.domain.tokens import bearer
@@ -34,6 +36,7 @@ def endpoint(
     now: Callable[[], int],
     public: bool = False,
     upkeep: upkeep.Statistics | None = None,
+    alerting: Alerting | None = None,
 ) -> Callable[[Request], Response]:
     """What answers a scrape, in a thread. It needs a reader's token unless `public`; Problem 401 or 403 otherwise."""
     registry = CollectorRegistry()
@@ -43,6 +46,8 @@ def endpoint(
     registry.register(_Ingest(statistics))
     if upkeep is not None:
         registry.register(_Upkeep(upkeep, now))
+    if alerting is not None:
+        registry.register(Alerts(store, alerting))
     registry.register(_Fleet(store, now))
 
     def scrape(request: Request) -> Response:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gpufleet_server.alerts.evaluation import Evaluation
 from gpufleet_server.alerts.overrides import Overrides
+from gpufleet_server.alerts.xids import Table
 from gpufleet_server.domain import clock
 from gpufleet_server.domain.clock import SECOND
 from gpufleet_server.domain.problem import Problem
@@ -58,12 +59,16 @@ class Engine:
         now: Callable[[], int] = clock.now,
         *,
         interval: float = INTERVAL_S,
+        xids: Table | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """A round every `interval` s. `changed` is called after a commit in which an alert began, fired or ended."""
+        """A round every `interval` s; `xids` are those in force.
+
+        `changed` is called after a commit in which an alert began, fired or ended.
+        """
         self.statistics = Statistics()
         self._store, self._now, self._interval, self._changed = store, now, interval, changed
-        self._overrides, self._evaluation = overrides, Evaluation(store, overrides)
+        self._overrides, self._evaluation = overrides, Evaluation(store, overrides, xids)
         self._on = {name: each for name, each in overrides.rules.items() if each.manner.enabled}
         self._ran: dict[str, int] = {}
         self._texts, self._heard_since = 0, 0

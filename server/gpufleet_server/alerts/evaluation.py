@@ -20,6 +20,7 @@ from gpufleet_server.alerts.runs import Ran, write_runs
 from gpufleet_server.alerts.seen import Seen, seen_now
 from gpufleet_server.alerts.sight import Sight
 from gpufleet_server.alerts.silences import Silence
+from gpufleet_server.alerts.xids import Table, catalogue
 from gpufleet_server.domain.alerting import AlertState, Life, Truth, step
 from gpufleet_server.domain.clock import SECOND
 from gpufleet_server.domain.problem import Problem
@@ -48,10 +49,10 @@ class Looked:
 class Evaluation:
     """Evaluates rules on a store."""
 
-    def __init__(self, store: Store, overrides: Overrides) -> None:
-        self._store, self._overrides = store, overrides
+    def __init__(self, store: Store, overrides: Overrides, xids: Table | None = None) -> None:
+        self._store, self._overrides, self._xids = store, overrides, xids or catalogue()
         self._rules = {name: each.rule for name, each in overrides.rules.items()}
-        self._metrics = {name: _asked(each, store.dialect) for name, each in overrides.rules.items()}
+        self._metrics = {name: asked(each, store.dialect) for name, each in overrides.rules.items()}
 
     def of_fleet(self, rules: Collection[str], at: int, heard_since: int = 0, *, texts: bool = True) -> int:
         """Evaluate these rules over the whole fleet at a time (µs); how many alerts began, fired or ended."""
@@ -99,6 +100,7 @@ class Evaluation:
             rule = self._overrides.rules[name]
             arrays = seen if self._metrics[name] else None
             sight = Sight(at, rule.limits, self._store.dialect, seen=arrays, only=only, heard_since=heard_since)
+            sight.xids = self._xids
             began = time.perf_counter()
             ran = Ran(rule, at)
             try:
@@ -183,7 +185,7 @@ def _held_by(alert: Open, holders: Holders, silenced: Sequence[Silence]) -> str 
     return silence.name if silence is not None else None
 
 
-def _asked(rule: InForce, dialect: str) -> frozenset[str]:
+def asked(rule: InForce, dialect: str) -> frozenset[str]:
     """The metrics that a rule's condition reads of GPUs."""
     sight = Sight(0, rule.limits, dialect)
     rule.rule.condition(sight)

@@ -2,13 +2,13 @@
 
 import string
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
 
 from gpufleet_server.alerts.overrides import InForce, Manner
-from gpufleet_server.alerts.rule import KEY, Rule
+from gpufleet_server.alerts.rule import KEY, Rule, Scope, Severity
 from gpufleet_server.alerts.sight import NothingSeen, Sight
 
 _ABSENT = "–"
@@ -55,6 +55,8 @@ def findings(rule: InForce, rows: Iterable[Mapping[str, Any]]) -> Iterable[Findi
 
 def _finding(rule: Rule, row: Mapping[str, Any], manner: Manner) -> Finding:
     value = row.get("value")
+    if row.get("severity") is not None:
+        manner = replace(manner, severity=Severity(row["severity"]))
     return Finding(
         subject=subject(rule, row),
         node_id=row.get("node_id"),
@@ -70,10 +72,14 @@ def _finding(rule: Rule, row: Mapping[str, Any], manner: Manner) -> Finding:
 
 def subject(rule: Rule, row: Mapping[str, Any]) -> str:
     """The subject of a row, such as `gpu:17` or `gpu:17:79`; KeyError where a column that names it is missing."""
-    parts = [row[name] for name in rule.scope.columns]
+    scope = rule.scope
+    if scope is Scope.GPU and row["gpu_id"] is None:
+        # What is told of a GPU that nobody knows is its node's matter.
+        scope = Scope.NODE
+    parts = [row[name] for name in scope.columns]
     if row.get(KEY) is not None:
         parts.append(row[KEY])
-    return ":".join([rule.scope.value, *("" if part is None else str(part) for part in parts)])[:512]
+    return ":".join([scope.value, *("" if part is None else str(part) for part in parts)])[:512]
 
 
 def _labels(rule: Rule, row: Mapping[str, Any]) -> dict[str, str]:

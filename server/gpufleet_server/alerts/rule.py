@@ -86,7 +86,7 @@ class Rule:
     node, rack or site holds this one's back. `share`: of the fleet, above which the alerts of a round are one; None
     never. `labels` go to receivers, and `key` as the label `key_label`; `source` says on what the whole rule rests.
 
-    Where a select has several rows of one subject the first one counts.
+    Where a select has several rows of one subject the first one counts. A column `severity` goes before the rule's.
     """
 
     name: str

@@ -17,6 +17,7 @@ from sqlalchemy import (
     and_,
     cast,
     column,
+    false,
     func,
     literal,
     not_,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     or_,
     select,
     table,
+    true,
 )
 from sqlalchemy.sql.visitors import replacement_traverse
 
@@ -32,6 +34,7 @@ from gpufleet_server.alerts.limits import PREFIX, Limits
 from gpufleet_server.alerts.predicate import Values, true_where
 from gpufleet_server.alerts.rule import KEY, Needs
 from gpufleet_server.alerts.seen import SINCE, Seen
+from gpufleet_server.alerts.xids import Table, catalogue
 from gpufleet_server.domain.clock import SECOND
 from gpufleet_server.domain.state import NodeState
 from gpufleet_server.store import condition, latest_states, schema
@@ -66,7 +69,8 @@ class Sight:
 
     `seen`: the samples of the whole fleet, else they are taken apart in the database; `only`: nothing but these nodes;
     `heard_since`: since when servers listen without a gap, µs: silence before that means nothing.
-    `asked` has the metrics that the condition read.
+    `xids` is the table of XIDs in force; `past`: nothing is known of servers and rules then; `asked` has the metrics
+    that the condition read.
     """
 
     at: Any
@@ -76,6 +80,8 @@ class Sight:
     seen: Seen | None = None
     only: Sequence[int] | None = None
     heard_since: int = 0
+    xids: Table = field(default_factory=catalogue)
+    past: bool = False
     asked: set[str] = field(default_factory=set)
 
     def observed(self, *metrics: str, where: Where | None = None) -> FromClause:
@@ -162,11 +168,12 @@ class Sight:
         """A row for each server that was there in the last minute, or longer ago: `server`, `seen` (s ago), `facts`."""
         c = servers.c
         seen = cast(self._at - c.seen_at, Float(53)) / SECOND
-        return select(c.server, c.started_at, seen.label("seen"), c.facts, *self.limits.columns(None, None)).subquery()
+        query = select(c.server, c.started_at, seen.label("seen"), c.facts, *self.limits.columns(None, None))
+        return query.where(self._now_only()).subquery("server_seen")
 
     def runs(self) -> FromClause:
         """A row for each rule and how its evaluation went last: the columns of `rule_runs`, and limits."""
-        return select(rule_runs, *self.limits.columns(None, None)).subquery("run")
+        return select(rule_runs, *self.limits.columns(None, None)).where(self._now_only()).subquery("run")
 
     def was(self, metric: str, gpu_id: ColumnElement[int], seconds: ColumnElement[float] | float) -> ScalarSelect[Any]:
         """What a metric that is sent on change was so many seconds ago, in its unit; NULL where absent or not told.
@@ -215,6 +222,9 @@ class Sight:
     @property
     def _at(self) -> ColumnElement[int]:
         return literal(self.at, BigInteger) if isinstance(self.at, int) else self.at
+
+    def _now_only(self) -> ColumnElement[bool]:
+        return false() if self.past else true()
 
     def _mine(self, node_id: ColumnElement[int]) -> list[ColumnElement[bool]]:
         return [] if self.only is None else [node_id.in_(self.only)]

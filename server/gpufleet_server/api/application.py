@@ -7,7 +7,22 @@ from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
 import gpufleet_server
-from gpufleet_server.api import deliveries, errors, events, fleet, gpus, metrics, nodes, samples, summary, tokens, usage
+from gpufleet_server.alerts.service import Settings
+from gpufleet_server.api import (
+    alert_rules,
+    deliveries,
+    errors,
+    events,
+    fleet,
+    gpus,
+    metrics,
+    nodes,
+    samples,
+    summary,
+    tokens,
+    usage,
+)
+from gpufleet_server.api import alerts as alerts_api
 from gpufleet_server.api.context import Context, admin, reader
 from gpufleet_server.api.transport import Transport
 from gpufleet_server.domain import clock
@@ -22,7 +37,7 @@ silent is `not_reporting`, one whose agent was told to pause is `in_maintenance`
 Times are ISO 8601 in UTC; parameters take ISO 8601 with an offset, or seconds since the epoch. Units stand beside the
 values. Every error is application/problem+json.
 """
-_READ = (summary, fleet, usage, nodes, gpus, samples, events, metrics, deliveries)
+_READ = (alerts_api, alert_rules, summary, fleet, usage, nodes, gpus, samples, events, metrics, deliveries)
 
 
 class _Application(FastAPI):
@@ -33,8 +48,14 @@ class _Application(FastAPI):
         return document
 
 
-def build(store: Store, tokens_known: TokenCache, *, now: Callable[[], int] = clock.now) -> FastAPI:
-    """The REST API over a store. `now` gives the time, µs since the epoch."""
+def build(
+    store: Store,
+    tokens_known: TokenCache,
+    *,
+    now: Callable[[], int] = clock.now,
+    alerts: Settings | None = None,
+) -> FastAPI:
+    """The REST API over a store. `now` gives the time, µs since the epoch; `alerts` how they are evaluated, if so."""
     app = _Application(
         title="gpufleet",
         version=gpufleet_server.__version__,
@@ -45,7 +66,7 @@ def build(store: Store, tokens_known: TokenCache, *, now: Callable[[], int] = cl
         separate_input_output_schemas=False,
         generate_unique_id_function=_operation,
     )
-    app.state.context = Context(store, tokens_known, now)
+    app.state.context = Context(store, tokens_known, now, alerts)
     for module in _READ:
         app.include_router(module.router, dependencies=[Depends(reader)])
     app.include_router(tokens.router, dependencies=[Depends(admin)])

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from gpufleet_server.alerts.service import Settings
 from gpufleet_server.queries.access import ADMINS, READERS, check
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.tokens import TokenCache
@@ -14,11 +15,12 @@ from gpufleet_server.store.tokens import TokenCache
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Context:
-    """The store, its tokens and the clock (µs since the epoch)."""
+    """The store, its tokens, the clock (µs since the epoch), and how alerts are evaluated here, if they are."""
 
     store: Store
     tokens: TokenCache
     now: Callable[[], int]
+    alerts: Settings | None = None
 
 
 async def _context(request: Request) -> Context:
