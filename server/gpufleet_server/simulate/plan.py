@@ -22,7 +22,7 @@ JOB_SECONDS = 7200
 class Use(enum.Enum):
     """What a node is for: shares of idle time, of memory that nobody frees, of held idle, training and inference."""
 
-    TRAINING = (0.10, 0.01, 0.05, 0.84, 0.0)
+    TRAINING = (0.10, 0.0, 0.06, 0.84, 0.0)
     INFERENCE = (0.04, 0.01, 0.02, 0.0, 0.93)
     MIXED = (0.30, 0.02, 0.13, 0.30, 0.25)
     DESK = (0.65, 0.0, 0.20, 0.15, 0.0)
