@@ -92,9 +92,10 @@ class KernelLog:
             if data is None:
                 self._catch_up()
                 break
+            # After something came, and only then: a quiet log wakes nobody.
+            self._look_at = monotonic() + _REST_SECONDS
             for line in self._lines(data):
                 events += self._take(line)
-        self._look_at = monotonic() + _REST_SECONDS
         if self._missed:
             _LOG.warning("%d records of the kernel log were overwritten before they could be read", self._missed)
             self._missed = 0
@@ -131,17 +132,24 @@ class KernelLog:
     def _read(self) -> bytes | None:
         """The next record; None where there is none yet."""
         try:
-            return os.read(self._fd, _RECORD) or None
+            data = os.read(self._fd, _RECORD)
         except BlockingIOError:
             return None
         except BrokenPipeError:
             # What stood here was overwritten; the next read gives the oldest that is left.
             return b""
         except OSError as error:
-            _LOG.warning("the kernel log cannot be read any more: %s", error.strerror)
-            self.trouble = Reason.FAILED
-            self.close()
+            self._give_up(error.strerror or "", Reason.FAILED)
             return None
+        if not data:
+            # Some containers have something else in its place, which would be readable for ever.
+            self._give_up("it has an end", Reason.UNSUPPORTED)
+        return data or None
+
+    def _give_up(self, why: str, reason: Reason) -> None:
+        _LOG.warning("the kernel log cannot be read any more: %s", why)
+        self.trouble = reason
+        self.close()
 
     def _lines(self, data: bytes) -> list[Line]:
         *whole, self._rest = (self._rest + data).split(b"\n")

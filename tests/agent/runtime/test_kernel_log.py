@@ -120,6 +120,17 @@ def test_a_storm_is_taken_in_pieces(file: KernelLogFile, monkeypatch: pytest.Mon
     assert log.due < float("inf")
 
 
+def test_a_quiet_log_wakes_nobody(file: KernelLogFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nothing to do until it becomes readable; after something came it is left alone for a moment."""
+    log = follow(file)
+    assert codes(log) == []
+    monkeypatch.setattr(kernel_log, "_REST_SECONDS", 0.2)
+    assert (codes(log), log.due, len(log.readers)) == ([], float("inf"), 1)
+    file.say("a line of somebody's")
+    assert (codes(log), log.readers) == ([], [])
+    assert 0 < log.due - time.monotonic() <= 0.2
+
+
 def test_what_was_overwritten_is_noticed(file: KernelLogFile, caplog: pytest.LogCaptureFixture) -> None:
     """A log that goes round loses records; how many is told."""
     log = follow(file)
@@ -145,6 +156,14 @@ def test_without_a_log_or_the_right_to_read_it_there_is_none(tmp_path: Path) -> 
     assert (log.trouble, log.look(), log.readers, log.due) == (Reason.UNSUPPORTED, [], [], float("inf"))
     log.remember()
     log.close()
+
+
+@pytest.mark.parametrize(("path", "reason"), [("/dev/null", Reason.UNSUPPORTED), ("/", Reason.FAILED)])
+def test_what_is_no_log_is_left_alone(path: str, reason: Reason, tmp_path: Path) -> None:
+    """Some containers have another device in its place, which is readable without end: it must not spin."""
+    log = KernelLog(Path(path), tmp_path)
+    assert log.look() == []
+    assert (log.trouble, log.readers, log.due) == (reason, [], float("inf"))
 
 
 def test_a_memory_that_is_no_memory_is_a_first_time(file: KernelLogFile) -> None:
