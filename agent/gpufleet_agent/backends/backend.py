@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from gpufleet_agent.catalogue import Reason
 from gpufleet_agent.wire import Event, Gpu
@@ -15,17 +15,25 @@ class DriverAbsent(Exception):
 
 
 class DriverGone(Exception):
-    """The session is over (driver reloaded, library lost): close it and open another."""
+    """The session is over (driver reloaded, library lost): close it and open another.
+
+    Or none can begin although the driver is there, since its parts do not fit together.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class DriverFacts:
-    """Versions of a driver, None where it does not tell."""
+    """Versions of a driver and of the service that belongs to it, None where it does not tell.
+
+    `fabric_manager` is `running` or `stopped`.
+    """
 
     driver_version: str | None
     nvml_version: str | None
     cuda_version: str | None
     absent: dict[str, str]
+    fabric_manager: Literal["running", "stopped"] | None = None
+    fabric_manager_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +43,8 @@ class Tick:
     `at` is the end of the interval (µs since the epoch), `duration` its length (ms). `columns` maps every metric
     of cadence *every sample* to one stored integer a GPU, in the order of `gpus` (UUIDs); absent values are in it.
     `partition_columns` maps each of them that partitions have to one stored integer a partition, in the order of
-    `partitions` (UUIDs).
+    `partitions` (UUIDs). `states` maps GPUs (UUIDs) to the metrics that are sent on change but follow the load, such as
+    the PCIe link's generation, and these to the integers of the same moment.
     """
 
     at: int
@@ -44,6 +53,7 @@ class Tick:
     columns: dict[str, list[int]]
     partitions: tuple[str, ...] = ()
     partition_columns: dict[str, list[int]] = field(default_factory=dict)
+    states: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

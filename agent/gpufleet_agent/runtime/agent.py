@@ -24,8 +24,9 @@ from gpufleet_agent.runtime.collector import Collector
 from gpufleet_agent.runtime.control import Standing
 from gpufleet_agent.runtime.delivery import Delivery
 from gpufleet_agent.runtime.enrol import Enroller
+from gpufleet_agent.runtime.fault_sources import FaultSources
 from gpufleet_agent.runtime.files import make_folder
-from gpufleet_agent.runtime.frames import Ticked
+from gpufleet_agent.runtime.frames import Happened, Ticked
 from gpufleet_agent.runtime.known import KnownGpus
 from gpufleet_agent.runtime.maintenance import Maintenance
 from gpufleet_agent.runtime.notify import Notifier
@@ -74,8 +75,13 @@ class Agent:
         if config.server is not None:
             self._spool = Spool(config.state_dir, node, config.spool_size, config.spool_age)
             self._delivery = self._make_delivery(config.server, node, host.hostname, self._spool)
+        told = self._spool.newest_events() if self._spool is not None else []
+        self._faults = FaultSources(config.kernel_log, root, config.state_dir, told)
         self._collector = Collector(
-            node, lambda facts: read_host(config, facts, root), config.interval, self._spool or Unspooled()
+            node,
+            lambda facts: self._faults.described(read_host(config, facts, root)),
+            config.interval,
+            self._spool or Unspooled(),
         )
         self._supervisor = Supervisor(
             backend, config.interval, patience, self._accounts(root), KnownGpus(config.state_dir)
@@ -199,9 +205,9 @@ class Agent:
 
     def _sleep(self, due: float, answer: int | None = None) -> None:
         readers = [fd for fd in (self._wakeup, self._supervisor.fd, answer) if fd is not None]
-        readers += self._maintenance.readers
+        readers += self._maintenance.readers + self._faults.readers
         writers: list[int] = []
-        due = min(due, self._notifier.due, self._maintenance.due)
+        due = min(due, self._notifier.due, self._maintenance.due, self._faults.due)
         if self._listener is not None:
             due = min(due, self._listener.due)
             readers, writers = readers + self._listener.readers, self._listener.writers
@@ -218,7 +224,7 @@ class Agent:
         before = self._supervisor.driver
         frames = self._supervisor.tend()
         driver = self._supervisor.driver
-        for frame in frames:
+        for frame in self._faults.paired(frames):
             self._collector.take(frame)
             if isinstance(frame, Ticked):
                 self._sampled_at = frame.at
@@ -231,9 +237,18 @@ class Agent:
                 _LOG.log(level, "driver %s%s", driver.state, driver.detail and f": {driver.detail}")
             self._collector.stand(driver)
         self._collector.tell(events)
+        self._read_kernel_log()
         self._collector.tend()
         if self._spool is not None:
             self._collector.tell(self._spool.take_notices(), urgent=False)
+
+    def _read_kernel_log(self) -> None:
+        events = self._faults.look(self._collector.roster)
+        if events:
+            self._collector.tell(events)
+            if self._snapshot is not None:
+                self._snapshot.take(Happened(events))
+        self._faults.remember()
 
     def _deliver(self) -> None:
         """One step of the delivery, if it is time."""
@@ -253,8 +268,10 @@ class Agent:
     def _say_farewell(self) -> None:
         end = monotonic() + _FAREWELL_SECONDS
         self._maintenance.close()
-        for frame in self._supervisor.stop():
+        for frame in self._faults.paired(self._supervisor.stop()):
             self._collector.take(frame)
+        self._read_kernel_log()
+        self._faults.close()
         if self._spool is not None:
             dropped = self._spool.take_dropped()
             self._collector.tell([dropped] if dropped else [], urgent=False)

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gpufleet_agent.backends.backend import ProcessList, Session, Tick
+from gpufleet_agent.backends.backend import DriverFacts, ProcessList, Session, Tick
 from gpufleet_agent.catalogue import EVERY_SAMPLE, Reason
 from gpufleet_agent.runtime.clock import monotonic, wall
 from gpufleet_agent.runtime.frames import (
@@ -44,7 +44,9 @@ class Reader:
     def __init__(self, session: Session, interval: float, fd: int, attribute: Attribute | None = None) -> None:
         self._session, self._interval, self._fd, self._attribute = session, interval, fd, attribute
         self._gpus: list[Gpu] = []
+        self._facts: DriverFacts | None = None
         self._states: dict[tuple[str, str], int] = {}
+        self._load_states: dict[tuple[str, str], int] = {}
         self._shape: tuple[object, ...] | None = None
         self._surveyed = -math.inf
         self._survey_due = 0.0
@@ -52,7 +54,6 @@ class Reader:
 
     def run(self) -> None:
         """Read until the session ends. DriverGone and whatever else the backend raises; BrokenPipeError at the end."""
-        self._tell(Opened(self._session.facts(), self._session.xid_gpus()))
         self._survey()
         self._sample()
         due = monotonic() + min(self._interval, FIRST_SECONDS)
@@ -83,6 +84,8 @@ class Reader:
             if self._shape not in (None, shape):
                 self._survey()
             self._shape = shape
+            self._load_states = _by_gpu_and_metric(tick.states)
+            self._tell_changed(self._load_states, tick.at)
         found = self._attribute(lists, tick, self._gpus) if self._attribute is not None else None
         if isinstance(found, Listed):
             self._tell(found)
@@ -90,22 +93,35 @@ class Reader:
 
     def _survey(self) -> None:
         """Tell what changed in the roster and in the metrics that are sent on change."""
+        facts = self._session.facts()
+        if facts != self._facts:
+            self._facts = facts
+            self._tell(Opened(facts, self._session.xid_gpus()))
         gpus = self._session.gpus()
         if gpus != self._gpus or self._surveyed == -math.inf:
             self._gpus = gpus
             self._tell(Rostered(gpus))
-        at = wall()
-        now = {(gpu, name): stored for gpu, states in self._session.states().items() for name, stored in states.items()}
-        changed = [State(at, *key, stored) for key, stored in now.items() if self._states.get(key) != stored]
+        at, now = wall(), _by_gpu_and_metric(self._session.states())
+        # What follows the load is told with samples only: between them nobody knows what the load was.
+        now.update((key, stored) for key, stored in self._load_states.items() if key in now)
+        self._tell_changed(now, at)
         self._states = now
-        if changed:
-            self._tell(Changed(changed))
         self._surveyed = monotonic()
         self._survey_due = self._surveyed + SURVEY_SECONDS
+
+    def _tell_changed(self, now: dict[tuple[str, str], int], at: int) -> None:
+        changed = [State(at, *key, stored) for key, stored in now.items() if self._states.get(key) != stored]
+        if changed:
+            self._states |= now
+            self._tell(Changed(changed))
 
     def _tell(self, frame: Frame) -> None:
         send(self._fd, frame)
         self._told = monotonic()
+
+
+def _by_gpu_and_metric(states: dict[str, dict[str, int]]) -> dict[tuple[str, str], int]:
+    return {(gpu, name): stored for gpu, of_gpu in states.items() for name, stored in of_gpu.items()}
 
 
 def _shape(tick: Tick) -> tuple[object, ...]:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, insert
 
 from gpufleet_server.domain.clock import SECOND, turned_large
 from gpufleet_server.domain.problem import Problem
-from gpufleet_server.ingest import changes, in_force, newest, recent, standing, usage
+from gpufleet_server.ingest import changes, happened, in_force, newest, recent, standing, usage
 from gpufleet_server.ingest.cells import Cells, Placed, cells
 from gpufleet_server.ingest.columns import Matrix
 from gpufleet_server.ingest.load import check_unmeasured, load
@@ -21,7 +21,7 @@ from gpufleet_server.ingest.prepare import Prepared
 from gpufleet_server.ingest.roster import Difference, Told, add_gpus, update_rosters
 from gpufleet_server.ingest.statistics import Tally
 from gpufleet_server.store.bulk import insert_rows
-from gpufleet_server.store.schema import events, partitions, states
+from gpufleet_server.store.schema import partitions, states
 from gpufleet_server.store.tiers import recent as recent_table
 
 Outcome = wire.Ack | Problem
@@ -156,11 +156,9 @@ def _store(connection: Connection, memory: Memory, batch: Batch, taken: Sequence
     found = _samples(connection, memory, batch, taken, tally)
     told = [usage.Told(each.node, each.prepared, each.after) for each in taken]
     tally.usage += usage.write(connection, memory, told)
-    rows = [row for each in taken for row in _events(each)]
-    if rows:
-        connection.execute(insert(events), rows)
-    tally.events += len(rows)
-    tally.happened.update((row["kind"], row["node_id"]) for row in rows)
+    came = [row for each in taken for row in _events(each)]
+    tally.events += happened.write(connection, came)
+    tally.happened.update((row["kind"], row["node_id"]) for row in came)
     last = {(each.node.node_id, each.prepared.report.stream): each.prepared for each in taken}
     numbers = (prepared.report.seq for prepared in last.values())
     standing.write_streams(

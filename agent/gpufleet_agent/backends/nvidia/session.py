@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from gpufleet_agent.backends.backend import DriverAbsent, DriverFacts, DriverGone, ProcessList, Reading, Tick
 from gpufleet_agent.backends.nvidia import samples
 from gpufleet_agent.backends.nvidia.devices import Devices
 from gpufleet_agent.backends.nvidia.events import EventWatch
+from gpufleet_agent.backends.nvidia.fabric_manager import FabricManager
 from gpufleet_agent.backends.nvidia.facts import text
 from gpufleet_agent.backends.nvidia.library import GpuLost, ask, close_library, open_library
 from gpufleet_agent.wire import Event, Gpu
@@ -21,15 +23,16 @@ _PATIENCE = 1.0
 class NvidiaSession:
     """See Session. To be used by one thread only. `probe_every` (s): how often lost GPUs are looked for.
 
-    `known` are the GPUs that a session before this one told.
+    `known` are the GPUs that a session before this one told; below `root` lie the files of the Fabric Manager.
     """
 
-    def __init__(self, probe_every: float, known: Sequence[Gpu] = ()) -> None:
+    def __init__(self, probe_every: float, known: Sequence[Gpu] = (), root: Path = Path("/")) -> None:
         open_library()
         self._devices = Devices(probe_every)
         self._watch = EventWatch(self._devices.identity)
         self._watched: list[Any] = []
         self._sampled_at: float | None = None
+        self._fabric = FabricManager(root)
         try:
             self._devices.driver = _driver_branch(self.facts().driver_version)
             self._devices.count()
@@ -43,9 +46,10 @@ class NvidiaSession:
 
     def facts(self) -> DriverFacts:
         """See Session."""
+        getters = {**_FACTS, "fabric_manager": self._fabric.state, "fabric_manager_version": self._fabric.version}
+        found: dict[str, Any] = dict.fromkeys(getters)
         absent: dict[str, str] = {}
-        found: dict[str, str | None] = dict.fromkeys(_FACTS)
-        for name, getter in _FACTS.items():
+        for name, getter in getters.items():
             try:
                 found[name] = getter()
             except Reading as failed:
@@ -70,6 +74,7 @@ class NvidiaSession:
         self._sampled_at = now
         if before is None or not found:
             return None
+        states = {each.identity.uuid: self._devices.guarded(each, each.load_states) or {} for each in devices}
         partitions = {uuid: values for each in found for uuid, values in each.partitions.items()}
         return Tick(
             at=time.time_ns() // 1000,
@@ -78,6 +83,7 @@ class NvidiaSession:
             columns=_columns(samples.NAMES, [each.gpu for each in found]),
             partitions=tuple(partitions),
             partition_columns=_columns(samples.PARTITION_NAMES, list(partitions.values())),
+            states=states,
         )
 
     def states(self) -> dict[str, dict[str, int]]:
@@ -163,7 +169,7 @@ def _cuda_version() -> str:
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
-_FACTS = {
+_FACTS: dict[str, Callable[[], str]] = {
     "driver_version": lambda: text(ask("nvmlSystemGetDriverVersion")),
     "nvml_version": lambda: text(ask("nvmlSystemGetNVMLVersion")),
     "cuda_version": _cuda_version,
