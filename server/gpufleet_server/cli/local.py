@@ -15,6 +15,7 @@ from typing import Any
 
 import typer
 
+from gpufleet_server.alerts.service import Settings
 from gpufleet_server.app import create_app
 from gpufleet_server.cli import hosting
 from gpufleet_server.cli.database import opened
@@ -44,7 +45,7 @@ def run(folder: Path, listen: tuple[str, int], reporting: Reporting) -> None:
     """Serve a folder until a signal comes. `reporting` runs within: it begins last and ends first."""
     hosting.log_to_stderr("warning")
     with hosting.listen(*listen) as listening, opened(database_in(folder), upgrade=True) as store:
-        server = hosting.configured(create_app(store))
+        server = hosting.configured(create_app(store, alerts=Settings()))
         local = Local(hosting.url_of(listening), folder, _join_token(store))
         _leave_access(local.url, folder, store)
         hosting.run(_serve(server, listening, local, reporting))

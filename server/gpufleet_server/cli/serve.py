@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpufleet_server.cli import keep
+from gpufleet_server.cli import alerting, keep
 from gpufleet_server.cli.database import Database, opened
 from gpufleet_server.cli.errors import CliError
 from gpufleet_server.cli.settings import DEFAULT_LISTEN, address, default_database
@@ -58,6 +58,11 @@ def serve(
     keep_fleet_minutes: keep.KeepFleetMinutes = keep.FLEET_MINUTES,
     keep_fleet_hours: keep.KeepFleetHours = keep.FLEET_HOURS,
     keep_usage: keep.KeepUsage = keep.USAGE,
+    alerts: alerting.On = True,
+    alert_interval: alerting.Interval = "15s",
+    alert_rules: alerting.RulesFile = None,
+    receivers: alerting.ReceiversFile = None,
+    xids: alerting.XidsFile = None,
     log_level: Annotated[Level, typer.Option(help="How much to log on stderr.")] = Level.INFO,
 ) -> None:
     """Serve agents, the REST API and /metrics on a database, until SIGTERM or Ctrl-C.
@@ -66,6 +71,7 @@ def serve(
     read a reader token: [bold]gpufleet token create[/bold]. Events, states and rosters are always kept; what the rest
     takes, and would take, [bold]gpufleet db stats[/bold] shows.
     """
+    from gpufleet_server.alerts.delivery.errors import ReceiversError
     from gpufleet_server.app import create_app
     from gpufleet_server.cli import hosting
     from gpufleet_server.cli.times import length
@@ -76,10 +82,14 @@ def serve(
         raise CliError("--tls-client-ca needs --tls-cert and --tls-key", 2)
     kept = keep.keep(keep_samples, keep_hourly, keep_daily, keep_fleet_minutes, keep_fleet_hours, keep_usage)
     renew_after = length(renew_credentials, "--renew-credentials")
+    alerts_as = alerting.settings(alerts, alert_interval, alert_rules, receivers, xids)
     hosting.log_to_stderr(log_level.value)
     url = database or default_database()
     with opened(url, upgrade=True) as store:
-        app = create_app(store, public_metrics=metrics_public, keep=kept, renew_after=renew_after)
+        try:
+            app = create_app(store, public_metrics=metrics_public, keep=kept, renew_after=renew_after, alerts=alerts_as)
+        except ReceiversError as error:
+            raise CliError(f"{receivers}: {error}", 2) from error
         server = hosting.configured(app, tls_cert, tls_key, tls_client_ca)
         with hosting.listen(*address(listen)) as listening:
             hosting.run(_serve(server, listening, tls=tls_cert is not None, database=store.name))
