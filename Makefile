@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 COMPILER := $(if $(shell command -v cc || command -v gcc || command -v clang),,--group compiler)
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo -n)
 
-.PHONY: up demo test test-agent lint docs deb bench bench-agent bench-ingest bench-scale bench-queries bench-backlog bench-growth bench-alerts chaos tools bench-tools alert-tools clean help
+.PHONY: up demo test test-agent lint docs deb bench bench-agent bench-ingest bench-scale bench-queries bench-backlog bench-offline bench-growth bench-alerts chaos tools bench-tools alert-tools clean help
 
 help:  ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -39,7 +39,7 @@ docs: .venv/installed  ## Write the generated pages again
 deb: .venv/bin/pip  ## The agent as a Debian package for this machine's Python, in dist/
 	PIP="$(BIN)/python -m pip" agent/packaging/deb/build.sh dist
 
-bench: bench-agent bench-ingest bench-scale bench-queries bench-backlog bench-growth bench-alerts  ## All benchmarks
+bench: bench-agent bench-ingest bench-scale bench-queries bench-backlog bench-offline bench-growth bench-alerts  ## All benchmarks
 
 bench-agent: .venv/dev .venv/bench  ## The agent's CPU and memory beside nvitop-exporter
 	$(BIN)/python -m tests.bench.agent
@@ -55,6 +55,9 @@ bench-queries: .venv/dev .venv/bench bench-tools  ## How long the questions aske
 
 bench-backlog: .venv/dev .venv/bench  ## What a fleet notices while a fifth of it tells of a day offline
 	$(BIN)/python -m tests.bench.backlog
+
+bench-offline: .venv/dev .venv/bench  ## What an agent keeps of a day without a server, and that it arrives once
+	$(BIN)/python -m tests.bench.offline
 
 bench-growth: .venv/dev .venv/bench  ## What a GPU costs among 1,000, 10,000 and 100,000
 	$(BIN)/python -m tests.bench.growth
