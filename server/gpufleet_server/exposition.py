@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gpufleet_server import __version__
+from gpufleet_server.alerts.delivery.exposition import Deliveries
 from gpufleet_server.alerts.exposition import Alerts
 from gpufleet_server.alerts.service import Alerting
 from gpufleet_server.domain.problem import Problem
@@ -48,6 +49,7 @@ def endpoint(
         registry.register(_Upkeep(upkeep, now))
     if alerting is not None:
         registry.register(Alerts(store, alerting))
+        registry.register(Deliveries(store, alerting.dispatcher))
     registry.register(_Fleet(store, now))
 
     def scrape(request: Request) -> Response:

@@ -75,7 +75,8 @@ def load(it: Stack, gpus: int) -> Iterator[Simulation]:
     ramp = max(10.0, gpus / 1000)
     command = [
         str(BIN / "gpufleet"), "simulate", "--server", it.server.url, "--no-faults", "--json",
-        "--agents", str(gpus // GPUS_A_NODE), "--gpus-per-node", str(GPUS_A_NODE), "--report-every", "5s", "--ramp", f"{ramp:g}s",
+        "--agents", str(gpus // GPUS_A_NODE), "--gpus-per-node", str(GPUS_A_NODE), "--report-every", "5s",
+        "--ramp", f"{ramp:g}s",
     ]  # fmt: skip
     simulation = Simulation(command, it.server.token("join"))
     try:

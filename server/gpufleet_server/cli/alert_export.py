@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpufleet_server.cli.errors import CliError
+from gpufleet_server.cli.xid import xid_table
 
 if TYPE_CHECKING:
     from gpufleet_server.alerts.overrides import Overrides
@@ -32,6 +33,12 @@ def export(
             "--alert-rules", metavar="FILE", envvar="GPUFLEET_ALERT_RULES", help="What is set otherwise, TOML."
         ),
     ] = None,
+    xids: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", envvar="GPUFLEET_XIDS", help="Changes of one's own to what is known of XIDs, TOML."
+        ),
+    ] = None,
     datasource: Annotated[
         str, typer.Option(metavar="UID", help="Grafana's data source for the store.")
     ] = "gpufleet-pg",
@@ -45,12 +52,12 @@ def export(
     from gpufleet_server.alerts.export import grafana, prometheus
     from gpufleet_server.alerts.export.text import text
 
-    overrides = _overrides(rules)
+    overrides, table = _overrides(rules), xid_table(xids)
     if whose is For.PROMETHEUS:
-        name, written = prometheus.FILE, text(prometheus.document(overrides))
+        name, written = prometheus.FILE, text(prometheus.document(overrides, table))
     else:
         grant = f"Grafana's role needs: GRANT SELECT ON {', '.join(grafana.tables(overrides))} TO its_role;"
-        name, written = grafana.FILE, text(grafana.document(overrides, datasource, folder), [grant])
+        name, written = grafana.FILE, text(grafana.document(overrides, datasource, folder, table), [grant])
     if out is None:
         typer.echo(written, nl=False)
         return

@@ -44,7 +44,7 @@ def xid(
         wanted = list(dict.fromkeys(parse_codes(codes)))
     except ValueError as error:
         raise CliError(str(error), 2) from None
-    begin, table = moment(since, "--since"), _table(xids)
+    begin, table = moment(since, "--since"), xid_table(xids)
     fleet = _fleet(wanted, begin, server, token)
     known = [found for code in wanted if (found := table.get(code)) is not None]
     if json:
@@ -55,7 +55,8 @@ def xid(
     _complain([code for code in wanted if table.get(code) is None], table, fleet)
 
 
-def _table(file: Path | None) -> "Table":
+def xid_table(file: Path | None) -> "Table":
+    """What is known of XIDs, with the changes of a file. CliError where that can't be used."""
     from gpufleet_server.alerts.xids import XidsError, catalogue
 
     try:

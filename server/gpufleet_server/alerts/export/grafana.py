@@ -8,7 +8,8 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import BigInteger, Select, String, Table, cast, func, literal, literal_column, select
+from sqlalchemy import BigInteger, Select, String, cast, func, literal, literal_column, select
+from sqlalchemy import Table as SqlTable
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql import visitors
 
@@ -16,6 +17,7 @@ from gpufleet_server.alerts.export.telling import length, summary
 from gpufleet_server.alerts.overrides import InForce, Overrides
 from gpufleet_server.alerts.rule import KEY
 from gpufleet_server.alerts.sight import Sight
+from gpufleet_server.alerts.xids import Table, catalogue
 
 FILE = "gpufleet-alerts.yml"
 DATASOURCE = "gpufleet-pg"
@@ -23,6 +25,8 @@ FOLDER = "gpufleet"
 
 # Which alert it is: of the columns of a rule's select those that Grafana makes labels of.
 _LABELS = ("site", "rack", "hostname", "node", "gpu", "index", "model", "serial", "partition", "server", KEY)
+# A rule whose select has this column says of each subject how severe it is.
+_SEVERITY = "severity"
 # What is of a server's own evaluation is of no use to who evaluates by other means.
 _OWN = frozenset({"rule_runs", "servers"})
 _NOW = literal_column("(extract(epoch FROM now()) * 1000000)::bigint", BigInteger())
@@ -32,9 +36,11 @@ _INTERVAL = "60s"
 _RANGE_S = 600
 
 
-def document(overrides: Overrides, datasource: str = DATASOURCE, folder: str = FOLDER) -> dict[str, Any]:
+def document(
+    overrides: Overrides, datasource: str = DATASOURCE, folder: str = FOLDER, xids: Table | None = None
+) -> dict[str, Any]:
     """The file, as it is to be written as YAML. `datasource` is the uid of Grafana's data source for the store."""
-    found = [_rule(rule, wanted, datasource) for rule, wanted in _exported(overrides)]
+    found = [_rule(rule, wanted, datasource) for rule, wanted in _exported(overrides, xids)]
     return {
         "apiVersion": 1,
         "groups": [{"orgId": 1, "name": "gpufleet", "folder": folder, "interval": _INTERVAL, "rules": found}],
@@ -55,6 +61,9 @@ def sql(rule: InForce, wanted: Select[Any]) -> str:
     """The select as Grafana is given it: columns `time`, `firing`, and a text for each label."""
     there = wanted.subquery("subject")
     labels = [_text(there.c[name], rule.rule.key_label if name == KEY else name) for name in _LABELS if name in there.c]
+    if _SEVERITY in there.c:
+        usual = literal(rule.manner.severity.value, String())
+        labels.append(func.coalesce(cast(there.c[_SEVERITY], String()), usual).label(_SEVERITY))
     query = select(func.now().label("time"), literal_column("1").label("firing"), *labels).select_from(there)
     # A subject is one series, however many rows it has.
     # Not psycopg's dialect, which would write each % twice.
@@ -62,15 +71,15 @@ def sql(rule: InForce, wanted: Select[Any]) -> str:
     return str(query.distinct().compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
 
 
-def _exported(overrides: Overrides) -> Iterator[tuple[InForce, Select[Any]]]:
+def _exported(overrides: Overrides, xids: Table | None = None) -> Iterator[tuple[InForce, Select[Any]]]:
     for each in overrides.rules.values():
-        wanted = each.rule.condition(Sight(_NOW, each.limits, "postgresql"))
+        wanted = each.rule.condition(Sight(_NOW, each.limits, "postgresql", xids=xids or catalogue()))
         if each.manner.enabled and not _OWN & _tables(wanted):
             yield each, wanted
 
 
 def _tables(wanted: Select[Any]) -> set[str]:
-    return {part.name for part in visitors.iterate(wanted) if isinstance(part, Table)}
+    return {part.name for part in visitors.iterate(wanted) if isinstance(part, SqlTable)}
 
 
 def _text(column: Any, name: str) -> Any:
@@ -82,6 +91,7 @@ def _rule(rule: InForce, wanted: Select[Any], datasource: str) -> dict[str, Any]
     labels = {name: name for name in _LABELS if name in wanted.selected_columns and name != KEY}
     if KEY in wanted.selected_columns:
         labels[KEY] = about.key_label
+    own = {} if _SEVERITY in wanted.selected_columns else {_SEVERITY: manner.severity.value}
     times = {"for": manner.wait, "keepFiringFor": manner.keep}
     return {
         "uid": uid(about.name),
@@ -91,7 +101,7 @@ def _rule(rule: InForce, wanted: Select[Any], datasource: str) -> dict[str, Any]
         # No row is no subject for which it holds.
         "noDataState": "OK",
         "execErrState": "Error",
-        "labels": {"severity": manner.severity.value, **about.labels},
+        "labels": {**own, **about.labels},
         "annotations": {"summary": summary(about, labels, _where(labels)), "advice": about.advice},
         "data": _steps(sql(rule, wanted), datasource),
     }

@@ -13,6 +13,7 @@ from typing import Any
 from gpufleet_agent.wire import XID_CONFIRMED
 from sqlalchemy import Select
 
+from gpufleet_server.alerts.promql import xids_seen
 from gpufleet_server.alerts.rule import Needs, Rule, Scope, Severity, Threshold
 from gpufleet_server.alerts.sight import Sight
 from gpufleet_server.alerts.xid_events import CURES, xids
@@ -38,3 +39,5 @@ RULE = Rule(
     labels={"category": "xid"},
     source="NVIDIA's XID catalogue, by its immediate action.",
 )
+
+PROMQL = xids_seen(Action.RESET_GPU)

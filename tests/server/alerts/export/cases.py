@@ -31,6 +31,13 @@ def gauge(name: str, fires: str, quiet: str, minutes: int) -> Case:
     return Case({f"{name}{{{GPU}}}": fires}, {f"{name}{{{GPU}}}": quiet}, minutes, labels(GPU))
 
 
+def xid(code: int, other: int) -> Case:
+    """A case of the first XID of a code; one of another class, and one of long ago, are no reason to fire."""
+    of_code, of_other = (f'gpufleet_gpu_xids_total{{{GPU},xid="{each}"}}' for each in (code, other))
+    quiet = {of_code: "1x20", of_other: "_x15 1x5"}
+    return Case({of_code: "_x12 1x8"}, quiet, 18, labels(GPU) | {"xid": str(code)})
+
+
 _BUILD = f'gpufleet_agent_build_info{{{AGENT},version="0.1.0"}}'
 
 CASES = {
@@ -50,4 +57,6 @@ CASES = {
         4,
         labels(AGENT),
     ),
+    "xid_reboot_node": xid(79, 62),
+    "xid_reset_gpu": xid(62, 79),
 }
