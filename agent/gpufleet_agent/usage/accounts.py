@@ -11,7 +11,7 @@ from gpufleet_agent.catalogue import BY_NAME, Reason, Use
 from gpufleet_agent.usage.attribution import Attribution, Known
 from gpufleet_agent.usage.entries import Entry, Place, Used
 from gpufleet_agent.usage.holder import Holder as Workload
-from gpufleet_agent.usage.parts import Part, parts
+from gpufleet_agent.usage.parts import NO_PART, Part, parts
 from gpufleet_agent.usage.use import use
 from gpufleet_agent.wire import Gpu, Holder
 
@@ -127,21 +127,25 @@ class Accounts:
         uses = {uuid: _use(tick.columns, row) for row, uuid in enumerate(tick.gpus)}
         uses |= {uuid: _use(tick.partition_columns, row) for row, uuid in enumerate(tick.partitions)}
         left = dict(self._parts)
+        taken = {left.get((each.gpu, each.partition), NO_PART).instance for each in lists if each.processes}
         found = []
         for each in lists:
             used_for, memory = uses.get(each.partition or each.gpu, (Use.UNKNOWN, None))
             place = each.gpu, each.partition
-            groups = self._groups(each, used_for, memory)
+            # A place that comes up twice has its part of the time only once.
+            part = left.pop(place, NO_PART)
+            groups = self._groups(each, used_for)
+            if not (groups or each.reason or used_for in _FREE_OR_UNKNOWN or part.instance in taken):
+                groups = [_Group(NOBODY, NOBODY.identity, memory=memory)]
             for group in groups:
                 there = (place, group.identity) in before
                 group.observed = tick.duration if there else _observed(group.started, tick)
-            # A place that comes up twice has its part of the time only once.
-            divide(groups, used_for, left.pop(place, (0.0, 0.0)), tick.duration)
+            divide(groups, used_for, part, tick.duration)
             found += [(place, group) for group in groups]
         return found[:_MOST_ENTRIES]
 
-    def _groups(self, found: ProcessList, used_for: Use, memory: int | None) -> list[_Group]:
-        """The holders in one place, with the one that stands for what is missing."""
+    def _groups(self, found: ProcessList, used_for: Use) -> list[_Group]:
+        """The holders in one place, with the one that stands for those that are not known."""
         groups: dict[_Identity, _Group] = {}
         for process in found.processes:
             told = self._told[process.pid]
@@ -149,12 +153,9 @@ class Accounts:
             if group is None:
                 group = groups[told.identity] = _Group(told.holder, told.identity)
             group.add(process, told)
-        if found.reason is not None:
-            if used_for is not Use.FREE and found.reason != Reason.LOST.word:
-                missing = Holder(kind="unknown", absent={"processes": found.reason[:_TEXT]})
-                groups.setdefault(missing.identity, _Group(missing, missing.identity))
-        elif not groups and used_for not in _FREE_OR_UNKNOWN:
-            groups[NOBODY.identity] = _Group(NOBODY, NOBODY.identity, memory=memory)
+        if found.reason not in (None, Reason.LOST.word) and used_for is not Use.FREE:
+            missing = Holder(kind="unknown", absent={"processes": str(found.reason)[:_TEXT]})
+            groups.setdefault(missing.identity, _Group(missing, missing.identity))
         return list(groups.values())
 
     def _number(self, places: Iterable[Place]) -> dict[int, Place]:
@@ -194,7 +195,7 @@ def divide(groups: Sequence[_Group], used_for: Use, part: Part, duration: int) -
     """Give the place's part of the time (ms) to its holders: to those that ran something, else to all alike."""
     if used_for in _FREE_OR_UNKNOWN or not duration:
         return
-    whole = int(duration * part[1]) - int(duration * part[0])
+    whole = int(duration * part.end) - int(duration * part.begin)
     active = [group for group in groups if group.sm is not None and group.sm >= _ACTIVE]
     takers = active if used_for is Use.ACTIVE and active else groups
     for number, group in enumerate(takers):

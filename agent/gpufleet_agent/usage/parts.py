@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from gpufleet_agent.usage.entries import Place
 from gpufleet_agent.wire import Gpu
 
-Part = tuple[float, float]
+
+class Part(NamedTuple):
+    """Shares of a GPU's time at which a place's part begins and ends.
+
+    `instance` names the GPU instance that it is in: its compute instances have memory and activity in common.
+    """
+
+    begin: float
+    end: float
+    instance: tuple[str, object]
+
+
+NO_PART = Part(0.0, 0.0, ("", None))
 
 
 def parts(gpus: Sequence[Gpu]) -> dict[Place, Part]:
-    """Where the part of each place begins and ends, as shares of its GPU: 0 to 1 of a GPU without partitions.
+    """The part of each place: 0 to 1 of a GPU without partitions.
 
     Where the share of one of its partitions is not known, all of them are taken to be alike.
     """
@@ -23,7 +36,8 @@ def parts(gpus: Sequence[Gpu]) -> dict[Place, Part]:
         end = 0.0
         for partition, share in zip(gpu.partitions, shares, strict=True):
             begin, end = end, min(1.0, end + share / whole)
-            found[gpu.uuid, partition.uuid] = begin, end
+            instance = partition.uuid if partition.gpu_instance is None else partition.gpu_instance
+            found[gpu.uuid, partition.uuid] = Part(begin, end, (gpu.uuid, instance))
         if not gpu.partitions:
-            found[gpu.uuid, None] = 0.0, 1.0
+            found[gpu.uuid, None] = Part(0.0, 1.0, (gpu.uuid, None))
     return found

@@ -79,7 +79,7 @@ def times(used: Used) -> list[tuple[str | None, int, int]]:
     return sorted(found, key=str)
 
 
-def on(*processes: GpuProcess, gpu: str = "GPU-0", **fields: Any) -> ProcessList:
+def on(*processes: GpuProcess, gpu: str = "GPU-0", **fields: str) -> ProcessList:
     """A list of one GPU."""
     return ProcessList(gpu, processes=processes, **fields)
 
@@ -120,6 +120,19 @@ def test_what_is_held_by_no_process_is_nobodys() -> None:
     assert [holder.kind for holder in used.holders.values()] == ["nobody"]
     assert used.places[entry.place] == ("GPU-0", None)
     assert (entry.held, entry.memory, entry.processes) == (10_000, 2 << 20, 0)
+
+
+def test_compute_instances_that_share_activity_are_not_nobodys() -> None:
+    """What one of them does the driver tells of its GPU instance: of the other that is no sign of anybody."""
+    shared = [Partition(uuid=f"MIG-{n}", gpu_instance=1, share=0.25) for n in (0, 1)]
+    cut = Gpu(
+        uuid="GPU-0", vendor="v", index=0, partitions=[*shared, Partition(uuid="MIG-2", gpu_instance=2, share=0.5)]
+    )
+    lists = [on(process(11), partition="MIG-0"), on(partition="MIG-1"), on(partition="MIG-2")]
+    used = Accounts(Looked(KNOWN)).used(lists, tick(UNKNOWN, partitions=(ACTIVE, ACTIVE, ACTIVE)), [cut])
+    assert used is not None
+    found = {used.places[entry.place][1]: (used.holders[entry.holder].kind, entry.active) for entry in used.entries}
+    assert found == {"MIG-0": ("slurm", 2500), "MIG-2": ("nobody", 5000)}
 
 
 def test_a_list_that_cannot_be_read_is_unknowns() -> None:

@@ -14,20 +14,21 @@ def gpu(*shares: float | None) -> Gpu:
 
 def test_a_gpu_without_partitions_has_all_its_time() -> None:
     """From the beginning to the end."""
-    assert parts([gpu()]) == {("GPU-0", None): (0.0, 1.0)}
+    assert parts([gpu()]) == {("GPU-0", None): (0.0, 1.0, ("GPU-0", None))}
 
 
 def test_a_partition_has_its_share() -> None:
     """What is not given out is nobody's; without a share that is known all are alike."""
-    assert parts([gpu(0.5, 0.25)]) == {("GPU-0", "MIG-0"): (0.0, 0.5), ("GPU-0", "MIG-1"): (0.5, 0.75)}
-    assert [*parts([gpu(0.25, None)]).values()] == [(0.0, 0.5), (0.5, 1.0)]
+    assert list(parts([gpu(0.5, 0.25)])) == [("GPU-0", "MIG-0"), ("GPU-0", "MIG-1")]
+    assert [part[:2] for part in parts([gpu(0.5, 0.25)]).values()] == [(0.0, 0.5), (0.5, 0.75)]
+    assert [part[:2] for part in parts([gpu(0.25, None)]).values()] == [(0.0, 0.5), (0.5, 1.0)]
 
 
 @given(st.lists(st.none() | st.floats(0, 1), min_size=1, max_size=9))
 def test_no_parts_are_more_than_their_gpu(shares: list[float | None]) -> None:
     """They follow upon each other within the whole, whatever the driver tells."""
     found = [*parts([gpu(*shares)]).values()]
-    ends = [0.0, *(end for _, end in found)]
-    assert [begin for begin, _ in found] == ends[:-1]
+    ends = [0.0, *(part.end for part in found)]
+    assert [part.begin for part in found] == ends[:-1]
     assert ends == sorted(ends)
     assert ends[-1] <= 1.0

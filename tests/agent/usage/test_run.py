@@ -16,7 +16,7 @@ from tests.agent.ingest_end import TOKEN, IngestEnd, serving
 from tests.agent.process import until
 from tests.agent.usage.test_live import JOB, SLURM, needs_own_namespace, running
 from tests.nvml_sim.fixtures import environment
-from tests.nvml_sim.scenario import Scenario, a100_mig, error, h100_sxm
+from tests.nvml_sim.scenario import Scenario, a100_mig, error, h100_mig, h100_sxm
 
 pytestmark = needs_own_namespace
 _IDLE = {"util.gpu": 0, "util.encoder": 0, "util.decoder": 0, "gpm.sm_util": 0.0}
@@ -84,8 +84,8 @@ def test_the_report_says_who_held_what(tmp_path: Path, ingest: IngestEnd) -> Non
 
 
 def test_partitions_have_holders_of_their_own(tmp_path: Path, ingest: IngestEnd) -> None:
-    """One process in two partitions is one holder; together they have no more time than their slices of the GPU."""
-    cut = a100_mig(0)
+    """One process in two partitions is one holder; each partition has its slices' part of the GPU's time."""
+    cut = h100_mig(0)
     uuids = [str(instance.values["uuid"]) for instance in cut.instances]
     with running("cgroup2", JOB, **SLURM) as job:
         cut.instances[2].process(job, "infer", gi=5, ci=0, used=2 << 30)
@@ -93,10 +93,27 @@ def test_partitions_have_holders_of_their_own(tmp_path: Path, ingest: IngestEnd)
         with agent(Scenario([cut]).write(tmp_path / "s"), tmp_path, ingest):
             until(lambda: with_usage(ingest))
     report = with_usage(ingest)[0]
-    mine = {name: piece for name, (holder, piece) in used(report).items() if holder.job == "4711"}
+    (roster,) = [each.roster for each in ingest.reports if each.roster is not None]
+    shares = {partition.uuid: partition.share or 0.0 for partition in roster.gpus[0].partitions}
+    found = used(report)
+    mine = {name: piece for name, (holder, piece) in found.items() if holder.job == "4711"}
     assert len([holder for holder in report.holders if holder.job]) == 1
     assert {name: piece.memory for name, piece in mine.items()} == {uuids[2]: 2 << 30, uuids[4]: 3 << 30}
-    assert sum(piece.active + piece.held for piece in mine.values()) <= 3 / 7 * max(p.observed for p in mine.values())
+    for name, piece in mine.items():
+        assert abs(piece.active - shares[name] * piece.observed) <= 5
+    assert {holder.kind for name, (holder, _) in found.items() if name not in mine} == {"nobody"}
+    assert sum(piece.active + piece.held for _, piece in found.values()) <= max(p.observed for p in mine.values())
+
+
+def test_partitions_of_which_nothing_is_told(tmp_path: Path, ingest: IngestEnd) -> None:
+    """An A100 says of its partitions who is there and with how much memory, and not what they do: nobody's time."""
+    cut = a100_mig(0)
+    with running("cgroup2", JOB, **SLURM) as job:
+        cut.instances[2].process(job, "infer", gi=5, ci=0, used=2 << 30)
+        with agent(Scenario([cut]).write(tmp_path / "s"), tmp_path, ingest):
+            until(lambda: with_usage(ingest))
+    ((holder, piece),) = used(with_usage(ingest)[0]).values()
+    assert (holder.job, piece.memory, piece.active, piece.held, piece.activity) == ("4711", 2 << 30, 0, 0, None)
 
 
 def test_a_killed_agent_loses_no_usage(tmp_path: Path) -> None:
