@@ -19,7 +19,7 @@ File = Annotated[
         "--receivers",
         metavar="FILE",
         envvar="GPUFLEET_RECEIVERS",
-        help="Who is told of alerts, TOML: docs/alerting.md.",
+        help="Who is told of alerts, TOML: docs/alert-delivery.md.",
     ),
 ]
 
