@@ -64,13 +64,17 @@ class Api:
         """The JSON object that comes of posting another one to a path."""
         return self._asked("POST", path, json=body)
 
+    def delete(self, path: str, params: Params) -> None:
+        """Have what is at a path ended."""
+        self._asked("DELETE", path, params=params)
+
     def _asked(self, method: str, path: str, **request: Any) -> Json:
         try:
             answer = self._http.request(method, path, **request)
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise Unreachable(f"can't reach {self.server}: {error or type(error).__name__}") from error
         if answer.is_success:
-            return self._object(answer)
+            return {} if answer.status_code == httpx.codes.NO_CONTENT else self._object(answer)
         raise self._refused(answer)
 
     def pages(self, path: str, params: Params, limit: int | None) -> Json:
