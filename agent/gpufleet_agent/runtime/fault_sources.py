@@ -27,7 +27,7 @@ class FaultSources:
         self._pairing = Pairing(told)
         self._log = KernelLog(root / KERNEL_LOG, state, told) if is_wanted else None
         # Until it is known which GPUs there are, what the log names cannot be told.
-        self._is_ready = False
+        self._roster: Roster | None = None
         if self._log is not None and self._log.trouble is not None:
             text = "the kernel log cannot be read (%s): XIDs come from the driver alone, and SXIDs not at all"
             _LOG.info(text, self._log.trouble.word)
@@ -35,12 +35,12 @@ class FaultSources:
     @property
     def readers(self) -> list[int]:
         """What becomes readable when there is something to `look` at."""
-        return self._log.readers if self._log is not None and self._is_ready else []
+        return self._log.readers if self._log is not None and self._roster is not None else []
 
     @property
     def due(self) -> float:
         """When a look is wanted at the latest (monotonic seconds)."""
-        return self._log.due if self._log is not None and self._is_ready else float("inf")
+        return self._log.due if self._log is not None and self._roster is not None else float("inf")
 
     def paired(self, frames: Sequence[Frame]) -> list[Frame]:
         """What the reader told, with a confirmation in the place of each XID that the kernel log had first."""
@@ -52,8 +52,9 @@ class FaultSources:
         """What the kernel log has come to tell since the look before."""
         if self._log is None or roster is None:
             return []
-        self._is_ready = True
-        self._log.meet(roster.gpus)
+        if roster is not self._roster:
+            self._roster = roster
+            self._log.meet(roster.gpus)
         return self._pairing.take(self._log.look())
 
     def remember(self) -> None:

@@ -45,14 +45,14 @@ class KernelLog:
     def __init__(self, path: Path, state: Path, told: Iterable[Event] = ()) -> None:
         """Open it. `told` are events of this boot that an earlier run has told, known to be kept."""
         self._memory = state / "kernel-log.json"
-        self._kept = _read_kept(self._memory)
-        self._is_first = self._kept is None
+        kept = _read_kept(self._memory)
+        numbers = [number for event in told if isinstance(number := event.detail.get("record"), int)]
+        if kept is not None and kept.boot == boot_id():
+            numbers.append(kept.number)
         # An agent that comes to a node tells nothing of before its time; a new boot is of its time.
-        self._floor = self._number = -1
-        if self._kept is not None and self._kept.boot == boot_id():
-            numbers = [number for event in told if isinstance(number := event.detail.get("record"), int)]
-            self._floor = self._number = max([self._kept.number, *numbers])
-        self._gpus = dict(self._kept.gpus) if self._kept else {}
+        self._is_first = kept is None
+        self._number = max(numbers, default=-1)
+        self._gpus = dict(kept.gpus) if kept else {}
         self._addresses: dict[Address, str] = {}
         self._note_addresses()
         self._is_behind = True
@@ -75,8 +75,9 @@ class KernelLog:
         return self._look_at if self._fd >= 0 and monotonic() < self._look_at else float("inf")
 
     def meet(self, gpus: Iterable[Gpu]) -> None:
-        """Note where GPUs sit. One that has gone from the roster still has the address it had."""
-        found = {gpu.pci_address: gpu.uuid for gpu in gpus if gpu.pci_address is not None}
+        """Note where GPUs sit. One that has gone from the roster still has the address it had, until another has it."""
+        there = sorted(gpus, key=lambda gpu: gpu.state == "ok")
+        found = {gpu.pci_address: gpu.uuid for gpu in there if gpu.pci_address is not None}
         if any(self._gpus.get(address) != uuid for address, uuid in found.items()):
             self._gpus.update(found)
             self._note_addresses()

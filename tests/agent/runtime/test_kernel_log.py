@@ -86,6 +86,18 @@ def test_what_was_told_but_not_remembered_is_not_told_again(file: KernelLogFile)
     assert codes(follow(file, told)) == []
 
 
+def test_neither_after_a_boot(file: KernelLogFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the last that was remembered is of the boot before."""
+    monkeypatch.setattr(kernel_log, "boot_id", lambda: "before")
+    assert codes(follow(file)) == []
+    monkeypatch.setattr(kernel_log, "boot_id", lambda: "now")
+    file.xid(31)
+    told = follow(file).look()
+    file.xid(79)
+    file.repeat()
+    assert codes(follow(file, told)) == [79]
+
+
 def test_a_new_boot_is_read_from_its_beginning(file: KernelLogFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Records begin to count anew, and what the driver said before the agent came is news."""
     monkeypatch.setattr(kernel_log, "boot_id", lambda: "before")
@@ -95,6 +107,16 @@ def test_a_new_boot_is_read_from_its_beginning(file: KernelLogFile, monkeypatch:
     monkeypatch.setattr(kernel_log, "boot_id", lambda: "now")
     file.repeat()
     assert codes(follow(file)) == [31]
+
+
+def test_a_board_that_sits_where_another_was_lost(file: KernelLogFile) -> None:
+    """What is told of the place is told of the board that answers there."""
+    log = follow(file)
+    assert codes(log) == []
+    new = Gpu(uuid="GPU-b", vendor="nvidia", index=0, pci_address="00000000:1B:00.0")
+    log.meet([new, Gpu(uuid="GPU-a", vendor="nvidia", index=1, pci_address="00000000:1B:00.0", state="lost")])
+    file.xid(31)
+    assert [event.gpu for event in log.look()] == ["GPU-b"]
 
 
 def test_a_gpu_that_is_gone_still_has_its_name(file: KernelLogFile) -> None:
