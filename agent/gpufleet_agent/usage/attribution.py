@@ -11,6 +11,7 @@ from typing import Any
 from gpufleet_agent.backends.backend import GpuProcess, ProcessList
 from gpufleet_agent.usage.cgroups import Workload, workload
 from gpufleet_agent.usage.holder import GpuUsage, Holder, HolderKind, ProcessUsage
+from gpufleet_agent.usage.lives import Lives
 from gpufleet_agent.usage.pods import PodNames
 from gpufleet_agent.usage.proc import ProcFiles, Unseen
 from gpufleet_agent.usage.slurm import accounting, job_of_step
@@ -53,11 +54,17 @@ class Attribution:
         self._proc, self._pods = ProcFiles(root), PodNames(root)
         self._users = UserNames() if user_names else None
         self._namespaced = self._proc.is_namespaced()
+        # Of another tree's processes this kernel knows nothing.
+        self._lives = Lives() if root == Path("/") else None
         self._known: dict[int, Known] = {}
 
     def look(self, lists: Sequence[ProcessList]) -> dict[int, Known]:
         """What is known of the processes in these lists by their ids; the object of before where nothing is new."""
-        self._known = {pid: self._look(pid) for pid in {process.pid for found in lists for process in found.processes}}
+        pids = {process.pid for found in lists for process in found.processes}
+        if self._lives is not None:
+            self._lives.keep(pids)
+            self._lives.let_go()
+        self._known = {pid: self._look(pid) for pid in pids}
         return self._known
 
     def attribute(self, lists: Sequence[ProcessList]) -> list[GpuUsage]:
@@ -78,12 +85,17 @@ class Attribution:
             return _unknown(NAMESPACE)
         if not 0 < pid <= _MOST_PID:
             return _unknown(NO_PID)
+        known = self._known.get(pid)
+        if known is not None and time.monotonic() >= known.until:
+            known = None
+        if known is not None and self._lives is not None and pid in self._lives:
+            return known
         try:
+            if self._lives is not None:
+                # Before anything is read: if its id is another's by then, what is held has ended and will be let go.
+                self._lives.hold(pid)
             command, ticks = self._proc.stat(pid)
-            known = self._known.get(pid)
-            if known is not None and known.ticks == ticks and time.monotonic() < known.until:
-                return known
-            return self._meet(pid, command, ticks)
+            return known if known is not None and known.ticks == ticks else self._meet(pid, command, ticks)
         except Unseen as unseen:
             return _unknown(str(unseen))
 
