@@ -1,5 +1,8 @@
 """The unit under a real systemd, on the simulated driver: `python -m tests.packaging.live_unit`, as root.
 
+With `kernel-log` as its argument also the drop-in for that, tried with an XID that is written into this machine's log:
+not where somebody watches that.
+
 Needs overlayfs and cgroup v2. No part of the test suite, since it starts a second systemd, in namespaces of its own.
 """
 
@@ -45,31 +48,40 @@ DefaultDependencies=no
 Environment=LD_LIBRARY_PATH={library} GPUFLEET_NVML_SIM=/run/scenario GPUFLEET_AGENT_METRICS_LISTEN=127.0.0.1:{port}
 StandardError=file:{folder}/log
 """
+WITHOUT_LOG = "the kernel log cannot be read (no permission)"
+CAP_SYSLOG = 1 << 34
+XID = "NVRM: Xid (PCI:0000:1b:00): 79, pid=1, name=trial, this is a test of gpufleet-agent"
 TARGET = f"[Unit]\nDefaultDependencies=no\nRequires={UNIT}\n"
 
 
-def main() -> int:
+def main(with_log: bool) -> int:
     """Run it, look at it, stop it; AssertionError where something is not as it should be."""
     folder = Path(tempfile.mkdtemp())
     port = free_port()
     try:
-        prepare(folder, port)
+        prepare(folder, port, with_log)
         with systemd(folder) as (systemctl, group):
             until(lambda: "StatusText=driver ok" in systemctl("show", UNIT, "-p", "StatusText"), 60)
             until(lambda: "gpufleet_gpu_power_watts{" in scraped(port), 30)
             rights = look_at(group)
+            if with_log:
+                Path("/dev/kmsg").write_text(XID + "\n")
+                until(lambda: "gpufleet_gpu_xids_total{" in scraped(port) and 'xid="79"' in scraped(port), 10)
             told = systemctl("show", UNIT, "-p", "ActiveState,StatusText,NRestarts,User")
             systemctl("stop", UNIT)
             until(lambda: not processes(group))
-        print(told, *(f"{name}: {value}" for name, value in rights.items()), (folder / "log").read_text(), sep="\n")
+        log = (folder / "log").read_text()
+        print(told, *(f"{name}: {value}" for name, value in rights.items()), log, sep="\n")
     finally:
         shutil.rmtree(folder)
-    assert rights == {"CapEff": "0" * 16, "CapBnd": "0" * 16, "NoNewPrivs": "1", "Seccomp": "2"}
+    capabilities = f"{CAP_SYSLOG if with_log else 0:016x}"
+    assert rights == {"CapEff": capabilities, "CapBnd": capabilities, "NoNewPrivs": "1", "Seccomp": "2"}
+    assert (WITHOUT_LOG in log) != with_log
     assert "NRestarts=0" in told
     return 0
 
 
-def prepare(folder: Path, port: int) -> None:
+def prepare(folder: Path, port: int, with_log: bool) -> None:
     """The package, unpacked, and what the trial adds to it."""
     environment = os.environ | {"PIP": f"{sys.executable} -m pip"}
     subprocess.run([str(ROOT / "agent/packaging/deb/build.sh"), str(folder)], check=True, env=environment)
@@ -77,7 +89,10 @@ def prepare(folder: Path, port: int) -> None:
     subprocess.run(["dpkg-deb", "-x", str(package), str(folder / "root")], check=True)
     Scenario([busy(h100_sxm(0)), busy(h100_sxm(1))]).write(folder / "scenario")
     (folder / "trial.target").write_text(TARGET)
-    (folder / "trial.conf").write_text(DROP_IN.format(library=build(), port=port, folder=folder))
+    drop_in = DROP_IN.format(library=build(), port=port, folder=folder)
+    if with_log:
+        drop_in += (ROOT / "agent/packaging/systemd/kernel-log.conf").read_text()
+    (folder / "trial.conf").write_text(drop_in)
     (folder / "user.passwd").write_text("gpufleet-agent:x:990:990::/:/usr/sbin/nologin\n")
     (folder / "user.group").write_text("gpufleet-agent:x:990:\n")
     (folder / "inside").write_text(INSIDE.format(folder=folder, unit=UNIT))
@@ -145,4 +160,4 @@ def scraped(port: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:] == ["kernel-log"]))
