@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.server.alerts.delivery.hook import Hook, hook
-from tests.server.fixtures import database, new_postgresql, new_sqlite, store
+from tests.server.fixtures import database, new_postgresql, new_sqlite, postgresql, store
 
-__all__ = ["database", "new_postgresql", "new_sqlite", "store"]
+__all__ = ["database", "new_postgresql", "new_sqlite", "postgresql", "store"]
 
 
 @pytest.fixture(name="hook")
