@@ -117,3 +117,14 @@ def test_promtool_finds_nothing() -> None:
     """`promtool check metrics` is clean."""
     done = subprocess.run(["promtool", "check", "metrics"], input=render(snapshot()), capture_output=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+
+
+def test_an_agent_that_is_paused_does_not_say_that_the_driver_is_down() -> None:
+    """A rule for drivers that are down finds nothing: nobody asks this one."""
+    shown = snapshot()
+    assert values(render(shown))["gpufleet_agent_paused", ""] == 0
+    shown.driver = Driver(state="paused", since=1, detail="driver update")
+    found = values(render(shown))
+    assert found["gpufleet_agent_paused", ""] == 1
+    assert ("gpufleet_agent_driver_up", "") not in found
+    assert ("gpufleet_gpu_power_watts", "GPU-a") not in found

@@ -230,7 +230,7 @@ class Agent:
                 self._sampled_at = frame.at
             if self._snapshot is not None:
                 self._snapshot.take(frame)
-        events = self._supervisor.take_events() + self._maintenance.settle()
+        events = self._supervisor.take_events() + self._maintenance.take_events()
         if driver is not None and driver != before:
             if not events:  # which say the same
                 level = logging.INFO if driver.state == "ok" else logging.WARNING
@@ -241,6 +241,7 @@ class Agent:
         self._collector.tend()
         if self._spool is not None:
             self._collector.tell(self._spool.take_notices(), urgent=False)
+        self._maintenance.answer()
 
     def _read_kernel_log(self) -> None:
         events = self._faults.look(self._collector.roster)

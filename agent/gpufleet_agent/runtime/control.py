@@ -137,9 +137,6 @@ class Control:
 
 def _read(caller: Caller) -> Ask | None:
     """What is asked; None while the line is not whole. OSError or ValueError where nothing will come of it."""
-    _, user, _ = _CREDENTIALS.unpack(caller.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    if user not in (0, os.geteuid()):
-        raise ValueError("only root and the agent's own user may ask")
     try:
         data = caller.sock.recv(_MOST_BYTES)
     except BlockingIOError:
@@ -149,8 +146,13 @@ def _read(caller: Caller) -> Ask | None:
     caller.line += data
     if not data or len(caller.line) > _MOST_BYTES:
         raise ValueError("expected one line")
+    if not caller.line.endswith(b"\n"):
+        return None
+    _, user, _ = _CREDENTIALS.unpack(caller.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    if user not in (0, os.geteuid()):
+        raise ValueError("only root and the agent's own user may ask")
     # msgspec's errors are ValueErrors.
-    return msgspec.json.decode(caller.line, type=Ask) if caller.line.endswith(b"\n") else None
+    return msgspec.json.decode(caller.line, type=Ask)
 
 
 def ask(folder: Path, asked: Ask, seconds: float) -> Answer:

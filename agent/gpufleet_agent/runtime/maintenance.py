@@ -58,19 +58,22 @@ class Maintenance:
         if self.pause is not None and self.pause.left <= 0:
             self._end(_OVER)
 
-    def settle(self) -> list[Event]:
-        """Answer those whose answer is known now; what happened since the call before."""
+    def take_events(self) -> list[Event]:
+        """What happened since the call before."""
         if self.pause is not None and self._supervisor.has_let_go and not self._told:
             self._told = True
             until = {"until": self.pause.until} if self.pause.until is not None else {}
             self._tell("paused", self.pause.driver.detail, {"reason": self.pause.reason} | until)
+        events, self._events = self._events, []
+        return events
+
+    def answer(self) -> None:
+        """Answer those whose answer is known now. What happened has to be taken before: they may end the agent."""
         for waiting in list(self._waiting):
             answer = self._answer(waiting[1])
             if answer is not None and self._control is not None:
                 self._waiting.remove(waiting)
                 self._control.answer(waiting[0], answer)
-        events, self._events = self._events, []
-        return events
 
     def close(self) -> None:
         """Nobody can ask any more."""

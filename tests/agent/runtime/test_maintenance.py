@@ -19,7 +19,7 @@ from gpufleet_agent.wire import Backlog, Report
 
 from tests.agent.fake_driver import FakeBackend
 from tests.agent.ingest_end import TOKEN, IngestEnd, serving
-from tests.agent.process import ROOT, agent, until
+from tests.agent.process import agent, until
 
 # The reader is forked beside the thread that asks.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -170,7 +170,8 @@ def test_a_reader_in_the_kernel_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     def tend() -> bool:
         maintenance.tend()
         supervisor.tend()
-        kinds.extend(event.kind for event in maintenance.settle())
+        kinds.extend(event.kind for event in maintenance.take_events())
+        maintenance.answer()
         return True
 
     until(lambda: tend() and supervisor.driver)
@@ -194,25 +195,26 @@ def test_a_reader_in_the_kernel_is_told(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can ask as somebody else")
 def test_only_root_and_the_agent_itself_may_ask(tmp_path: Path, ingest: IngestEnd) -> None:
     """Whatever the rights of the files are."""
+    state = tmp_path / "state"
     with agent(tmp_path, *pushes(ingest)):
-        until((tmp_path / "state" / "control.sock").exists)
         until(lambda: ingest.reports)
-        for path in (*(path for path in tmp_path.parents if path.owner() == "root"), tmp_path, tmp_path / "state"):
-            if path.is_relative_to("/tmp") and path != Path("/tmp"):
-                path.chmod(path.stat().st_mode | 0o011)
-        (tmp_path / "state" / "control.sock").chmod(0o666)
-        code = f"import os, sys; os.setuid(65534); {_RAW.format(str(tmp_path / 'state' / 'control.sock'))}"
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+        state.chmod(0o711)
+        (state / "control.sock").chmod(0o666)
+        done = subprocess.run([sys.executable, "-c", AS_NOBODY], cwd=state, check=True, capture_output=True)
         answer = msgspec.json.decode(done.stdout, type=Answer)
         assert (answer.done, answer.standing) == (False, None)
         assert "only root and the agent's own user may ask" in answer.problem
         assert told(tmp_path, Ask("status")).reader
 
 
-_RAW = (
-    "import socket; s = socket.socket(socket.AF_UNIX); s.connect({!r}); "
-    'sys.stdout.buffer.write((s.sendall(b\'{{"command":"pause"}}\\n\'), s.recv(9999))[1])'
-)
+AS_NOBODY = """
+import os, socket, sys
+os.setuid(65534)
+with socket.socket(socket.AF_UNIX) as sock:
+    sock.connect("control.sock")
+    sock.sendall(b'{"command":"pause"}' + bytes([10]))
+    sys.stdout.buffer.write(sock.recv(9999))
+"""
 
 
 def test_rubbish_is_refused(tmp_path: Path, ingest: IngestEnd) -> None:

@@ -90,15 +90,15 @@ class Stage:
         except (NoAgent, TimeoutError):
             time.sleep(0.02)
 
-    def pass_time(self, seconds: float, step: float = 60.0) -> None:
-        """Let time go by, so much at once that some reports are made; none is on its way meanwhile."""
+    def pass_time(self, seconds: float, step: float = 12.0) -> None:
+        """Let time go by, so much at once that a report is due; none is on its way meanwhile."""
         end = self.kernel.ahead + seconds
         while self.kernel.ahead < end:
             self.kernel.advance(min(step, end - self.kernel.ahead))
             now = self.kernel.now()
             self.until("a report", lambda: (seconds_of(self.node()["last_seen"]) or 0) >= now, step=0)  # noqa: B023
 
-    def until(self, what: str, look: Callable[[], T | None], seconds: float = 60, step: float = 0.3) -> T:
+    def until(self, what: str, look: Callable[[], T | None], seconds: float = 60, step: float = 0.1) -> T:
         """What `look` gives once it is true, while time goes by."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

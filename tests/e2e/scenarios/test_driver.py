@@ -21,7 +21,7 @@ def test_a_reload(tmp_path: Path, house: House) -> None:
         assert all(one["at"] == before[name]["at"] or one["at"] for name, one in stage.gpus().items())
         stage.scenario.system.set("driver_version", "590.44.01")
         stage.write()
-        stage.pass_time(300)
+        stage.pass_time(300, 60)
         stage.until("that the driver is back", stage.knows("reporting"))
         stage.goes_on()
         assert stage.node()["driver"]["version"] == "590.44.01"

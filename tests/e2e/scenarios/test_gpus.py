@@ -1,5 +1,6 @@
 """GPUs fall off the bus, come back, and are replaced."""
 
+import re
 from pathlib import Path
 
 from tests.e2e.scenarios.stage import House, Stage, boards, reporting, seconds_of, uuid
@@ -21,7 +22,7 @@ def test_one_is_lost_and_comes_back(tmp_path: Path, house: House) -> None:
         gpus[1].lost(stage.now()).xid(79, stage.now())
         stage.write()
         stage.until("that it is lost", stage.are("reporting", "lost", "reporting"))
-        stage.pass_time(300, 30)
+        stage.pass_time(300, 60)
         shown = stage.gpu(gpus[1])
         assert (shown["index"], shown["serial"]) == (1, gpus[1].values["serial"])
         assert (shown["metrics"]["power"]["value"], shown["metrics"]["power"]["reason"]) == (None, "lost")
@@ -29,9 +30,9 @@ def test_one_is_lost_and_comes_back(tmp_path: Path, house: House) -> None:
         assert stage.counts() == {"reporting": 2, "lost": 1}
         assert stage.node()["state"] == "reporting"
         assert "lost" in stage.shown("gpus", "--node", stage.host, "--state", "lost")
-        assert "last sample       5 min ago" in stage.shown("gpu", uuid(gpus[1]))
+        assert re.search(r"last sample +[56] min ago", stage.shown("gpu", uuid(gpus[1])))
         back(stage, gpus[1])
-        stage.pass_time(60, 5)
+        stage.pass_time(60)
         stage.until("that it is back", stage.are("reporting", "reporting", "reporting"))
         stage.goes_on()
         told = [(event["kind"], event["gpu"]) for event in stage.events("gpu_lost", "xid", "gpu_returned")]
@@ -49,7 +50,7 @@ def test_one_is_replaced(tmp_path: Path, house: House) -> None:
         gpus[1].at(began + 60, "energy_mj", 5)
         stage.write()
         stage.until("that it is lost", stage.are("reporting", "lost"))
-        stage.pass_time(120, 5)
+        stage.pass_time(120)
         stage.until("the other one", lambda: "GPU-new" in stage.gpus())
         stage.until("that it reports", stage.are("reporting", "reporting"))
         new = stage.gpus()["GPU-new"]
@@ -82,7 +83,7 @@ def test_all_are_lost(tmp_path: Path, house: House) -> None:
             assert stage.states() == {uuid(gpu): "lost" for gpu in gpus}
             assert stage.counts() == {"lost": 2}
             back(stage, *gpus)
-            stage.pass_time(60, 5)
+            stage.pass_time(60)
             stage.until("that they are back", stage.are("reporting", "reporting"))
             stage.goes_on()
         assert sorted(stage.told()) == ["gpu_lost", "gpu_lost", "gpu_returned", "gpu_returned"]

@@ -1,5 +1,6 @@
 """A driver call that hangs for an hour, in a process that cannot be killed."""
 
+import re
 from pathlib import Path
 
 from tests.e2e.scenarios.stage import House, boards, reporting, seconds_of, uuid
@@ -16,7 +17,7 @@ def test_an_hour(tmp_path: Path, house: House) -> None:
         gpus[1].hang()
         stage.write()
         began = house.kernel.now()
-        stage.until("that the driver hangs", stage.knows("driver_failed"))
+        stage.until("that the driver hangs", stage.knows("driver_failed"), step=0.3)
         last = {name: seconds_of(one["at"]) for name, one in stage.gpus().items()}
         for _ in range(12):
             stage.pass_time(HOUR / 12, 300)
@@ -30,8 +31,8 @@ def test_an_hour(tmp_path: Path, house: House) -> None:
         assert all(abs((at or 0) - began) < 5 for at in last.values())
         assert stage.counts() == {"driver_failed": 2}
         assert stage.told() == ["driver_unresponsive"]
-        assert "last sample       60 min ago" in stage.shown("gpu", uuid(gpus[0]))
-        assert "unresponsive 60 min: the reader" in stage.shown("nodes", "--node", stage.host)
+        assert re.search(r"last sample +6\d min ago", stage.shown("gpu", uuid(gpus[0])))
+        assert re.search(r"unresponsive 6\d min: the reader", stage.shown("nodes", "--node", stage.host))
         house.kernel.hold(False)
         gpus[1].lines.clear()
         stage.write()
@@ -39,5 +40,5 @@ def test_an_hour(tmp_path: Path, house: House) -> None:
         stage.goes_on()
         assert stage.counts() == {"reporting": 2}
         (recovered,) = stage.events("driver_recovered")
-        assert "answers again after 36" in recovered["message"]
+        assert re.search(r"answers again after 3[6-9]\d\d s", recovered["message"])
         assert set(stage.told()) == {"driver_unresponsive", "driver_recovered"}

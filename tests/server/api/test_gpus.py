@@ -218,3 +218,12 @@ def test_ten_thousand(client: TestClient, store: Store) -> None:
     powers = [item["metrics"]["power"]["value"] for item in hottest["items"]]
     assert powers == sorted(powers, reverse=True)
     assert (hottest["total"], powers[0]) == (10_000, 1000.6)
+
+
+def test_a_lost_gpu_was_seen_last_when_it_was_lost(client: TestClient, fleet: Fleet) -> None:
+    """Its samples go on, and say nothing but that it is lost."""
+    gpu = fleet.gpu(fleet.node("a"), "GPU-lost", lost=True)
+    fleet.sample(gpu, NOW)
+    fleet.state(gpu, EVERY_SAMPLE[0].name, NOW - 300 * SECOND, reason=Reason.LOST)
+    assert get(client, "/gpus/GPU-lost")["at"] == "2026-09-21T14:08:20.000000Z"
+    assert [one["at"] for one in get(client, "/gpus")["items"]] == ["2026-09-21T14:08:20.000000Z"]
