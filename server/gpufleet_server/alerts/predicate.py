@@ -78,9 +78,12 @@ def _grouping(part: elements.Grouping, columns: Columns) -> Values:  # type: ign
 
 
 @_values.register
-def _joined(part: elements.BooleanClauseList, columns: Columns) -> Values:
-    join = _both if part.operator is operators.and_ else _either
-    return functools.reduce(join, (_values(each, columns) for each in part.clauses))
+def _several(part: elements.ExpressionClauseList, columns: Columns) -> Values:  # type: ignore[type-arg]
+    """Conditions joined, or a sum or product of several."""
+    values = (_values(each, columns) for each in part.clauses)
+    if part.operator in (operators.and_, operators.or_):
+        return functools.reduce(_both if part.operator is operators.and_ else _either, values)
+    return functools.reduce(functools.partial(_applied, part.operator), values)
 
 
 @_values.register
@@ -98,15 +101,19 @@ def _binary(part: elements.BinaryExpression, columns: Columns) -> Values:  # typ
     left, right = _values(part.left, columns), _values(part.right, columns)
     if part.operator in (operators.is_, operators.is_not):
         return _is(left, right, opposite=part.operator is operators.is_not)
+    return _applied(part.operator, left, right)
+
+
+def _applied(by: Any, left: Values, right: Values) -> Values:
     known = np.logical_and(left.known, right.known)
-    if part.operator is operators.bitwise_and_op:
+    if by is operators.bitwise_and_op:
         return Values(np.bitwise_and(_whole(left), _whole(right)), known)
-    if part.operator is operators.truediv:
-        by = np.where(np.equal(right.data, 0), np.nan, right.data)
-        return Values(np.divide(left.data, by), np.logical_and(known, np.not_equal(right.data, 0)))
-    if part.operator in _TWO:
-        return Values(_TWO[part.operator](left.data, right.data), known)
-    raise TypeError(f"a condition on GPUs can't have {part}: put it into the select around it")
+    if by is operators.truediv:
+        not_zero = np.not_equal(right.data, 0)
+        return Values(np.divide(left.data, np.where(not_zero, right.data, 1)), np.logical_and(known, not_zero))
+    if by in _TWO:
+        return Values(_TWO[by](left.data, right.data), known)
+    raise TypeError(f"a condition on GPUs can't have {getattr(by, '__name__', by)}: put it into the select around it")
 
 
 def _whole(values: Values) -> Any:
