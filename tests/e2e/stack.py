@@ -114,8 +114,8 @@ def opened(database: str) -> Iterator[Store]:
 def server(folder: Path, postgresql: str | None = None) -> Iterator[Server]:
     """A server that runs while the block does."""
     it = Server(folder, postgresql=postgresql)
-    it.start()
     try:
+        it.start()
         yield it
     finally:
         if it.process is not None and it.process.poll() is None:
