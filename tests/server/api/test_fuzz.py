@@ -66,6 +66,7 @@ def _fill(fleet: Fleet) -> None:
 # What there is, by the beginning of a path: chance would hit none of it.
 NAMES: dict[str, list[Any]] = {
     "/gpus": ["GPU-1", "S2", "GPU-3"],
+    "/partitions": ["MIG-1"],
     "/nodes": ["east-1", "west-1"],
     "/tokens": list(range(1, 200)),
 }
