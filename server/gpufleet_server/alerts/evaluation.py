@@ -52,7 +52,7 @@ class Evaluation:
     def __init__(self, store: Store, overrides: Overrides, xids: Table | None = None) -> None:
         self._store, self._overrides, self._xids = store, overrides, xids or catalogue()
         self._rules = {name: each.rule for name, each in overrides.rules.items()}
-        self._metrics = {name: asked(each, store.dialect) for name, each in overrides.rules.items()}
+        self._metrics = {name: _asked(each, store.dialect) for name, each in overrides.rules.items()}
 
     def of_fleet(self, rules: Collection[str], at: int, heard_since: int = 0, *, texts: bool = True) -> int:
         """Evaluate these rules over the whole fleet at a time (µs); how many alerts began, fired or ended."""
@@ -183,6 +183,14 @@ def _held_by(alert: Open, holders: Holders, silenced: Sequence[Silence]) -> str 
         return f"alert {holder}"
     silence = silences.matched(silenced, labels(alert))
     return silence.name if silence is not None else None
+
+
+def _asked(rule: InForce, dialect: str) -> frozenset[str]:
+    """The same; of a rule that fails none: its evaluation will tell."""
+    try:
+        return asked(rule, dialect)
+    except Exception:  # noqa: BLE001
+        return frozenset()
 
 
 def asked(rule: InForce, dialect: str) -> frozenset[str]:
