@@ -63,7 +63,7 @@ class Server:
         command = [str(BIN / "gpufleet"), "serve", "--database", self.database, "--listen", f"127.0.0.1:{self.port}"]
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        wait_for("the server", self.ready)
+        wait_for("the server", self.ready, 60)
 
     def ready(self) -> bool:
         """Whether it answers that it is ready."""
