@@ -67,6 +67,7 @@ def main(with_log: bool) -> int:
             if with_log:
                 Path("/dev/kmsg").write_text(XID + "\n")
                 until(lambda: "gpufleet_gpu_xids_total{" in scraped(port) and 'xid="79"' in scraped(port), 10)
+            let_go(systemctl, group)
             told = systemctl("show", UNIT, "-p", "ActiveState,StatusText,NRestarts,User")
             systemctl("stop", UNIT)
             until(lambda: not processes(group))
@@ -104,10 +105,14 @@ class Systemctl:
     """Commands to the systemd inside."""
 
     def __init__(self, pid: int) -> None:
-        self._enter = ["nsenter", "-t", str(pid), "-m", "-p", "-C", "systemctl", "--no-pager"]
+        self._enter = ["nsenter", "-t", str(pid), "-m", "-p", "-C"]
 
     def __call__(self, *command: str) -> str:
         """What it prints; empty while it cannot be reached."""
+        return self.run("systemctl", "--no-pager", *command)
+
+    def run(self, *command: str) -> str:
+        """What root gets to see inside."""
         return subprocess.run([*self._enter, *command], check=False, capture_output=True, text=True, timeout=60).stdout
 
 
@@ -132,6 +137,17 @@ def systemd(folder: Path) -> Iterator[tuple[Systemctl, Path]]:
             if below.is_dir():
                 below.rmdir()
         group.rmdir()
+
+
+def let_go(systemctl: Systemctl, group: Path) -> None:
+    """Root has the service let go of the driver, and take it up again."""
+    assert len(processes(group)) == 2
+    print(systemctl.run("gpufleet-agent", "pause", "--reason", "trial"), end="")
+    assert len(processes(group)) == 1
+    until(lambda: "StatusText=driver paused" in systemctl("show", UNIT, "-p", "StatusText"))
+    print(systemctl.run("gpufleet-agent", "resume"), end="")
+    assert len(processes(group)) == 2
+    until(lambda: "StatusText=driver ok" in systemctl("show", UNIT, "-p", "StatusText"))
 
 
 def processes(group: Path) -> list[int]:
