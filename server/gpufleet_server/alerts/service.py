@@ -31,7 +31,10 @@ class Alerting:
         """ReceiversError where a receiver's secret can't be had."""
         rules = settings.overrides.rules
         source = StoreSource(store, lambda name: rules[name].rule.advice if name in rules else "", now)
-        self.dispatcher = Dispatcher(store, settings.receivers, source, now)
+        # Who evaluates also tells: one election costs a connection, and two could have two winners.
+        self.dispatcher = Dispatcher(
+            store, settings.receivers, source, now, elected=lambda: self.engine.statistics.elected
+        )
         self.engine = Engine(
             store,
             settings.overrides,

@@ -21,9 +21,8 @@ from gpufleet_server.store.errors import cause
 
 _LOG = logging.getLogger(__name__)
 
-# How often it looks for changes that another server made, and asks whether it is elected, s.
+# How often it looks for changes that another server made, and whether it is still the one that tells, s.
 _LOOK_S = 0.5
-_ELECTION_S = 5.0
 # Changes that come together are told together, s.
 _GATHER_S = 0.1
 _AFTER_FAULT_S = 5.0
@@ -35,9 +34,20 @@ _OF_THE_STORE = (SQLAlchemyError, psycopg.Error, OSError)
 class Dispatcher:
     """Runs the channels of all receivers while this server is elected."""
 
-    def __init__(self, store: Store, receivers: Receivers, source: Source, now: Callable[[], int] = clock.now) -> None:
-        """ReceiversError where a secret that is needed at once, such as Apprise's URLs, can't be had."""
-        self._store, self._source, self._now = store, source, now
+    def __init__(
+        self,
+        store: Store,
+        receivers: Receivers,
+        source: Source,
+        now: Callable[[], int] = clock.now,
+        *,
+        elected: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`elected` says whether it is this server that tells.
+
+        ReceiversError where a secret that is needed at once, such as Apprise's URLs, can't be had.
+        """
+        self._store, self._source, self._now, self._won = store, source, now, elected
         self._channels = list(channels(store, receivers, source, now))
         self._stopping, self._elected = threading.Event(), threading.Event()
         self._woken = [threading.Event() for _ in self._channels]
@@ -64,6 +74,7 @@ class Dispatcher:
         if not self._channels:
             return
         self._stopping.clear()
+        self._elected.clear()
         pairs = zip(self._channels, self._woken, strict=True)
         self._threads = [threading.Thread(target=self._look, name="gpufleet-delivery", daemon=True)]
         self._threads += [
@@ -76,7 +87,6 @@ class Dispatcher:
     def stop(self) -> None:
         """End after what is being told now."""
         self._stopping.set()
-        self._elected.set()
         self.wake()
         for thread in self._threads:
             thread.join()
@@ -85,25 +95,17 @@ class Dispatcher:
             channel.close()
 
     def _look(self) -> None:
-        """Ask to be elected, and look for changes."""
-        election, marker, asked = self._store.election("alert-delivery"), None, float("-inf")
-        try:
-            while not self._stopping.is_set():
-                if self.elected or time.monotonic() - asked >= _ELECTION_S:
-                    asked = time.monotonic()
-                    self._stand(won=election.won())
-                if self.elected:
-                    marker = self._changed(marker)
-                    self._clean()
-                self._stopping.wait(_LOOK_S)
-        finally:
-            election.close()
-
-    def _stand(self, *, won: bool) -> None:
-        if won:
-            self._elected.set()
-        elif not self._stopping.is_set():
-            self._elected.clear()
+        """Look for changes, while it is this server that tells."""
+        marker = None
+        while not self._stopping.is_set():
+            if self._won():
+                self._elected.set()
+                marker = self._changed(marker)
+                self._clean()
+            else:
+                self._elected.clear()
+            self._stopping.wait(_LOOK_S)
+        self._elected.set()
 
     def _changed(self, marker: int | None) -> int | None:
         try:
