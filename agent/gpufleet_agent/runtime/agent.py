@@ -33,6 +33,7 @@ from gpufleet_agent.runtime.notify import Notifier
 from gpufleet_agent.runtime.proxy import proxy_for
 from gpufleet_agent.runtime.push import Link
 from gpufleet_agent.runtime.reader import Attribute
+from gpufleet_agent.runtime.reader_lock import ReaderLock
 from gpufleet_agent.runtime.spool import Spool
 from gpufleet_agent.runtime.supervisor import Patience, Supervisor
 from gpufleet_agent.runtime.trust import trust_of
@@ -83,9 +84,8 @@ class Agent:
             config.interval,
             self._spool or Unspooled(),
         )
-        self._supervisor = Supervisor(
-            backend, config.interval, patience, self._accounts(root), KnownGpus(config.state_dir)
-        )
+        known, lock = KnownGpus(config.state_dir), ReaderLock(config.state_dir)
+        self._supervisor = Supervisor(backend, config.interval, patience, self._accounts(root), known, lock)
         self._sampled_at: int | None = None
         self._maintenance = Maintenance(config.state_dir, self._lock, self._supervisor, self._stand)
         self._snapshot: Snapshot | None = None

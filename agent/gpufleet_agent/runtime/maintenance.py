@@ -149,6 +149,8 @@ class Maintenance:
             return Answer(True, self._stand(), note=self._note)
         if not self._supervisor.is_stuck:
             return None
-        stuck = f"process {self._supervisor.reader}, which reads the driver, hangs in the kernel and cannot be ended"
+        reader = self._supervisor.reader
+        who = f"process {reader}, which reads the driver," if reader else "a reader of an agent before this one"
+        stuck = f"{who} hangs in the kernel and cannot be ended"
         still = "the driver is still held. It is let go when that call returns; until then `resume` takes this back"
         return Answer(False, self._stand(), f"{stuck}: {still}", self._note)

@@ -138,8 +138,8 @@ def send(fd: int, frame: Frame) -> None:
         data = data[os.write(fd, data) :]
 
 
-def settle(parent: int, write_fd: int) -> None:
-    """Part from the parent: own signals, none of its files, and an end when it ends."""
+def settle(parent: int, *keep: int) -> None:
+    """Part from the parent: own signals, none of its files but those to keep, and an end when it ends."""
     import ctypes
 
     signal.set_wakeup_fd(-1)
@@ -148,7 +148,7 @@ def settle(parent: int, write_fd: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Not up to the limit: in containers that may be a billion.
     for fd in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
-        if fd > 2 and fd != write_fd:
+        if fd > 2 and fd not in keep:
             with contextlib.suppress(OSError):  # the listing's own
                 os.close(fd)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

@@ -17,6 +17,7 @@ from gpufleet_agent.runtime.clock import monotonic, wall
 from gpufleet_agent.runtime.frames import Alive, Fault, Frame, Opened, Rostered, Splitter, Ticked, decode_frame
 from gpufleet_agent.runtime.known import KnownGpus
 from gpufleet_agent.runtime.reader import ALIVE_SECONDS, Attribute, Reader, send, settle
+from gpufleet_agent.runtime.reader_lock import ReaderLock, release
 from gpufleet_agent.wire import Driver, Event, Gpu
 
 _PIPE_BYTES = 1 << 20
@@ -55,8 +56,12 @@ class Supervisor:
         patience: Patience | None = None,
         attribute: Attribute | None = None,
         known: KnownGpus | None = None,
+        lock: ReaderLock | None = None,
     ) -> None:
-        """`known`: the GPUs of the session before; the next one tells which of them it does not find."""
+        """`known`: the GPUs of the session before; the next one tells which of them it does not find.
+
+        `lock` is what readers hold, so that none is started beside one that an agent before this one has left behind.
+        """
         self._backend, self._interval, self._attribute = backend, interval, attribute
         self._patience = patience or Patience.with_interval(interval)
         self._pid = 0
@@ -73,7 +78,9 @@ class Supervisor:
         # How the driver stands while it is let go of; None while it is to be read.
         self._paused: Driver | None = None
         self._left: list[Frame] = []
-        self._known = known
+        self._known, self._lock = known, lock
+        # Since when the lock is waited for.
+        self._locked_since: float | None = None
 
     @property
     def driver(self) -> Driver | None:
@@ -93,8 +100,8 @@ class Supervisor:
     @property
     def is_stuck(self) -> bool:
         """Whether the reader hangs in the kernel, where it cannot be ended."""
-        killed = self._killed_at if self._pid else None
-        return killed is not None and monotonic() - killed > _STUCK_SECONDS
+        since = self._killed_at if self._pid else self._locked_since
+        return since is not None and monotonic() - since > _STUCK_SECONDS
 
     @property
     def due(self) -> float:
@@ -116,7 +123,7 @@ class Supervisor:
         if self.fd is not None and monotonic() - self._heard > self._allowed:
             self._give_up()
         if not self._pid and self._paused is not None:
-            self._driver = self._paused
+            self._let_go(self._paused)
         elif not self._pid and monotonic() >= self._restart_at:
             self._start()
         self._expected = self.due
@@ -158,14 +165,39 @@ class Supervisor:
     def _allowed(self) -> float:
         return self._patience.silence if self._opened else self._patience.opening
 
+    def _let_go(self, paused: Driver) -> None:
+        if self._driver != paused and (lock := self._take_lock()) is not None:
+            release(lock)
+            self._driver = paused
+
+    def _take_lock(self) -> int | None:
+        """What the next reader is to hold; None where one of another agent has it, which is then waited for."""
+        lock = self._lock.take() if self._lock is not None else -1
+        now = monotonic()
+        if lock is not None:
+            self._locked_since = None
+        elif self._locked_since is None:
+            # It dies with its agent, a moment later.
+            self._locked_since = now
+        elif self.is_stuck:
+            text = "a reader of an agent before this one hangs in the kernel; no other is started"
+            self._stand("unresponsive", text)
+        self._restart_at = now + (1.0 if self.is_stuck else 0.05)
+        return lock
+
     def _start(self) -> None:
+        lock = self._take_lock()
+        if lock is None:
+            return
         try:
             known = self._known.gpus if self._known is not None else []
-            self._pid, self.fd = _fork_reader(self._backend, known, self._interval, self._attribute)
+            self._pid, self.fd = _fork_reader(self._backend, known, self._interval, self._attribute, lock)
         except OSError as error:
             self._stand("failed", f"no reader could be started: {error}")
             self._restart_at = monotonic() + self._patience.restart_most
             return
+        finally:
+            release(lock)
         os.set_blocking(self.fd, False)
         with contextlib.suppress(OSError):  # the bound for unprivileged pipes may be lower
             fcntl.fcntl(self.fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
@@ -270,7 +302,9 @@ class Supervisor:
         self._events.append(Event(at=wall(), kind=name, message=detail))
 
 
-def _fork_reader(backend: Backend, known: list[Gpu], interval: float, attribute: Attribute | None) -> tuple[int, int]:
+def _fork_reader(
+    backend: Backend, known: list[Gpu], interval: float, attribute: Attribute | None, lock: int
+) -> tuple[int, int]:
     """Start a reader. Its process id, and the end of the pipe that its frames come from."""
     read_fd, write_fd = os.pipe()
     parent = os.getpid()
@@ -285,7 +319,7 @@ def _fork_reader(backend: Backend, known: list[Gpu], interval: float, attribute:
         return pid, read_fd
     code = _EXIT_FAILED
     try:
-        settle(parent, write_fd)
+        settle(parent, write_fd, lock)
         code = _read_driver(backend, known, interval, write_fd, attribute)
     finally:
         # Nothing of the parent's may run here: no exit handlers, no flushing of its buffers.

@@ -11,8 +11,9 @@ import pytest
 from gpufleet_agent.backends.backend import Backend
 from gpufleet_agent.runtime import supervisor as supervisor_module
 from gpufleet_agent.runtime.frames import Alive, Changed, Frame, Opened, Rostered, Ticked
+from gpufleet_agent.runtime.reader_lock import ReaderLock
 from gpufleet_agent.runtime.supervisor import Patience, Supervisor
-from gpufleet_agent.wire import Gpu
+from gpufleet_agent.wire import Driver, Gpu
 
 from tests.agent.fake_driver import FakeBackend, FakeSession
 from tests.agent.process import until
@@ -23,8 +24,8 @@ PATIENCE = Patience(silence=1.0, opening=0.5, restart=0.05, restart_absent=0.05,
 class Watch:
     """Tends a supervisor as the agent's loop does, and gathers what comes of it."""
 
-    def __init__(self, backend: Backend, patience: Patience = PATIENCE) -> None:
-        self.supervisor = Supervisor(backend, 0.1, patience)
+    def __init__(self, backend: Backend, patience: Patience = PATIENCE, lock: ReaderLock | None = None) -> None:
+        self.supervisor = Supervisor(backend, 0.1, patience, lock=lock)
         self.frames: list[Frame] = []
         self.kinds: list[str] = []
 
@@ -140,3 +141,28 @@ def test_no_descriptor_leaks_into_the_reader(tmp_path: Path) -> None:
     assert len(list(Path(f"/proc/{watch.supervisor._pid}/fd").iterdir())) == 4
     watch.supervisor.stop()
     os.close(leaked)
+
+
+def test_a_reader_that_another_agent_left_behind_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hangs in the kernel after its agent has ended: none is started beside it, and nobody says that it let go."""
+    monkeypatch.setattr(supervisor_module, "_STUCK_SECONDS", 0.2)
+    held = ReaderLock(tmp_path).take()
+    assert held is not None
+    watch = Watch(FakeBackend(tmp_path), lock=ReaderLock(tmp_path))
+    watch.until(lambda: "an agent before this one" in watch.told[1])
+    assert (watch.told[0], watch.supervisor.reader, watch.kinds) == ("unresponsive", 0, ["driver_unresponsive"])
+    watch.supervisor.pause(Driver(state="paused", since=1))
+    watch.tend(0)
+    assert (watch.supervisor.has_let_go, watch.supervisor.is_stuck) == (False, True)
+    os.close(held)
+    watch.until(lambda: watch.supervisor.has_let_go)
+    watch.supervisor.resume()
+    watch.until(lambda: watch.ticks)
+    # The reader has it now, and gives it back with its end, however that comes.
+    assert ReaderLock(tmp_path).take() is None
+    os.kill(watch.supervisor.reader, signal.SIGKILL)
+    watch.until(lambda: "reader_crashed" in watch.kinds and watch.supervisor.reader)
+    watch.supervisor.stop()
+    lock = ReaderLock(tmp_path).take()
+    assert lock is not None
+    os.close(lock)
