@@ -22,7 +22,8 @@ ACTIVE_FROM = 100
 # A driver without any process counts up to about this much as used; in the metric's stored integers (KiB).
 IDLE_MEMORY = 1024 * 1024
 
-# The GPU is active where any of these is ACTIVE_FROM or more; where none of them is known, nothing is.
+# The GPU is active where any of these is ACTIVE_FROM or more; where none of them is known, that is not known, unless
+# all of HOLDING say that there is nothing on it.
 ACTIVITY = ("gpu_utilization", "sm_active", "encoder_utilization", "decoder_utilization")
 # Above which stored integer something keeps others away from a GPU; where none of them is known, that is not either.
 HOLDING = {"compute_processes": 0, "fb_used": IDLE_MEMORY}

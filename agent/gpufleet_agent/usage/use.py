@@ -13,24 +13,23 @@ _HOLDING = [(name, BY_NAME[name].lowest + RESERVED, above + 1) for name, above i
 
 def use(columns: Mapping[str, Sequence[int]], place: int) -> Use:
     """The use of what is at that place in a sample's columns of stored integers. What is missing says nothing."""
-    active = _any(_ACTIVITY, columns, place)
-    if active is None:
-        return Use.UNKNOWN
+    active, seen = _any(_ACTIVITY, columns, place)
     if active:
         return Use.ACTIVE
-    held = _any(_HOLDING, columns, place)
-    if held is None:
-        return Use.UNKNOWN
-    return Use.HELD if held else Use.FREE
+    held, known = _any(_HOLDING, columns, place)
+    if held:
+        return Use.HELD if seen else Use.UNKNOWN
+    # Where no activity is known, that nothing at all is there tells that nothing ran either.
+    return Use.FREE if known >= (1 if seen else len(_HOLDING)) else Use.UNKNOWN
 
 
-def _any(metrics: Sequence[tuple[str, int, int]], columns: Mapping[str, Sequence[int]], place: int) -> bool | None:
-    """Whether one of the metrics is as high as it takes; None where none of them is known."""
-    known = None
+def _any(metrics: Sequence[tuple[str, int, int]], columns: Mapping[str, Sequence[int]], place: int) -> tuple[bool, int]:
+    """Whether one of the metrics is as high as it takes; else how many of them are known."""
+    known = 0
     for name, lowest, enough in metrics:
         column = columns.get(name)
         if column is not None and column[place] >= lowest:
             if column[place] >= enough:
-                return True
-            known = False
-    return known
+                return True, known + 1
+            known += 1
+    return False, known

@@ -12,7 +12,7 @@ from gpufleet_agent.catalogue import BY_NAME
 from sqlalchemy import Connection, delete, func, select
 
 from gpufleet_server.domain.clock import SECOND
-from gpufleet_server.store import partitions
+from gpufleet_server.store import partitions, schema
 from gpufleet_server.store.blocks import Block, cut, merge
 from gpufleet_server.store.bulk import insert_rows
 from gpufleet_server.store.engine import Store
@@ -100,8 +100,13 @@ def pending(store: Store, until: int, but: Collection[int] = ()) -> list[tuple[i
     Nothing of the nodes `but`.
     """
     oldest = select(func.min(recent.c.first)).where(recent.c.node_id == nodes.c.node_id, recent.c.first <= until)
-    own = select(func.count()).where(gpus.c.node_id == nodes.c.node_id).scalar_subquery().label("gpus")
-    query = select(nodes.c.node_id, nodes.c.interval_ms, oldest.scalar_subquery().label("first"), own)
+    own, parts = (
+        select(func.count()).where(table.c.node_id == nodes.c.node_id).scalar_subquery()
+        for table in (gpus, schema.partitions)
+    )
+    query = select(
+        nodes.c.node_id, nodes.c.interval_ms, oldest.scalar_subquery().label("first"), (own + parts).label("gpus")
+    )
     with store.reading() as connection:
         rows = [row for row in connection.execute(query) if row.first is not None and row.node_id not in but]
     rows.sort(key=lambda row: (begin_of(row.first, HOUR), row.node_id))

@@ -19,8 +19,12 @@ _ABSENT = {name: BY_NAME[name].absent(Reason.UNSUPPORTED) for name in ("sm_activ
         ({"gpu_utilization": 0, "fb_used": _GIB // 2, "compute_processes": 0}, Use.FREE),
         ({"gpu_utilization": _ABSENT["gpu_utilization"], "fb_used": 20 * _GIB}, Use.UNKNOWN),
         ({"gpu_utilization": 0}, Use.UNKNOWN),
+        ({"gpu_utilization": _ABSENT["gpu_utilization"], "fb_used": 20 * _GIB, "compute_processes": 0}, Use.UNKNOWN),
+        ({"gpu_utilization": _ABSENT["gpu_utilization"], "fb_used": 7, "compute_processes": 1}, Use.UNKNOWN),
+        ({"gpu_utilization": _ABSENT["gpu_utilization"], "fb_used": 7}, Use.UNKNOWN),
+        ({"gpu_utilization": _ABSENT["gpu_utilization"], "fb_used": 7, "compute_processes": 0}, Use.FREE),
     ],
 )
 def test_use(stored: dict[str, int], expected: Use) -> None:
-    """Activity wins; without any reading of it nothing is said."""
+    """Activity wins; without any reading of it nothing is said, but that a GPU with nothing on it is free."""
     assert use({name: np.array([value]) for name, value in stored.items()}).tolist() == [expected]
