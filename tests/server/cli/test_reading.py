@@ -80,28 +80,6 @@ def test_nodes(env: Env) -> None:
     assert answer(env, "nodes", "--real") == {"items": [], "total": 0}
 
 
-def test_xid(env: Env) -> None:
-    """What to do, and how often this fleet had it; one that no table knows is told after the others, with status 1."""
-    known = answer(env, "xid", "31", "79")["items"]
-    assert [(one["code"], one["action"]) for one in known] == [(31, "restart_app"), (79, "reboot_node")]
-    assert known[0]["fleet"]["count"] >= XIDS
-    assert (known[0]["fleet"]["gpus"], known[1]["fleet"]["count"]) == (1, 0)
-    assert "times in the last 30d on 1 GPU of 1 node; last" in call("xid", "XID31", env=env).stdout
-    unknown = run("xid", "79", "999", env=env, status=1)
-    assert "XID 79" in unknown.stdout
-    assert "no table here knows XID 999" in unknown.stderr
-
-
-def test_xid_without_a_server(env: Env, tmp_path: Path) -> None:
-    """It says all but the count: with none that it knows of, and, saying so, with one that is not there."""
-    alone = {name: value for name, value in env.items() if not name.startswith("GPUFLEET_")} | {"HOME": str(tmp_path)}
-    alone |= {"XDG_STATE_HOME": str(tmp_path)}
-    assert answer(alone, "xid", "79")["items"][0]["fleet"] is None
-    gone = run("xid", "79", "--server", "http://127.0.0.1:9", "--token", "x", env=alone)
-    assert "not counted: can't reach" in gone.stderr
-    run("xid", "seventy", env=alone, status=2)
-
-
 def test_gpus(env: Env) -> None:
     """A row a GPU with its whole UUID, each marked; the lost one has no value but a dash."""
     found, shown = answer(env, "gpus")["items"], rows(env, "gpus")
