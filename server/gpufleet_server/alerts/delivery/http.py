@@ -48,6 +48,8 @@ class Poster:
             with self._client(url).stream("POST", url, content=body, headers=headers) as answer:
                 said = _beginning(answer)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
+            # A certificate may have been renewed: files are read again for the next try.
+            self.close()
             raise NotDelivered(f"{shown(url)}: {str(error) or type(error).__name__}") from error
         except (OSError, UnicodeEncodeError, ReceiversError) as error:
             # Certificates and secrets are read when they are needed.

@@ -64,8 +64,8 @@ class Reach(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _length("timeout", self.timeout, 1, 300)
         _one_of(password_file=self.password_file, password_env=self.password_env)
         _one_of(token_file=self.token_file, token_env=self.token_env)
-        if (self.client_cert is None) != (self.client_key is None):
-            raise ValueError("client_cert and client_key go together")
+        if self.client_key is not None and self.client_cert is None:
+            raise ValueError("client_key needs client_cert")
         has_password = bool(self.password_file or self.password_env)
         if (self.username is not None) != has_password:
             raise ValueError("username and password_file (or password_env) go together")

@@ -1,6 +1,7 @@
 """A small HTTP server that notes what is posted to it and answers as it is told to."""
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -47,8 +48,8 @@ class Hook:
 
 
 @contextmanager
-def hook(port: int = 0) -> Iterator[Hook]:
-    """One that runs while the block does, on a port or on a free one."""
+def hook(port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[Hook]:
+    """One that runs while the block does, on a port or on a free one; with `tls` by https, as localhost."""
     it = Hook("")
 
     class Handler(BaseHTTPRequestHandler):
@@ -80,6 +81,9 @@ def hook(port: int = 0) -> Iterator[Hook]:
 
     with Server(("127.0.0.1", port), Handler) as server:
         it.url = f"http://127.0.0.1:{server.server_port}"
+        if tls is not None:
+            it.url = f"https://localhost:{server.server_port}"
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:

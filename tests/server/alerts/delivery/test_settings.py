@@ -63,7 +63,7 @@ def test_missing_secrets_are_told(tmp_path: Path) -> None:
         ('[alertmanager.a]\nurls = ["http://am"]\nbatch = 0', "batch: Expected `int` >= 1"),
         ('[alertmanager.a]\nurls = ["http://am"]\nlabels = { "a-b" = "c" }', "'a-b' is no name of a label"),
         ('[alertmanager.a]\nurls = ["http://am"]\nusername = "u"', "username and password_file"),
-        ('[alertmanager.a]\nurls = ["http://am"]\nclient_key = "k"', "go together"),
+        ('[alertmanager.a]\nurls = ["http://am"]\nclient_key = "k"', "client_key needs client_cert"),
         ('[alertmanager.a]\nurls = ["http://am"]\ntoken_env = "A"\ntoken_file = "b"', "at most one of"),
         ('[webhook.a]\nurl = "http://h"', "give one of secret_file and secret_env"),
         ('[webhook.a]\nurl = "http://h"\nsecret_env = "A"\nsevrity = "info"', "unknown field `sevrity`"),

@@ -1,5 +1,7 @@
 """Webhooks are signed, and what they answer decides what comes next."""
 
+import shutil
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -15,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.server.alerts.delivery.examples import NOW, alert
-from tests.server.alerts.delivery.hook import Answer, Hook, Request
+from tests.server.alerts.delivery.hook import Answer, Hook, Request, hook
 
+# For tests only; signed by itself, it is its own authority.
+CERTIFICATE = Path(__file__).parents[3] / "agent" / "runtime" / "localhost.pem"
 Make = Callable[..., Webhook]
 
 
@@ -120,3 +124,21 @@ def test_it_says_who_it_is(hook: Hook, webhook: Make, tmp_path: Path) -> None:
     webhook(token_file=str(tmp_path / "token")).send([delivery()])
     webhook(username="me", password_file=str(tmp_path / "token")).send([delivery()])
     assert [request.headers["authorization"] for request in hook.requests] == ["Bearer t0ken", "Basic bWU6dDBrZW4="]
+
+
+def test_https_with_a_certificate_of_ours(webhook: Make, tmp_path: Path) -> None:
+    """A receiver that asks for one is shown it; one that is no good can be replaced without a restart."""
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=CERTIFICATE)
+    tls.load_cert_chain(CERTIFICATE)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    mine = tmp_path / "client.pem"
+    mine.write_text("no certificate")
+    with hook(tls=tls) as strict:
+        with pytest.raises(NotDelivered, match="certificate verify failed"):
+            webhook(url=strict.url).send([delivery()])
+        it = webhook(url=strict.url, ca_file=str(CERTIFICATE), client_cert=str(mine))
+        with pytest.raises(NotDelivered, match="localhost"):
+            it.send([delivery()])
+        shutil.copy(CERTIFICATE, mine)
+        it.send([delivery()])
+        assert len(strict.requests) == 1
