@@ -1,6 +1,7 @@
 """Each change reaches a receiver once and in its order, whatever fails meanwhile."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -165,6 +166,29 @@ def test_who_died_while_telling_is_followed_by_another(store: Store) -> None:
         # Who was thought dead comes back: it has no say any more.
         deliveries.put_back(connection, [taken], NOW, "late")
     assert states(store) == [(1, "firing", DELIVERED)]
+
+
+def test_many_who_take_at_once_share(store: Store) -> None:
+    """Nobody gets what another one has, and nothing is left."""
+    with store.writing() as connection:
+        for change in ("firing", "resolved"):
+            deliveries.add(connection, "tickets", [New(number, change, {}) for number in range(20)], NOW, NOW + DAY)
+
+    def work(_number: int) -> list[tuple[int, str]]:
+        mine: list[tuple[int, str]] = []
+        while True:
+            with store.writing() as connection:
+                taken = deliveries.take(connection, "tickets", NOW, NOW + DAY, 3)
+            with store.writing() as connection:
+                deliveries.finish(connection, taken, NOW)
+                left = deliveries.counts(connection).get(("tickets", WAITING), 0)
+            mine += [(each.alert_id, each.change) for each in taken]
+            if not left:
+                return mine
+
+    with ThreadPoolExecutor(4) as pool:
+        told = [each for mine in pool.map(work, range(4)) for each in mine]
+    assert len(told) == len(set(told)) == 40
 
 
 def test_upkeep_of_the_outbox(store: Store) -> None:
