@@ -15,38 +15,46 @@ pytestmark = needs_own_namespace
 _IDLE = {"util.gpu": 0, "util.encoder": 0, "util.decoder": 0, "gpm.sm_util": 0.0}
 
 
-def intervals(it: Server, token: str, seconds: float, **which: str) -> list[dict[str, Any]]:
-    """The intervals of some holder, once they hold so many seconds of samples."""
+def wait_for_holder(it: Server, token: str, kind: str, after: str = "") -> str:
+    """When such a holder was seen on the GPU, once that is after a time."""
 
-    def enough() -> list[dict[str, Any]] | None:
-        found: list[dict[str, Any]] = it.get("/usage/intervals", token, **which)["items"]
-        return found if sum(each["observed_seconds"] for each in found) >= seconds else None
+    def seen() -> str | None:
+        holders = [holding for found in it.get("/gpus", token)["items"] for holding in found["holders"] or ()]
+        return next((one["at"] for one in holders if one["holder"]["kind"] == kind and one["at"] > after), None)
 
-    return wait_for(f"{seconds} s of {which}", enough, 40)
+    return wait_for(f"{kind} on the GPU", seen, 40)
 
 
 def test_a_job_and_what_it_left(tmp_path: Path, any_server: Server) -> None:
     """A job has a GPU, over an agent that is killed; when it has ended its GPU is held by nobody."""
     gpu = h100_sxm(0)
     scenario, reader, join = Scenario([gpu]), any_server.token("reader"), any_server.token("join")
+    uuid = str(gpu.values["uuid"])
     options = (tmp_path, any_server.url, join, environment(tmp_path / "s"), "--interval", "1s")
     with running("cgroup2", JOB, **SLURM) as job:
         gpu.process(job, "train", used=5 << 30, sm=71)
         scenario.write(tmp_path / "s")
         with agent(*options) as process:
-            before = sum(each["observed_seconds"] for each in intervals(any_server, reader, 1, job="4711"))
+            first = wait_for_holder(any_server, reader, "slurm")
             process.kill()
             process.wait(10)
         with agent(*options):
-            found = intervals(any_server, reader, before + 1, job="4711")
+            wait_for_holder(any_server, reader, "slurm", first)
             gpu.lines.clear()
             gpu.update(_IDLE | {"fb.used": 7 << 30})
             scenario.write(tmp_path / "s")
-            (left,) = intervals(any_server, reader, 1, kind="nobody")
+            wait_for_holder(any_server, reader, "nobody")
+
+    def folded() -> list[dict[str, Any]] | None:
+        items: list[dict[str, Any]] = any_server.get("/usage/intervals", reader)["items"]
+        return items if any(each["holder"]["kind"] == "nobody" for each in items) else None
+
+    intervals = wait_for("its intervals", folded, 60)
+    (left,) = [each for each in intervals if each["holder"]["kind"] == "nobody"]
+    found = [each for each in intervals if each["holder"]["job"] == "4711"]
+    assert len(found) + 1 == len(intervals)
     assert {each["holder"]["account"] for each in found} == {"physics"}
-    assert {(each["gpu"], each["memory_most"], each["activity"]) for each in found} == {
-        (gpu.values["uuid"], 5 << 30, 0.71)
-    }
+    assert {(each["gpu"], each["memory_most"], each["activity"]) for each in found} == {(uuid, 5 << 30, 0.71)}
     assert all(each["active_seconds"] == each["observed_seconds"] and not each["held_seconds"] for each in found)
     assert (left["memory_mean"], left["active_seconds"], left["processes"]) == (7 << 30, 0, 0)
     assert left["held_seconds"] == left["observed_seconds"]
