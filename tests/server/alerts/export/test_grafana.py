@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 import time
 from typing import Any
 
@@ -101,7 +102,16 @@ def test_uids_are_short_enough() -> None:
     assert (len(one), one == other) == (40, False)
 
 
-def test_the_tables_to_let_grafana_into(overrides: Overrides) -> None:
-    """They are named, and what is of the server's own evaluation is not among them."""
-    assert {"nodes", "gpus", "latest"} <= set(grafana.tables(overrides))
-    assert "rule_runs" not in grafana.tables(overrides)
+def test_the_tables_to_let_grafana_into(postgresql: Store, overrides: Overrides) -> None:
+    """A role that may read those that are named, and nothing else, can ask every query."""
+    tables, role = grafana.tables(overrides), f"grafana_{secrets.token_hex(4)}"
+    assert "rule_runs" not in tables
+    with postgresql.writing() as connection:
+        connection.execute(statement(f"CREATE ROLE {role}"))
+        connection.execute(statement(f"GRANT SELECT ON {', '.join(tables)} TO {role}"))
+        connection.execute(statement(f"SET LOCAL ROLE {role}"))
+        for query in grafana.queries(overrides).values():
+            connection.connection.cursor().execute(query)
+        connection.execute(statement("RESET ROLE"))
+        # A role is the whole server's: it would outlive the database.
+        connection.rollback()
