@@ -162,7 +162,7 @@ class Device:
             self.refresh()
 
     def _bind(self, handle: Handle, rows: tuple[Row, ...]) -> _Bound:
-        binder = Binder(handle, self.identity, self._driver, mig.parts(handle, self.identity, self._driver))
+        binder = mig.binder(handle, self.identity, self._driver)
         return binder, [row.bind(binder) for row in rows]
 
     def _unbind(self) -> None:

@@ -41,6 +41,13 @@ class GpuLost(Exception):
     """The driver says that this GPU has fallen off the bus."""
 
 
+class NotThere(Reading):
+    """The driver says that it has nothing of that number."""
+
+    def __init__(self) -> None:
+        super().__init__(Reason.FAILED)
+
+
 def open_library() -> None:
     """Load and initialise NVML. DriverAbsent says why that fails, DriverGone that it does not fit the kernel module."""
     try:
@@ -83,6 +90,8 @@ def failure(code: int, argued: bool = False) -> Exception:
         return DriverGone(f"NVML answers with error {code}: the driver was unloaded or replaced")
     if code == GPU_IS_LOST:
         return GpuLost()
+    if code == NOT_FOUND:
+        return NotThere()
     if argued and code == INVALID_ARGUMENT:
         return Reading(Reason.UNSUPPORTED)
     return Reading(_REASONS.get(code, Reason.FAILED))

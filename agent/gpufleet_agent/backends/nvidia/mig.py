@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from gpufleet_agent.backends.backend import Reading
 from gpufleet_agent.backends.nvidia.facts import Fact, gather, get, text
-from gpufleet_agent.backends.nvidia.library import GpuLost, Handle, ask
-from gpufleet_agent.backends.nvidia.sources import Instance, Part
+from gpufleet_agent.backends.nvidia.library import GpuLost, Handle, NotThere, ask
+from gpufleet_agent.backends.nvidia.sources import Binder, Instance, Part
 from gpufleet_agent.catalogue import Reason
 from gpufleet_agent.wire import Gpu, Partition
 
@@ -19,13 +19,27 @@ _ENABLED = 1
 
 def instances(handle: Handle) -> tuple[Handle, ...]:
     """The handles of a GPU's MIG devices; none where MIG is off or unknown."""
+    return _listed(handle)[0]
+
+
+def _listed(handle: Handle) -> tuple[tuple[Handle, ...], Reason | None]:
+    """The handles that there are, and why there may be more."""
     try:
         if ask("nvmlDeviceGetMigMode", handle)[0] != _ENABLED:
-            return ()
+            return (), None
         count = ask("nvmlDeviceGetMaxMigDeviceCount", handle)
-    except Reading:
-        return ()
-    return tuple(found for index in range(count) if (found := _instance(handle, index)) is not None)
+    except Reading as failed:
+        return (), failed.reason
+    found, lacking = [], None
+    for index in range(count):
+        try:
+            found.append(ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, index))
+        except NotThere:
+            # Indices have holes: an instance that was destroyed leaves one.
+            continue
+        except Reading as failed:
+            lacking = failed.reason
+    return tuple(found), lacking
 
 
 def partitions(handle: Handle) -> list[Partition]:
@@ -38,21 +52,24 @@ def partitions(handle: Handle) -> list[Partition]:
     return _with_shares(found, _most(handle)) if found else []
 
 
-def parts(handle: Handle, identity: Gpu, driver: int) -> tuple[Part, ...] | None:
-    """What the partitions that an identity names are read through; None where MIG is off."""
+def binder(handle: Handle, identity: Gpu, driver: int) -> Binder:
+    """What a GPU is read through, and the partitions that its identity names."""
     if identity.mig_mode != "enabled":
-        return None
+        return Binder(handle, identity, driver)
     known = {partition.uuid: partition for partition in identity.partitions}
     made: dict[int, Instance] = {}
     found = []
-    for each in instances(handle):
+    listed, lacking = _listed(handle)
+    for each in listed:
         partition = known.get(uuid(each) or "")
-        if partition is not None and partition.gpu_instance is not None:
+        if partition is None or partition.gpu_instance is None:
+            lacking = lacking or Reason.FAILED
+        else:
             leads = partition.gpu_instance not in made
             instance = made.setdefault(partition.gpu_instance, Instance(handle, partition.gpu_instance))
             own = replace(identity, uuid=partition.uuid, memory_total=partition.memory_total)
             found.append(Part(each, own, driver, instance, partition.share, leads))
-    return tuple(found)
+    return Binder(handle, identity, driver, tuple(found), lacking)
 
 
 def uuid(handle: Handle) -> str | None:
@@ -85,14 +102,6 @@ def _with_shares(found: list[Partition], grid: int) -> list[Partition]:
 def _share(partition: Partition, grid: int, sizes: dict[int, int]) -> float:
     own, slices = partition.compute_slices or 0, partition.slices or 0
     return min(1.0, slices / grid * own / sizes[partition.gpu_instance or 0])
-
-
-def _instance(handle: Handle, index: int) -> Handle | None:
-    try:
-        return ask("nvmlDeviceGetMigDeviceHandleByIndex", handle, index)
-    except Reading:
-        # Indices have holes: an instance that was destroyed leaves one.
-        return None
 
 
 def _profile(handle: Handle) -> str:

@@ -36,11 +36,19 @@ class Call:
 class Binder:
     """What the sources of one GPU share: its handle and identity, calls made once a moment, fields, GPM.
 
-    `parts` are the partitions of a GPU that MIG cuts, there may be none yet; None where it does not.
+    `parts` are the partitions of a GPU that MIG cuts, there may be none yet; None where it does not. `lacking` says why
+    some of them may be missing.
     """
 
-    def __init__(self, handle: Handle, identity: Gpu, driver: int, parts: tuple[Part, ...] | None = None) -> None:
-        self.handle, self.identity, self.driver, self.parts = handle, identity, driver, parts
+    def __init__(
+        self,
+        handle: Handle,
+        identity: Gpu,
+        driver: int,
+        parts: tuple[Part, ...] | None = None,
+        lacking: Reason | None = None,
+    ) -> None:
+        self.handle, self.identity, self.driver, self.parts, self.lacking = handle, identity, driver, parts, lacking
         self._calls: dict[Call, BoundCall] = {}
         self._counts: dict[str, Reader] = {}
         self._fields: FieldBatch | None = None
@@ -51,6 +59,12 @@ class Binder:
         if call not in self._calls:
             self._calls[call] = BoundCall(call, self.handle)
         return self._calls[call]
+
+    def all_parts(self) -> tuple[Part, ...]:
+        """Its partitions. Reading where MIG does not cut it, or not all of them can be read."""
+        if self.parts is None or self.lacking is not None:
+            raise Reading(Reason.UNSUPPORTED if self.lacking is None else self.lacking)
+        return self.parts
 
     def process_count(self, name: str) -> Reader:
         """How many processes the list has that a function of this name gives."""
@@ -262,7 +276,8 @@ class ProcessCount:
 
     def bind(self, gpu: Binder) -> Reader:
         """See Source."""
-        counts = [each.process_count(self.name) for each in gpu.parts or (gpu,)]
+        parts = gpu.parts if gpu.lacking is None else None
+        counts = [each.process_count(self.name) for each in parts or (gpu,)]
         return counts[0] if len(counts) == 1 else lambda moment: sum(count(moment) for count in counts)
 
 
@@ -293,9 +308,9 @@ class OverInstances:
 
     def bind(self, gpu: Binder) -> Reader:
         """See Source. Of a GPU without instances nothing is known that way."""
-        if not gpu.parts:
+        readers = [self.of.bind(part) for part in gpu.all_parts() if part.leads]
+        if not readers:
             raise Reading(Reason.UNSUPPORTED)
-        readers = [self.of.bind(part) for part in gpu.parts if part.leads]
         return lambda moment: sum(read(moment) for read in readers)
 
 
@@ -308,9 +323,7 @@ class OverParts:
 
     def bind(self, gpu: Binder) -> Reader:
         """See Source. What no partition holds does nothing; without one the GPU does nothing."""
-        if gpu.parts is None:
-            raise Reading(Reason.UNSUPPORTED)
-        readers = [(_share(part), self.of.bind(part)) for part in gpu.parts]
+        readers = [(_share(part), self.of.bind(part)) for part in gpu.all_parts()]
         return lambda moment: self.convert(sum(share * read(moment) for share, read in readers))
 
 

@@ -155,6 +155,17 @@ def test_a_gpu_that_is_cut_into_nothing_yet_does_nothing(tmp_path: Path) -> None
     assert (of_gpu(tick)["sm_active"], tick.partitions) == (0, ())
 
 
+def test_partitions_that_may_not_be_seen_are_not_none(tmp_path: Path) -> None:
+    """Where the driver lets nobody see them, the GPU is not one that does nothing."""
+    gpu = h100_mig(0).fail("nvmlDeviceGetMigDeviceHandleByIndex", "no_permission")
+    gpu.instances[0].process(7, "train")
+    scenario = Scenario([gpu])
+    with opened(scenario, tmp_path / "s") as session:
+        tick = sampled_over(session, scenario, tmp_path / "s")
+    assert (of_gpu(tick)["sm_active"], tick.partitions) == ("no permission", ())
+    assert of_gpu(tick)["compute_processes"] == 1
+
+
 def test_who_may_not_see_the_whole_memory_sees_that_of_the_instances(tmp_path: Path) -> None:
     """Of compute instances that share a GPU instance, and with it the memory, one counts."""
     gpu = h100_mig(0).set("fb.used", error("no_permission"))
