@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gpufleet_agent.catalogue import EVERY_SAMPLE
+from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, ON_CHANGE
+from gpufleet_server.queries.latest import newest_states
 from gpufleet_server.store.engine import Store
+from gpufleet_server.store.latest_states import latest_states, since, value
 from gpufleet_server.store.migrate import migrate, upgrade
 from gpufleet_server.store.newest import newest
+from gpufleet_server.store.schema import gpus
 from sqlalchemy import MetaData, Table, inspect, select, text
 
 from tests.server import stored
 
 _PREVIOUS = Path(__file__).parent / "previous"
-_NAMES = [metric.name for metric in EVERY_SAMPLE]
+# Metrics of later versions were not observed then.
+_LATER = "clocks_held_by_"
+_NAMES = [metric.name for metric in EVERY_SAMPLE if not metric.name.startswith(_LATER)]
 _Rows = list[dict[str, Any]]
 
 
@@ -74,8 +79,9 @@ def test_every_sample_comes_along(old: Store, previous: Path) -> None:
     for row in before:
         sample = after[row["uuid"], row["ts"]]
         assert sample.duration == row["duration"]
-        assert sample.values == {name: row[name] for name in _NAMES}
-        assert {name: int(why) for name, why in sample.reasons.items()} == _in_force(reasons, row)
+        assert {name: sample.values[name] for name in _NAMES} == {name: row[name] for name in _NAMES}
+        absent = {name: int(why) for name, why in sample.reasons.items() if not name.startswith(_LATER)}
+        assert absent == _in_force(reasons, row)
 
 
 def _in_force(states: _Rows, row: dict[str, Any]) -> dict[str, int]:
@@ -94,6 +100,26 @@ def test_the_newest_samples_come_along(old: Store, previous: Path) -> None:
     assert {row["gpu_id"]: {name: row[name] for name in ("ts", "duration", *_NAMES)} for row in after} == {
         gpu_id: {name: row[name] for name in ("ts", "duration", *_NAMES)} for gpu_id, row in before.items()
     }
+
+
+def test_what_is_in_force_is_that_of_the_newest_states(old: Store) -> None:
+    """Each GPU's metrics that are sent on change: value, or none, and since when."""
+    migrate(old)
+    names = [metric.name for metric in ON_CHANGE]
+    parts = [part for name in names for part in (value(BY_NAME[name]), since(BY_NAME[name]))]
+    with old.reading() as connection:
+        ids = list(connection.execute(select(gpus.c.gpu_id)).scalars())
+        wanted = newest_states(connection, ids, names)
+        tables = gpus.join(latest_states, latest_states.c.node_id == gpus.c.node_id)
+        rows = connection.execute(select(gpus.c.gpu_id, *parts).select_from(tables)).all()
+    found = {
+        (gpu_id, name): (told[2 * n], told[2 * n + 1])
+        for gpu_id, *told in rows
+        for n, name in enumerate(names)
+        if told[2 * n + 1]
+    }
+    assert found == {key: (state.value, state.ts) for key, state in wanted.items()}
+    assert len(found) > 100
 
 
 @pytest.mark.parametrize("table", ["nodes", "streams", "gpus", "partitions", "states", "events", "tokens"])
