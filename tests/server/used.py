@@ -14,7 +14,7 @@ from gpufleet_server.store.engine import Store
 from gpufleet_server.store.fold import USAGE_DUE
 from gpufleet_server.store.schema import nodes
 from gpufleet_server.store.tiers import due
-from gpufleet_server.store.usage import RECORD, latest_usage, usage
+from gpufleet_server.store.usage import RECORD, holders, latest_usage, usage
 from sqlalchemy import insert, select
 
 MIDNIGHT = 20_000 * DAY
@@ -50,6 +50,8 @@ class Used:
         day = begin // DAY * DAY
         with self.store.writing() as connection:
             partitions.make_for(connection, usage, begin)
+            owner = select(holders.c.owner_id).where(holders.c.holder_id == holder_id)
+            row["owner_id"] = connection.execute(owner).scalar_one()
             connection.execute(insert(usage).values(row | fields))
             insert_new(connection, due, [{"kind": USAGE_DUE, "node_id": node_id, "at": day}])
 

@@ -144,13 +144,15 @@ def check_samples(samples: Samples, field: str) -> None:
 
 def _check_usage(report: Report) -> None:
     """WireError where a piece of usage names no holder, or ends before it begins."""
+    names = {name for piece in report.usage for name in (piece.gpu, piece.partition or "")}
+    printable = "".join(names).isprintable()
     for number, piece in enumerate(report.usage):
         field = f"usage[{number}]"
         if piece.holder >= len(report.holders):
             raise WireError(f"{field}.holder", f"{piece.holder}, and there are {len(report.holders)} holders")
         if piece.end < piece.begin:
             raise WireError(f"{field}.end", f"{piece.end} is before begin, {piece.begin}")
-        for name in (piece.gpu, piece.partition or ""):
+        for name in () if printable else (piece.gpu, piece.partition or ""):
             _check_name(name, field)
 
 

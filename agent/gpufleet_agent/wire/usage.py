@@ -6,13 +6,16 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from gpufleet_agent.wire.inventory import Absences, Size, Small, Text
+from gpufleet_agent.wire.inventory import Absences, Size, Small
 
 HolderKind = Literal["slurm", "kubernetes", "container", "unit", "unknown", "nobody"]
 
 Moment = Annotated[int, Meta(ge=0, lt=1 << 62)]
 Share = Annotated[int, Meta(ge=0, le=10_000)]
 PartOf = Annotated[str, Meta(min_length=1, max_length=128)]
+# A Text whose characters nobody looks at before it is kept: a pattern for each of so many, most of them known from the
+# report before, costs more than all else of a report.
+Word = Annotated[str, Meta(max_length=256)]
 
 MAX_HOLDERS = 4096
 MAX_USAGE = 16_384
@@ -29,20 +32,20 @@ class Holder(Struct, kw_only=True, frozen=True, omit_defaults=True):
 
     kind: HolderKind
     uid: Annotated[int, Meta(ge=0, lt=1 << 32)] | None = None
-    user: Text | None = None
-    job: Text | None = None
-    sluid: Text | None = None
-    step: Text | None = None
-    account: Text | None = None
-    slurm_partition: Text | None = None
-    namespace: Text | None = None
-    pod: Text | None = None
-    pod_uid: Text | None = None
-    container: Text | None = None
-    container_name: Text | None = None
-    runtime: Text | None = None
-    unit: Text | None = None
-    command: Text | None = None
+    user: Word | None = None
+    job: Word | None = None
+    sluid: Word | None = None
+    step: Word | None = None
+    account: Word | None = None
+    slurm_partition: Word | None = None
+    namespace: Word | None = None
+    pod: Word | None = None
+    pod_uid: Word | None = None
+    container: Word | None = None
+    container_name: Word | None = None
+    runtime: Word | None = None
+    unit: Word | None = None
+    command: Word | None = None
     absent: Absences = {}
 
     @property

@@ -67,8 +67,8 @@ class UsageGroup(Answer):
     memory_most: int | None = Field(description="B, the most on one GPU")
     activity: Number | None = Field(description="mean share of the time in which its kernels ran, 0 to 1")
     observed_seconds: Number = Field(description="in samples while it was there, s: also where it cost nothing")
-    gpus: int = Field(description="how many different GPUs")
-    nodes: int = Field(description="how many different nodes")
+    gpus: int | None = Field(description="how many different GPUs; null by days, which do not tell")
+    nodes: int | None = Field(description="how many different nodes; null by days, which do not tell")
     first: Instant
     last: Instant
     simulated: Number = Field(description="share of gpu_seconds that is of simulated GPUs, 0 to 1")
@@ -94,9 +94,12 @@ class UsagePage(Answer):
     """Usage by groups, those with most GPU time first."""
 
     by: list[str]
-    since: Instant
+    since: Instant = Field(
+        description="as asked for; where by_day the beginning of its day, UTC"
+    )
     until: Instant = Field(description="as asked for, or `through` where that is earlier")
     through: Instant = Field(description="all that the servers had received by then is in it")
+    by_day: bool = Field(description="of more than 8 days, told by day: GPUs and nodes are not counted")
     totals: UsageTotals | None = Field(
         description="of the sites and models asked for, whatever users or jobs; null where single nodes or GPUs are"
     )
@@ -160,11 +163,11 @@ class _Which(Query):
         """Whose usage, and of what."""
         return UsageFilter(**self.model_dump(include=set(UsageFilter.__dataclass_fields__)))
 
-    def range(self, context: Context, connection: Any) -> Range:
+    def range(self, context: Context, connection: Any, by: list[str] | None = None) -> Range:
         """The time that is asked for, as far as it can be told."""
         now = context.now()
         since, until = whole_range(self.since, self.until, now, _DAY, "since", "until")
-        return usage.within(connection, since, until, now)
+        return usage.within(connection, since, until, now, by, self.wanted())
 
 
 class UsageQuery(_Which):
@@ -185,7 +188,7 @@ def usage_groups(context: Given, query: Annotated[UsageQuery, FromQuery()]) -> U
     """
     wanted = query.wanted()
     with reading(context.store) as connection:
-        when = query.range(context, connection)
+        when = query.range(context, connection, query.by)
         page = usage.groups(connection, query.by, wanted, when, limit=query.limit, cursor=query.cursor)
         totals = usage.totals(connection, wanted, when)
     return UsagePage(
@@ -193,6 +196,7 @@ def usage_groups(context: Given, query: Annotated[UsageQuery, FromQuery()]) -> U
         since=when.since,
         until=when.until,
         through=when.through,
+        by_day=when.by_day,
         totals=_totals(totals) if totals is not None else None,
         items=[_group(group) for group in page.items],
         next=page.next,

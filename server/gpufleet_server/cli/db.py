@@ -19,7 +19,8 @@ _NAMES = {
     "sealed": "samples, sealed",
     "usage_recent": "usage, not folded",
     "usage": "usage intervals",
-    "usage_daily": "usage a day",
+    "usage_daily": "usage a day and node",
+    "usage_fleet": "usage a day",
     "holders": "holders of GPUs",
 }
 
@@ -105,7 +106,7 @@ def retention(
         unit = "partitions" if store.dialect == "postgresql" else "rows"
         removed = retain(store, kept, clock.now())
     lines = [
-        f"removed {count} {'rows' if name.startswith('fleet_') or name == 'holders' else unit} of {name}"
+        f"removed {count} {'rows' if 'fleet' in name or name == 'holders' else unit} of {name}"
         for name, count in removed.items()
     ]
     _tell({"removed": removed}, json, "\n".join(lines) or "nothing is too old")

@@ -100,7 +100,10 @@ def _stored(connection: Connection, memory: Memory, wanted: dict[str, tuple[Name
 
 
 def _row(key: str, named: Named, holder: wire.Holder) -> dict[str, Any]:
-    row = {name: getattr(holder, name) for name in ("kind", "uid", *NAMES)}
+    # No database takes a NUL.
+    told = {name: getattr(holder, name) for name in NAMES}
+    row = {name: text and text.replace("\0", "\ufffd") for name, text in told.items()}
+    row |= {"kind": holder.kind, "uid": holder.uid}
     cluster = named.node.cluster if holder.kind == "slurm" else None
     seen = {"first_seen": named.at, "last_seen": named.at}
     return row | seen | {"digest": key, "cluster": cluster, "absent": dict(holder.absent)}
@@ -126,7 +129,7 @@ def _owner(holder: wire.Holder) -> tuple[str, ...]:
     """
     number = str(holder.uid) if holder.uid is not None and holder.kind != "kubernetes" else ""
     rest = (getattr(holder, name) or "" for name in OWNER[2:])
-    return (holder.kind, holder.user or number, *rest)
+    return tuple(word.replace("\0", "\ufffd") for word in (holder.kind, holder.user or number, *rest))
 
 
 def _find_owners(connection: Connection, memory: Memory, wanted: Iterable[tuple[str, ...]]) -> None:

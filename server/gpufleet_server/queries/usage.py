@@ -4,20 +4,47 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Float, Integer, String, Subquery, case, cast, func, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Float,
+    Integer,
+    String,
+    Subquery,
+    case,
+    cast,
+    func,
+    select,
+    text,
+)
 
+from gpufleet_server.domain.usage import DAY
 from gpufleet_server.domain.use import Use
 from gpufleet_server.queries import fleet_history, paging
 from gpufleet_server.queries.filters import FleetFilter
 from gpufleet_server.queries.paging import Key, Order, Page
-from gpufleet_server.queries.usage_parts import DIMENSIONS, HELD, OWNED, SUMS, UsageFilter, parts
+from gpufleet_server.queries.usage_parts import (
+    DIMENSIONS,
+    HELD,
+    OWNED,
+    SUMS,
+    UsageFilter,
+    fleet_tells,
+    parts,
+    parts_of_fleet,
+)
 from gpufleet_server.store.fold import folded_until
 from gpufleet_server.store.schema import nodes
 
+# Over more than this GPUs and nodes are not counted, µs.
+LONGEST = 8 * DAY
 # Kinds that are no workload.
 NOBODY, UNKNOWN = "nobody", "unknown"
 _OF_NODE = {"node": nodes.c.hostname, "node_id": nodes.c.uuid, "site": nodes.c.site}
 _HOUR_S = 3600.0
+# What a day of a large fleet is grouped in must not go to disk on its way.
+_ROOM = text("SET LOCAL work_mem = '64MB'")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +52,8 @@ class Group:
     """What belongs together: `names` are its dimensions' columns. GPU-ms; memory in bytes; `activity` 0 to 1; times µs.
 
     `holder`: NOBODY or UNKNOWN where it is of these, None for workloads, and where groups are of places only.
-    `nobody` and `unknown` are the GPU-ms in it of these; `simulated` those of simulated GPUs.
+    `nobody` and `unknown` are the GPU-ms in it of these; `simulated` those of simulated GPUs. How many `gpus` and
+    `nodes` it was is not counted over more than LONGEST.
     """
 
     names: dict[str, str | None]
@@ -40,8 +68,8 @@ class Group:
     memory_mean: float | None
     memory_most: int | None
     activity: float | None
-    gpus: int
-    nodes: int
+    gpus: int | None
+    nodes: int | None
     first: int
     last: int
 
@@ -69,17 +97,35 @@ class Totals:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Range:
-    """[since, until), µs. All that servers had received at `through` is in it; `until` is not after that."""
+    """[since, until), µs. All that servers had received at `through` is in it; `until` is not after that.
+
+    `by_day`: whole days of the fleet are enough for what is asked.
+    """
 
     since: int
     until: int
     through: int
+    by_day: bool = False
 
 
-def within(connection: Connection, since: int, until: int, now: int) -> Range:
-    """The part of a range that can be told."""
+def within(
+    connection: Connection,
+    since: int,
+    until: int,
+    now: int,
+    by: Sequence[str] | None = None,
+    wanted: UsageFilter | None = None,
+) -> Range:
+    """The part of a range that can be told; one of more than LONGEST begins with a day (UTC) where days tell it."""
     through = folded_until(connection, now)
-    return Range(since, max(since, min(until, through)), through)
+    until = max(since, min(until, through))
+    by_day = by is not None and until - since > LONGEST and fleet_tells(columns(by), wanted or UsageFilter())
+    return Range(since // DAY * DAY if by_day else since, until, through, by_day)
+
+
+def columns(by: Sequence[str]) -> list[str]:
+    """The columns of some dimensions, each once."""
+    return list(dict.fromkeys(column for name in by for column in DIMENSIONS[name]))
 
 
 def groups(
@@ -92,11 +138,13 @@ def groups(
     cursor: str | None = None,
 ) -> Page[Group]:
     """Usage by dimensions of DIMENSIONS, those with most GPU time first. Problem 422 where the cursor is bad."""
-    names = list(dict.fromkeys(column for name in by for column in DIMENSIONS[name]))
-    order = f"usage {' '.join(by)}"
+    names, order = columns(by), f"usage {' '.join(by)}"
     if when.since >= when.until:
         return Page([], None)
-    found = _grouped(connection, names, wanted, when, split=any(name in OWNED or name in HELD for name in by))
+    if connection.dialect.name == "postgresql":
+        connection.execute(_ROOM)
+    make = _grouped_by_day if when.by_day else _grouped
+    found = make(connection, names, wanted, when, split=any(name in OWNED or name in HELD for name in by))
     keys = [Key(found.c.gpu_ms, int, descending=True), Key(found.c.holder, str)]
     keys += [key for name in names for key in paging.nulls_last(found.c[name], str)]
     ordered = Order(order, keys)
@@ -105,18 +153,54 @@ def groups(
     return Page([_group(row._asdict(), names) for row in rows], following)
 
 
+def _grouped_by_day(
+    connection: Connection, names: Sequence[str], wanted: UsageFilter, when: Range, *, split: bool
+) -> Subquery:
+    """A row a group, without how many GPUs and nodes it was."""
+    each = _parts_of_fleet(connection, names, wanted, when).subquery("parts")
+    keys, by = [each.c[name] for name in names], _holder(each, split=split)
+    gpu_ms = each.c.active + each.c.held
+    query = select(
+        *keys,
+        by.label("holder"),
+        _sum(gpu_ms).label("gpu_ms"),
+        *(_sum(each.c[name]).label(name) for name in SUMS),
+        *_not_workloads(each),
+        _sum(case((each.c.simulated, gpu_ms), else_=0)).label("simulated"),
+        func.max(each.c.memory_most).label("memory_most"),
+        cast(None, Integer).label("gpus"),
+        cast(None, Integer).label("nodes"),
+        func.min(each.c.first).label("first"),
+        func.max(each.c.last).label("last"),
+    )
+    return query.group_by(*keys, *([by] if split else [])).subquery("of_groups")
+
+
+def _parts_of_fleet(connection: Connection, names: Sequence[str], wanted: UsageFilter, when: Range) -> Any:
+    to_the_end = when.by_day and when.until >= when.through
+    return parts_of_fleet(connection, names, wanted, when.since, when.until, to_the_end=to_the_end)
+
+
+def _holder(each: Subquery, *, split: bool) -> ColumnElement[str]:
+    """NOBODY and UNKNOWN apart from all others, where groups are to be split so."""
+    nothing = cast("", String)
+    return case((each.c.of_kind.in_((NOBODY, UNKNOWN)), each.c.of_kind), else_=nothing) if split else nothing
+
+
+def _not_workloads(each: Subquery) -> list[ColumnElement[int]]:
+    gpu_ms = each.c.active + each.c.held
+    return [_sum(case((each.c.of_kind == kind, gpu_ms), else_=0)).label(kind) for kind in (NOBODY, UNKNOWN)]
+
+
 def _grouped(
     connection: Connection, names: Sequence[str], wanted: UsageFilter, when: Range, *, split: bool
 ) -> Subquery:
     """A row a group. First each GPU's rows of a group come together, so that it is counted once."""
     inner = [name for name in names if name not in _OF_NODE]
     each = parts(connection, inner, wanted, when.since, when.until).subquery("parts")
-    special = each.c.of_kind.in_((NOBODY, UNKNOWN))
-    holder = case((special, each.c.of_kind), else_="").label("holder") if split else cast("", String).label("holder")
-    keys = [*(each.c[name] for name in inner), holder, each.c.at_node, each.c.bank]
-    gpu_ms = each.c.active + each.c.held
-    totals = [_sum(each.c[name]).label(name) for name in SUMS]
-    totals += [_sum(case((each.c.of_kind == kind, gpu_ms), else_=0)).label(kind) for kind in (NOBODY, UNKNOWN)]
+    holder = _holder(each, split=split)
+    keys = [*(each.c[name] for name in inner), holder.label("holder"), each.c.at_node, each.c.bank]
+    totals = [_sum(each.c[name]).label(name) for name in SUMS] + _not_workloads(each)
     rest = [
         func.bit_or(each.c.slots).label("slots"),
         func.max(each.c.memory_most).label("memory_most"),
@@ -148,10 +232,10 @@ def _of_groups(of_gpus: Subquery, names: Sequence[str]) -> Subquery:
 
 
 def _sum(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    # On PostgreSQL a sum of bigint is numeric; on SQLite one that outgrows 64 bits is an error.
-    if getattr(column, "name", None) in ("memory_sum", "activity_sum"):
-        return func.sum(cast(column, Float))
-    return cast(func.sum(column), BigInteger)
+    # As floats, in which sums of ms are exact: PostgreSQL's of bigint are numeric, which takes several times as long,
+    # and SQLite's that outgrow 64 bits are an error.
+    total = func.sum(cast(column, Float))
+    return total if getattr(column, "name", None) in ("memory_sum", "activity_sum") else cast(total, BigInteger)
 
 
 def _group(row: dict[str, Any], names: Sequence[str]) -> Group:
@@ -194,6 +278,6 @@ def totals(connection: Connection, wanted: UsageFilter, when: Range) -> Totals |
 
 def _by_kind(connection: Connection, wanted: UsageFilter, when: Range) -> dict[str, float]:
     """GPU-seconds by kind of holder."""
-    each = parts(connection, [], wanted, when.since, when.until).subquery()
+    each = _parts_of_fleet(connection, [], wanted, when).subquery()
     query = select(each.c.of_kind, _sum(each.c.active + each.c.held)).group_by(each.c.of_kind)
     return {kind: ms / 1000 for kind, ms in connection.execute(query)}

@@ -1,7 +1,7 @@
-"""What usage is added up from: days that are over and were added up, and intervals for all else."""
+"""What usage is added up from: days of the fleet or of nodes that are over, and intervals for all else."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -12,6 +12,7 @@ from sqlalchemy import (
     Float,
     FromClause,
     Select,
+    Table,
     and_,
     case,
     cast,
@@ -28,8 +29,8 @@ from gpufleet_server.queries.filters import Conditions, named
 from gpufleet_server.store.fold import USAGE_DUE
 from gpufleet_server.store.schema import gpus, nodes
 from gpufleet_server.store.tiers import due
-from gpufleet_server.store.usage import SUMMED, holders, owners, usage, usage_daily
-from gpufleet_server.store.usage_days import bank, bit
+from gpufleet_server.store.usage import SUMMED, holders, owners, usage, usage_daily, usage_fleet
+from gpufleet_server.store.usage_days import FLEET_DUE, bank, bit
 
 # What each dimension is told by. Days know of owners, models and nodes; all else only intervals know.
 OWNED = {name: (name,) for name in ("user", "account", "slurm_partition", "namespace", "kind")}
@@ -71,34 +72,53 @@ class UsageFilter:
         return UsageFilter(**{name: getattr(self, name) for name in ("site", "node", "model", "gpu", "simulated")})
 
     @property
-    def needs_intervals(self) -> bool:
-        """Whether days don't tell."""
-        return bool(self.gpu or any(getattr(self, name) for name in HELD))
+    def of_days(self) -> bool:
+        """Whether days tell."""
+        return not (self.gpu or any(getattr(self, name) for name in HELD))
+
+
+def days_tell(names: Sequence[str], wanted: UsageFilter) -> bool:
+    """Whether the days of nodes tell all that is asked for."""
+    return wanted.of_days and not {"gpu", *sum(HELD.values(), ())} & ({*names} - {"namespace"})
+
+
+def fleet_tells(names: Sequence[str], wanted: UsageFilter) -> bool:
+    """Whether the days of the fleet tell it, but for how many GPUs and nodes it was."""
+    return days_tell(names, wanted) and not wanted.node and not {"node", "node_id"} & {*names}
 
 
 def parts(
     connection: Connection, names: Sequence[str], wanted: UsageFilter, since: int, until: int
 ) -> CompoundSelect[Any] | Select[Any]:
-    """A select of the columns `names` of dimensions, `kind`, node_id, bank, slots and all that is summed up.
+    """A select of the columns `names` of dimensions, `of_kind`, at_node, bank, slots and all that is summed up.
 
     Of [since, until) (µs): an interval that the range cuts counts in proportion. Several rows may be of one group.
     """
+    head = [usage.c.node_id.label("at_node"), bank().label("bank"), bit().label("slots")]
     first, last = -(-since // DAY) * DAY, until // DAY * DAY
-    coarse = not wanted.needs_intervals and not {"gpu", *sum(HELD.values(), ())} & ({*names} - {"namespace"})
-    days = _added_up(connection, first, last) if coarse and first < last else []
-    selects: list[Select[Any]] = []
-    if days:
-        selects.append(_of_days(names, wanted, days))
-    rest = _spans([day for day in range(first, last, DAY) if day not in set(days)])
-    if rest:
-        whole = or_(*(and_(usage.c.begin >= begin, usage.c.begin < end) for begin, end in rest))
-        selects.append(_of_intervals(names, wanted, whole, None))
+    days = _added_up(connection, first, last, (USAGE_DUE,)) if days_tell(names, wanted) else []
+    selects = [_of_days(names, wanted, days)] if days else []
+    selects += _of_rest(names, wanted, head, set(days), first, last)
     edges = [(since, min(first, until)), (max(last, since), until)] if first <= last else [(since, until)]
-    for begin, end in edges:
-        if begin < end:
-            day = usage.c.begin >= begin // DAY * DAY
-            cut = and_(day, usage.c.begin < end, or_(usage.c.end > begin, usage.c.begin >= begin))
-            selects.append(_of_intervals(names, wanted, cut, (begin, end)))
+    selects += [_of_edge(names, wanted, head, edge) for edge in edges if edge[0] < edge[1]]
+    return union_all(*selects) if len(selects) > 1 else selects[0]
+
+
+def parts_of_fleet(
+    connection: Connection, names: Sequence[str], wanted: UsageFilter, since: int, until: int, *, to_the_end: bool
+) -> CompoundSelect[Any] | Select[Any]:
+    """The same without at_node, bank and slots, but `simulated`; quick however many nodes there are.
+
+    `to_the_end`: nothing that there is ends after `until`, or not so much that it would matter.
+    """
+    head = [nodes.c.simulated]
+    first, last = -(-since // DAY) * DAY, until // DAY * DAY
+    days = _added_up(connection, first, last, (USAGE_DUE, FLEET_DUE))
+    selects = [_of_fleet_days(names, wanted, days)] if days else []
+    whole = last + DAY if to_the_end and last < until and first <= last else last
+    selects += _of_rest(names, wanted, head, set(days), first, whole)
+    edges = [(since, min(first, until)), (max(whole, since), until)] if first <= last else [(since, until)]
+    selects += [_of_edge(names, wanted, head, edge) for edge in edges if edge[0] < edge[1]]
     return union_all(*selects) if len(selects) > 1 else selects[0]
 
 
@@ -133,9 +153,11 @@ def _owned(name: str) -> ColumnElement[Any]:
     return owners.c[name] if name == "kind" else func.nullif(owners.c[name], "")
 
 
-def _added_up(connection: Connection, first: int, last: int) -> list[int]:
-    """The days that were added up for good: nothing of them waits."""
-    query = select(due.c.at).distinct().where(due.c.kind == USAGE_DUE, due.c.at >= first, due.c.at < last)
+def _added_up(connection: Connection, first: int, last: int, kinds: Sequence[str]) -> list[int]:
+    """The whole days of which nothing waits to be added up."""
+    if first >= last:
+        return []
+    query = select(due.c.at).distinct().where(due.c.kind.in_(kinds), due.c.at >= first, due.c.at < last)
     waiting = set(connection.execute(query).scalars())
     return [day for day in range(first, last, DAY) if day not in waiting]
 
@@ -151,43 +173,88 @@ def _spans(days: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _of_days(names: Sequence[str], wanted: UsageFilter, days: Sequence[int]) -> Select[Any]:
-    spans = or_(*(and_(usage_daily.c.day >= begin, usage_daily.c.day < end) for begin, end in _spans(days)))
-    conditions = [spans, *held_by(wanted), *_in_nodes(usage_daily.c.node_id, wanted)]
+    head = [usage_daily.c.node_id.label("at_node"), usage_daily.c.bank, usage_daily.c.slots]
+    within = _in_nodes(usage_daily.c.node_id, wanted)
+    return _of_table(usage_daily, names, wanted, days, head).where(*within)
+
+
+def _of_fleet_days(names: Sequence[str], wanted: UsageFilter, days: Sequence[int]) -> Select[Any]:
+    query = _of_table(usage_fleet, names, wanted, days, [usage_fleet.c.simulated])
+    if wanted.site:
+        query = query.where(usage_fleet.c.site.in_(wanted.site))
+    if wanted.simulated is not None:
+        query = query.where(usage_fleet.c.simulated.is_(wanted.simulated))
+    return query
+
+
+def _of_table(
+    table: Table, names: Sequence[str], wanted: UsageFilter, days: Sequence[int], head: Sequence[ColumnElement[Any]]
+) -> Select[Any]:
+    """Rows of days."""
+    spans = or_(*(and_(table.c.day >= begin, table.c.day < end) for begin, end in _spans(days)))
+    conditions = [spans, *held_by(wanted)]
     if wanted.model:
-        conditions.append(usage_daily.c.model.in_(wanted.model))
-    model = func.nullif(usage_daily.c.model, "")
-    keys = [(model if name == "model" else _owned(name)).label(name) for name in names]
-    same = ("bank", "slots", *SUMS, "memory_most", "first", "last")
-    head = [*keys, owners.c.kind.label("of_kind"), usage_daily.c.node_id.label("at_node")]
-    query = select(*head, *(usage_daily.c[name] for name in same))
-    return query.join_from(usage_daily, owners, owners.c.owner_id == usage_daily.c.owner_id).where(*conditions)
+        conditions.append(table.c.model.in_(wanted.model))
+    keys = (func.nullif(table.c[name], "") if name in ("model", "site") else _owned(name) for name in names)
+    labelled = (key.label(name) for key, name in zip(keys, names, strict=True))
+    same = (table.c[name] for name in (*SUMS, "memory_most", "first", "last"))
+    query = select(*labelled, owners.c.kind.label("of_kind"), *head, *same)
+    return query.join_from(table, owners, owners.c.owner_id == table.c.owner_id).where(*conditions)
+
+
+_Head = Sequence[ColumnElement[Any]]
+
+
+def _of_rest(
+    names: Sequence[str], wanted: UsageFilter, head: _Head, days: Collection[int], first: int, last: int
+) -> list[Select[Any]]:
+    """Of whole days, those that were not added up: intervals, all of each."""
+    rest = _spans([day for day in range(first, last, DAY) if day not in days])
+    if not rest:
+        return []
+    whole = or_(*(and_(usage.c.begin >= begin, usage.c.begin < end) for begin, end in rest))
+    return [_of_intervals(names, wanted, head, [usage.c[name] for name in SUMS], (usage.c.begin, usage.c.end), whole)]
+
+
+def _of_edge(names: Sequence[str], wanted: UsageFilter, head: _Head, edge: tuple[int, int]) -> Select[Any]:
+    """Of a part of a day: intervals, in proportion where it cuts them."""
+    begin, end = usage.c.begin, usage.c.end
+    since, until = (literal(each, BigInteger) for each in edge)
+    when = and_(begin >= edge[0] // DAY * DAY, begin < until, or_(end > since, begin >= since))
+    first, last = _greater(begin, since), _less(end, until)
+    inside = cast(last - first, Float) / cast(end - begin, Float)
+    uncut = and_(begin >= since, end <= until)
+    sums = [case((uncut, usage.c[name]), else_=cast(func.round(usage.c[name] * inside), BigInteger)) for name in SUMS]
+    return _of_intervals(names, wanted, head, sums, (first, last), when)
 
 
 def _of_intervals(
-    names: Sequence[str], wanted: UsageFilter, when: ColumnElement[bool], cut: tuple[int, int] | None
+    names: Sequence[str],
+    wanted: UsageFilter,
+    head: _Head,
+    sums: Sequence[ColumnElement[int]],
+    ends: tuple[ColumnElement[int], ColumnElement[int]],
+    when: ColumnElement[bool],
 ) -> Select[Any]:
-    conditions = [when, *held_by(wanted), *_in_nodes(usage.c.node_id, wanted), *of_gpus(wanted)]
-    tables: FromClause = usage.join(holders, holders.c.holder_id == usage.c.holder_id)
-    tables = tables.join(owners, owners.c.owner_id == holders.c.owner_id)
+    conditions = [when, *held_by(wanted), *of_gpus(wanted)]
+    tables: FromClause = usage.join(owners, owners.c.owner_id == usage.c.owner_id)
+    if not days_tell([name for name in names if name != "gpu"], dataclasses.replace(wanted, gpu=())):
+        # Only where need be: there are as many as there were jobs in all the time.
+        tables = tables.join(holders, holders.c.holder_id == usage.c.holder_id)
+    if any(column is nodes.c.simulated for column in head):
+        tables = tables.join(nodes, nodes.c.node_id == usage.c.node_id)
+        conditions += placed(wanted)
+    else:
+        conditions += _in_nodes(usage.c.node_id, wanted)
     if wanted.model or {"model", "gpu"} & {*names}:
         tables = tables.join(gpus, and_(gpus.c.node_id == usage.c.node_id, gpus.c.slot == usage.c.slot))
     if wanted.model:
         conditions.append(gpus.c.model.in_(wanted.model))
-    begin: ColumnElement[int] = usage.c.begin
-    end: ColumnElement[int] = usage.c.end
-    sums: list[ColumnElement[Any]] = [usage.c[name] for name in SUMS]
-    if cut is not None:
-        since, until = (literal(edge, BigInteger) for edge in cut)
-        first, last = _greater(begin, since), _less(end, until)
-        inside = cast(last - first, Float) / cast(end - begin, Float)
-        share = case((and_(begin >= since, end <= until), literal(1.0, Float)), else_=inside)
-        sums = [cast(func.round(each * share), BigInteger) for each in sums]
-        begin, end = first, last
-    head = [*(_of_interval(name).label(name) for name in names), owners.c.kind.label("of_kind")]
-    head += [usage.c.node_id.label("at_node"), bank().label("bank"), bit().label("slots")]
+    keys = (_of_interval(name).label(name) for name in names)
     totals = (each.label(name) for name, each in zip(SUMS, sums, strict=True))
-    rest = (usage.c.memory_most, begin.label("first"), end.label("last"))
-    return select(*head, *totals, *rest).select_from(tables).where(*conditions)
+    rest = (usage.c.memory_most, ends[0].label("first"), ends[1].label("last"))
+    query = select(*keys, owners.c.kind.label("of_kind"), *head, *totals, *rest)
+    return query.select_from(tables).where(*conditions)
 
 
 def _of_interval(name: str) -> ColumnElement[Any]:
@@ -195,6 +262,8 @@ def _of_interval(name: str) -> ColumnElement[Any]:
         return _owned(name)
     if name in ("gpu", "model"):
         return gpus.c["uuid" if name == "gpu" else "model"]
+    if name == "site":
+        return nodes.c.site
     return holders.c[name]
 
 

@@ -24,7 +24,7 @@ _MANY, _PATIENCE = 500, 60_000_000
 _COLUMNS = {name: {"node": "node_id", "holder": "holder_id"}.get(name, name) for name in FIELDS}
 _KEY = ("node_id", "begin", "slot", "holder_id", "partition")
 _REST = tuple(column for column in _COLUMNS.values() if column not in _KEY)
-_UPSERT = Upsert(usage, dict.fromkeys(_REST, replace))
+_UPSERT = Upsert(usage, dict.fromkeys((*_REST, "owner_id"), replace))
 _PARTITION = list(_COLUMNS).index("partition")
 _DELETE = delete(usage).where(*(usage.c[name] == bindparam(f"key_{name}") for name in _KEY))
 _SEEN = (
@@ -191,7 +191,12 @@ def _rows(pieces: Pieces, columns: Sequence[str], partitions_: _Partitions) -> l
 
 
 def _put(connection: Connection, pieces: Pieces, partitions_: _Partitions) -> None:
-    _UPSERT.execute(connection, _rows(pieces, (*_KEY, *_REST), partitions_))
+    query = select(holders.c.holder_id, holders.c.owner_id)
+    ids = np.unique(pieces.holder).tolist()
+    owned = dict(connection.execute(query.where(holders.c.holder_id.in_(ids))).all())
+    rows = _rows(pieces, (*_KEY, *_REST), partitions_)
+    whose = (owned.get(holder, 0) for holder in pieces.holder.tolist())
+    _UPSERT.execute(connection, [(*row, owner) for row, owner in zip(rows, whose, strict=True)])
 
 
 def _delete(connection: Connection, pieces: Pieces, partitions_: _Partitions) -> None:

@@ -21,7 +21,7 @@ from gpufleet_server.store.tiers import (
     fleet_states,
     recent,
 )
-from gpufleet_server.store.usage import holders, usage, usage_daily
+from gpufleet_server.store.usage import holders, usage, usage_daily, usage_fleet
 
 _LOG = logging.getLogger(__name__)
 
@@ -68,6 +68,7 @@ def retain(store: Store, keep: Keep, now: int, go_on: Callable[[], bool] = _alwa
         removed[holders.name] = _remove_before(store, holders.c.last_seen, now - keep.usage - DAY, go_on)
     if keep.daily:
         removed[usage_daily.name] = _remove_days(store, usage_daily.c.day, now - keep.daily, go_on)
+        removed[usage_fleet.name] = _remove_before(store, usage_fleet.c.day, now - keep.daily - DAY, go_on)
     return {name: count for name, count in removed.items() if count}
 
 

@@ -24,7 +24,7 @@ from gpufleet_server.store.tiers import (
     fleet_states,
     recent,
 )
-from gpufleet_server.store.usage import holders, usage, usage_daily, usage_recent
+from gpufleet_server.store.usage import holders, usage, usage_daily, usage_fleet, usage_recent
 
 # Up to so many bytes a table's rows are counted; of a larger one the database's own estimate is taken.
 _COUNTED = 256 << 20
@@ -33,6 +33,7 @@ _ENDS = {
     usage_recent: ("received_at", "received_at"),
     usage: ("begin", "begin"),
     usage_daily: ("day", "day"),
+    usage_fleet: ("day", "day"),
     holders: ("first_seen", "last_seen"),
 }
 # From less than this no daily growth is told, µs.
@@ -107,6 +108,7 @@ def _settings(keep: Keep) -> Iterable[tuple[Table, int | None]]:
         (usage_recent, None),
         (usage, keep.usage),
         (usage_daily, keep.daily),
+        (usage_fleet, keep.daily),
         (holders, keep.usage),
         (states, 0),
         (events, 0),

@@ -6,6 +6,7 @@ import numpy as np
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     Index,
     Integer,
@@ -106,6 +107,7 @@ usage = Table(
     Column("holder_id", BigInteger, primary_key=True, autoincrement=False),
     Column("partition", String(128), primary_key=True, comment="'' for the whole GPU"),
     Column("end", BigInteger, nullable=False),
+    Column("owner_id", BigInteger, nullable=False, comment="its holder's"),
     *_sums(),
     Column("processes", Integer, nullable=False),
     Index(None, "holder_id"),
@@ -129,6 +131,20 @@ usage_daily = Table(
     Column("last", BigInteger, nullable=False),
     info=BY_NODE,
     postgresql_partition_by="RANGE (day)",
+)
+
+# The same of the whole fleet: few rows whatever its size; '' where a node has no site or a GPU no model.
+usage_fleet = Table(
+    "usage_fleet",
+    metadata,
+    Column("day", BigInteger, primary_key=True, autoincrement=False, comment="when it begins"),
+    Column("owner_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("site", String(256), primary_key=True),
+    Column("model", String(256), primary_key=True),
+    Column("simulated", Boolean, primary_key=True),
+    *_sums(),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
 )
 
 SLOTS_A_BANK = 63

@@ -1,4 +1,4 @@
-"""How much each owner had on each day that is over, from the intervals: what months are added up from."""
+"""How much each owner had on each day that is over: of each node from its intervals, of the fleet from its nodes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,13 +8,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from gpufleet_server.domain.usage import DAY
 from gpufleet_server.store import partitions
+from gpufleet_server.store.bulk import insert_new
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.fold import USAGE_DUE, alone
 from gpufleet_server.store.rollups import AFTER_DAY
-from gpufleet_server.store.schema import gpus
+from gpufleet_server.store.schema import gpus, nodes
 from gpufleet_server.store.tiers import due
-from gpufleet_server.store.usage import SLOTS_A_BANK, SUMMED, holders, usage, usage_daily
+from gpufleet_server.store.usage import SLOTS_A_BANK, SUMMED, usage, usage_daily, usage_fleet
 
+# A day of the fleet that is to be added up again.
+FLEET_DUE = "usage_fleet"
 _NODES = 400
 _DUE = due.c.kind == USAGE_DUE
 
@@ -40,8 +43,46 @@ def add_up_days(store: Store, now: int, go_on: Callable[[], bool] = lambda: True
                 break
             partitions.make_for(connection, usage_daily, day)
             _add_up(connection, _to_be_made(connection, some, day), day)
+            insert_new(connection, due, [{"kind": FLEET_DUE, "node_id": 0, "at": day}])
             done += len(some)
+    _add_up_fleet(store, go_on)
     return done
+
+
+def _add_up_fleet(store: Store, go_on: Callable[[], bool]) -> None:
+    """Add up the days of which all nodes are done."""
+    waiting = select(due.c.at).where(_DUE)
+    days = select(due.c.at).where(due.c.kind == FLEET_DUE, due.c.at.not_in(waiting)).order_by(due.c.at)
+    with store.reading() as connection:
+        listed = connection.execute(days).scalars().all()
+    for day in listed:
+        if not go_on():
+            break
+        with store.writing() as connection:
+            alone(connection)
+            connection.execute(delete(due).where(due.c.kind == FLEET_DUE, due.c.at == day))
+            _add_up_nodes(connection, day)
+
+
+def _add_up_nodes(connection: Connection, day: int) -> None:
+    connection.execute(delete(usage_fleet).where(usage_fleet.c.day == day))
+    key = {
+        "owner_id": usage_daily.c.owner_id,
+        "site": func.coalesce(nodes.c.site, ""),
+        "model": usage_daily.c.model,
+        "simulated": nodes.c.simulated,
+    }
+    totals: dict[str, Any] = {name: cast(func.sum(usage_daily.c[name]), BigInteger) for name in SUMMED}
+    totals |= {"memory_most": func.max(usage_daily.c.memory_most)}
+    totals |= {"first": func.min(usage_daily.c.first), "last": func.max(usage_daily.c.last)}
+    query = (
+        select(*key.values(), literal(day, BigInteger), *totals.values())
+        .join_from(usage_daily, nodes, nodes.c.node_id == usage_daily.c.node_id)
+        .where(usage_daily.c.day == day)
+        .group_by(*key.values())
+    )
+    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    connection.execute(make(usage_fleet).from_select([*key, "day", *totals], query))
 
 
 def _some_due(connection: Connection, now: int) -> tuple[Sequence[int], int]:
@@ -76,7 +117,7 @@ def _add_up(connection: Connection, some: Sequence[int], day: int) -> None:
     connection.execute(delete(usage_daily).where(usage_daily.c.node_id.in_(some), usage_daily.c.day == day))
     key = {
         "node_id": usage.c.node_id,
-        "owner_id": holders.c.owner_id,
+        "owner_id": usage.c.owner_id,
         "model": func.coalesce(gpus.c.model, ""),
         "bank": bank(),
     }
@@ -88,7 +129,7 @@ def _add_up(connection: Connection, some: Sequence[int], day: int) -> None:
     of_gpu = (gpus.c.node_id == usage.c.node_id) & (gpus.c.slot == usage.c.slot)
     query = (
         select(*key.values(), literal(day, BigInteger), *totals.values())
-        .select_from(usage.join(holders, holders.c.holder_id == usage.c.holder_id).join(gpus, of_gpu))
+        .join_from(usage, gpus, of_gpu)
         .where(usage.c.node_id.in_(some), _of(day))
         .group_by(*key.values())
     )

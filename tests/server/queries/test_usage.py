@@ -92,6 +92,39 @@ def test_days_tell_the_same_as_their_intervals(site: Site, by: tuple[str, ...]) 
     assert ask()[0] == before[0]
 
 
+@pytest.mark.parametrize("by", [each for each in _BY if "node" not in each])
+@pytest.mark.parametrize("end", [_END, _END - 22 * HOUR])
+def test_days_of_the_fleet_tell_the_same_but_for_gpus(site: Site, by: tuple[str, ...], end: int) -> None:
+    """GPUs and nodes are not counted, all else is as it was; from intervals where days are not done."""
+    when = Range(MIDNIGHT - 30 * DAY, end, _END)
+
+    def ask(when: Range) -> list[Group]:
+        with site.store.reading() as connection:
+            return groups(connection, by, UsageFilter(), when, limit=100).items
+
+    expected = [dataclasses.replace(each, gpus=None, nodes=None) for each in ask(when)]
+    long = dataclasses.replace(when, by_day=True)
+    assert ask(long) == expected
+    add_up_days(site.store, _END + HOUR)
+    assert ask(long) == expected
+    if end == _END:
+        with site.store.writing() as connection:
+            connection.execute(delete(usage))
+            connection.execute(delete(usage_daily))
+        assert ask(long) == expected
+
+
+def test_which_ranges_are_told_by_day(site: Site) -> None:
+    """Long ones of what days know; they begin with a day."""
+    with site.store.reading() as connection:
+        since = MIDNIGHT - 20 * DAY + HOUR
+        found = within(connection, since, _END, _END, ["user", "site"], UsageFilter(model=["H100"]))
+        assert found == Range(since - HOUR, _END, _END, by_day=True)
+        for by, wanted in ((["job"], UsageFilter()), (["node"], UsageFilter()), (["user"], UsageFilter(gpu=["GPU-0"]))):
+            assert within(connection, since, _END, _END, by, wanted) == Range(since, _END, _END)
+        assert not within(connection, _END - 7 * DAY, _END, _END, ["user"], UsageFilter()).by_day
+
+
 def test_by_user(site: Site) -> None:
     """Whose GPU-hours, with a number for a name that is not known; what is nobody's is told apart; most comes first."""
     found = site.ask("user")

@@ -103,6 +103,7 @@ def _intervals() -> None:
         _must("holder_id", sa.BigInteger),
         _must("partition", sa.String(128), "'' for the whole GPU"),
         _must("end", sa.BigInteger),
+        _must("owner_id", sa.BigInteger, "its holder's"),
         *_sums(),
         _must("processes", sa.Integer),
         sa.PrimaryKeyConstraint(*key, name="pk_usage"),
@@ -123,9 +124,21 @@ def _intervals() -> None:
         sa.PrimaryKeyConstraint("node_id", "day", "owner_id", "model", "bank", name="pk_usage_daily"),
         postgresql_partition_by="RANGE (day)",
     )
+    op.create_table(
+        "usage_fleet",
+        _must("day", sa.BigInteger, "when it begins"),
+        _must("owner_id", sa.BigInteger),
+        _must("site", sa.String(256)),
+        _must("model", sa.String(256)),
+        _must("simulated", sa.Boolean),
+        *_sums(),
+        _must("first", sa.BigInteger),
+        _must("last", sa.BigInteger),
+        sa.PrimaryKeyConstraint("day", "owner_id", "site", "model", "simulated", name="pk_usage_fleet"),
+    )
 
 
 def downgrade() -> None:
     """Drop them."""
-    for table in ("usage_daily", "usage", "latest_usage", "usage_recent", "holders", "owners"):
+    for table in ("usage_fleet", "usage_daily", "usage", "latest_usage", "usage_recent", "holders", "owners"):
         op.drop_table(table)
