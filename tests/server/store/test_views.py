@@ -66,6 +66,26 @@ def test_samples_sealed_and_recent(postgresql: Store) -> None:
     assert a != b
 
 
+def test_partitions_have_views_of_their_own(postgresql: Store) -> None:
+    """With the metrics that partitions have; the views of GPUs know nothing of them."""
+    fleet = Fleet(postgresql)
+    node = fleet.node("n1")
+    fleet.partition(fleet.gpu(node, "GPU-a"), "MIG-1", slot=1)
+    _put(postgresql, SEALED, node, _HOUR_AGO, _block(10 * SECOND))
+    _put(postgresql, HOURLY, node, begin_of(_HOUR_AGO + 1, DAY), _block(HOUR))
+    with postgresql.reading() as connection:
+        columns = "ts, gpu, node, duration, sm_active, fb_used"
+        found = connection.execute(
+            text(f"SELECT {columns} FROM partition_samples WHERE partition = 'MIG-1' ORDER BY ts")
+        )
+        rows = found.all()
+        held = connection.execute(text("SELECT held FROM partition_hourly_rollups ORDER BY ts LIMIT 1")).scalar_one()
+        gpus = connection.execute(text("SELECT DISTINCT gpu FROM samples")).scalars().all()
+    times = [_at(_HOUR_AGO + n * 10 * SECOND) for n in (1, 3)]
+    assert rows == [(times[0], "GPU-a", "n1", 10.0, 0.0, None), (times[1], "GPU-a", "n1", 5.0, 0.01, None)]
+    assert (held, gpus) == (1.5, ["GPU-a"])
+
+
 def test_hourly_rollups(postgresql: Store) -> None:
     """Points of hours say how long a GPU was active, held and of unknown use, in seconds."""
     fleet = Fleet(postgresql)
