@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from gpufleet_server import __version__, api, exposition
+from gpufleet_server.alerts.facts import OwnFacts
 from gpufleet_server.alerts.service import Alerting, Settings
 from gpufleet_server.api.errors import response
 from gpufleet_server.domain import clock
@@ -53,10 +54,11 @@ def create_app(
     """
     statistics, tokens = Statistics(), TokenCache(store, now)
     bounds = Bounds(reports=max_waiting, bytes=max_waiting_bytes)
-    alerting = Alerting(store, alerts, now) if alerts is not None else None
+    upkeep = Upkeep(store, keep, now)
+    facts = OwnFacts(store, statistics, upkeep.statistics, now)
+    alerting = Alerting(store, alerts, now, facts) if alerts is not None else None
     happened = alerting.happened if alerting is not None else lambda _: None
     writer = Writer(store, tokens, statistics, now=now, bounds=bounds, happened=happened)
-    upkeep = Upkeep(store, keep, now)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

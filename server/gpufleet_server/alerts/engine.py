@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gpufleet_server.alerts.evaluation import Evaluation
 from gpufleet_server.alerts.overrides import Overrides
+from gpufleet_server.alerts.servers import Facts, Self
 from gpufleet_server.alerts.xids import Table
 from gpufleet_server.domain import clock
 from gpufleet_server.domain.clock import SECOND
@@ -61,17 +62,20 @@ class Engine:
         interval: float = INTERVAL_S,
         xids: Table | None = None,
         changed: Callable[[], None] = lambda: None,
+        facts: Callable[[], Facts] | None = None,
     ) -> None:
         """A round every `interval` s; `xids` are those in force.
 
-        `changed` is called after a commit in which an alert began, fired or ended.
+        `changed` is called after a commit in which an alert began, fired or ended. `facts` are what this server tells
+        of itself, elected or not.
         """
         self.statistics = Statistics()
         self._store, self._now, self._interval, self._changed = store, now, interval, changed
         self._overrides, self._evaluation = overrides, Evaluation(store, overrides, xids)
         self._on = {name: each for name, each in overrides.rules.items() if each.manner.enabled}
+        self._own = Self(store, facts, now()) if facts is not None else None
         self._ran: dict[str, int] = {}
-        self._texts, self._heard_since = 0, 0
+        self._texts, self._heard_since, self._told_at = 0, 0, 0
         self._events: dict[str, set[int]] = {}
         self._lock, self._stopping = threading.Condition(), threading.Event()
         self._threads: list[threading.Thread] = []
@@ -164,6 +168,7 @@ class Engine:
             while not self._stopping.is_set():
                 began = time.monotonic()
                 self.statistics.elected = election.won()
+                self._tried(self._tell_of_self)
                 if self.statistics.elected:
                     self.statistics.round_failures += not self._tried(self.round)
                     self._stopping.wait(max(0.0, self._interval - (time.monotonic() - began)))
@@ -172,6 +177,14 @@ class Engine:
         finally:
             self.statistics.elected = False
             election.close()
+            if self._own is not None:
+                self._tried(self._own.remove)
+
+    def _tell_of_self(self) -> None:
+        now = self._now()
+        if self._own is not None and now - self._told_at >= (self._interval / 2) * SECOND:
+            self._own.write(now)
+            self._told_at = now
 
     def _run_events(self) -> None:
         while not self._stopping.is_set():
@@ -180,7 +193,7 @@ class Engine:
             self._stopping.wait(_GATHER_S)
             self.statistics.event_failures += not self._tried(self.take_events)
 
-    def _tried(self, work: Callable[[], int]) -> bool:
+    def _tried(self, work: Callable[[], object]) -> bool:
         try:
             work()
         except Exception as error:  # noqa: BLE001

@@ -9,6 +9,7 @@ from gpufleet_server.alerts.delivery.source import StoreSource
 from gpufleet_server.alerts.discovery import every_rule
 from gpufleet_server.alerts.engine import INTERVAL_S, Engine
 from gpufleet_server.alerts.overrides import Overrides, usual
+from gpufleet_server.alerts.servers import Facts
 from gpufleet_server.alerts.xids import Table, catalogue
 from gpufleet_server.domain import clock
 from gpufleet_server.store.engine import Store
@@ -27,8 +28,14 @@ class Settings:
 class Alerting:
     """The engine and the dispatcher on a store."""
 
-    def __init__(self, store: Store, settings: Settings, now: Callable[[], int] = clock.now) -> None:
-        """ReceiversError where a receiver's secret can't be had."""
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        now: Callable[[], int] = clock.now,
+        facts: Callable[[], Facts] | None = None,
+    ) -> None:
+        """`facts` are what the server tells of itself. ReceiversError where a receiver's secret can't be had."""
         rules = settings.overrides.rules
         source = StoreSource(store, lambda name: rules[name].rule.advice if name in rules else "", now)
         # Who evaluates also tells: one election costs a connection, and two could have two winners.
@@ -42,6 +49,7 @@ class Alerting:
             interval=settings.interval,
             xids=settings.xids,
             changed=self.dispatcher.wake,
+            facts=facts,
         )
 
     def start(self) -> None:

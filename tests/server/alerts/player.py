@@ -11,6 +11,7 @@ from gpufleet_server.alerts import overrides
 from gpufleet_server.alerts.discovery import every_rule
 from gpufleet_server.alerts.engine import Engine
 from gpufleet_server.alerts.rule import Rule
+from gpufleet_server.alerts.servers import Self
 from gpufleet_server.alerts.sight import Sight
 from gpufleet_server.ingest.prepare import prepare
 from gpufleet_server.ingest.statistics import Statistics
@@ -61,6 +62,8 @@ class Player:
     def __init__(self, store: Store, scenario: Scenario) -> None:
         self.store, self.scenario, self.at = store, scenario, BEGAN
         self._failing: list[str] = []
+        self._facts: dict[str, float | None] = {}
+        self._server = Self(store, lambda: self._facts, BEGAN)
         rules = {name: self._breakable(every_rule()[name]) for name in (scenario.rule, *scenario.with_rules)}
         given = overrides.parse(scenario.overrides, rules)
         self.engine = Engine(store, given, lambda: self.at, interval=scenario.step)
@@ -76,12 +79,15 @@ class Player:
                 while plays and micros(plays[0].at) <= offset:
                     self._take(plays.pop(0))
                 self._send(writer)
+                if self._facts:
+                    self._server.write(self.at)
                 self.engine.take_events()
                 self.engine.round()
         return self._told()
 
     def _take(self, play: Play) -> None:
         self._failing = self._failing if play.failing is None else play.failing
+        self._facts |= play.server
         for node in self.nodes:
             if node.is_meant(play):
                 node.take(play, self.at)

@@ -42,7 +42,8 @@ class Play(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     Of all nodes, or one; of all GPUs, or one. `use` sets what a GPU's samples look like, `metrics` single ones of any
     cadence, of increments the value a second. `sends = false`: the agent is silent, and what happens waits with it.
-    `clock` s: by how much its clock is ahead. `failing`: rules whose evaluation fails from then on.
+    `clock` s: by how much its clock is ahead. `failing`: rules whose evaluation fails from then on;
+    `server`: what the server tells of itself (`alerts/facts.py` has the names).
     """
 
     at: Length = "0s"
@@ -61,6 +62,7 @@ class Play(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     facts: dict[str, Any] = {}
     identity: dict[str, Any] = {}
     failing: list[str] | None = None
+    server: dict[str, float] = {}
 
 
 class Expected(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

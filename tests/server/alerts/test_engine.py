@@ -2,6 +2,9 @@
 
 import dataclasses
 import threading
+import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from gpufleet_server.alerts import book, listing, silences
@@ -9,7 +12,7 @@ from gpufleet_server.alerts.discovery import every_rule
 from gpufleet_server.alerts.engine import Engine
 from gpufleet_server.alerts.overrides import parse, usual
 from gpufleet_server.alerts.rule import Rule, Scope
-from gpufleet_server.store.alerts import alert_log, alerts, rule_runs
+from gpufleet_server.store.alerts import alert_log, alerts, rule_runs, servers
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.schema import gpus, nodes
 from sqlalchemy import select, update
@@ -21,6 +24,19 @@ _RULES = every_rule()
 
 def _engine(store: Store, *names: str, **given: object) -> Engine:
     return Engine(store, parse(given, {name: _RULES[name] for name in names}), lambda: NOW)
+
+
+def _rows(store: Store, query: Any) -> list[Any]:
+    with store.reading() as connection:
+        return [tuple(row) for row in connection.execute(query)]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait until something holds; it has 10 s."""
+    end = time.monotonic() + 10
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert condition()
 
 
 def _alerts(store: Store, *states: str) -> list[str]:
@@ -229,3 +245,14 @@ def test_rules_that_follow_events_are_of_nodes_or_gpus() -> None:
     assert all(rule.scope in (Scope.GPU, Scope.NODE, Scope.PARTITION) for rule in _RULES.values() if rule.on_events)
     names = set(_RULES)
     assert all(set(rule.held_by) <= names for rule in _RULES.values())
+
+
+def test_a_server_tells_of_itself_while_it_is_there(store: Store) -> None:
+    """Elected or not; one that ends as it should leaves nothing to wonder about."""
+    engine = Engine(store, usual({}), lambda: NOW, facts=lambda: {"disk_free": 12.5, "waited": None})
+    told = select(servers.c.facts, servers.c.seen_at)
+    engine.start()
+    wait_until(lambda: bool(_rows(store, told)))
+    assert _rows(store, told) == [({"disk_free": 12.5}, NOW)]
+    engine.stop()
+    assert _rows(store, told) == []
