@@ -10,9 +10,9 @@ import pytest
 from gpufleet_agent.runtime import spool as spool_module
 from gpufleet_agent.runtime.clock import boot_id, read_clock
 from gpufleet_agent.runtime.draft import Draft
-from gpufleet_agent.runtime.frames import Begun, Ticked
+from gpufleet_agent.runtime.frames import Begun, Happened, Ticked
 from gpufleet_agent.runtime.spool import Spool
-from gpufleet_agent.wire import Backlog, Clock, Driver, decode, encode, pack, unpack
+from gpufleet_agent.wire import Backlog, Clock, Driver, Event, decode, encode, pack, unpack
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -280,3 +280,16 @@ def test_a_cut_of_power_in_a_journal_keeps_what_came_before(tmp_path: Path) -> N
     head = Spool(tmp_path, NODE, 1 << 30, 1e9).head()
     assert head is not None
     assert times(head.read()) == [1]
+
+
+def test_the_newest_events_of_this_boot_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a report that a killed agent left in its journal too; nothing of a boot before."""
+    spool = Spool(tmp_path, NODE, 1 << 30, 1e9)
+    assert spool.newest_events() == []
+    begin(spool)
+    events = [Event(at=1, kind="xid", code=79)]
+    spool.append(Happened(events))
+    again = Spool(tmp_path, NODE, 1 << 30, 1e9)
+    assert again.newest_events() == events
+    monkeypatch.setattr(spool_module, "boot_id", lambda: "another")
+    assert again.newest_events() == []
