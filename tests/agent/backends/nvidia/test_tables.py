@@ -29,6 +29,7 @@ def test_every_metric_of_the_catalogue_has_one_row() -> None:
     """Neither a metric without a reader nor a reader without a metric."""
     assert sorted(samples.NAMES) == sorted(metric.name for metric in EVERY_SAMPLE)
     assert sorted(states.NAMES) == sorted(metric.name for metric in ON_CHANGE)
+    assert sorted(samples.PARTITION_NAMES) == sorted(metric.name for metric in EVERY_SAMPLE if metric.of_partitions)
 
 
 def test_no_field_id_is_used_that_driver_versions_disagree_on() -> None:
