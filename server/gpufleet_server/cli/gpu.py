@@ -106,7 +106,8 @@ def view(found: Item, out: "Console") -> "RenderableType":
 
     parts: list[RenderableType] = [_title(found), facts(_place(found)), _heading("Identity"), facts(_identity(found))]
     if found["holders"]:
-        parts += [_heading("Holders"), table(found["holders"], holding_columns(), out.width)]
+        title = "Holders" if found["state"] == "reporting" else "Holders when it was last seen"
+        parts += [_heading(title), table(found["holders"], holding_columns(), out.width)]
     if found["partitions"]:
         parts += [_heading("Partitions"), table(found["partitions"], _partition_columns(), out.width)]
     rows = [{"name": name, "sampled": found["at"]} | value for name, value in found["metrics"].items()]
@@ -140,7 +141,7 @@ def _place(found: Item) -> list[tuple[str, "str | Text"]]:
         *_driver(found.get("driver")),
         ("site, room, rack", " / ".join(units.text(found[name]) for name in ("site", "room", "rack"))),
         ("last sample", units.age(found["at"])),
-        *([("held by", "nobody")] if found["holders"] == [] else []),
+        *([("held by", "nobody")] if found["holders"] == [] and found["state"] == "reporting" else []),
         ("first seen", f"{units.local(found['first_seen'])} {units.zone()}"),
         *removed,
     ]

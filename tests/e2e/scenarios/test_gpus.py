@@ -22,11 +22,12 @@ def test_one_is_lost_and_comes_back(tmp_path: Path, house: House) -> None:
         gpus[1].lost(stage.now()).xid(79, stage.now())
         stage.write()
         stage.until("that it is lost", stage.are("reporting", "lost", "reporting"))
+        stage.until("a sample without it", lambda: stage.gpu(gpus[1])["metrics"]["power"]["reason"] == "lost")
         stage.pass_time(300, 60)
         shown = stage.gpu(gpus[1])
         assert (shown["index"], shown["serial"]) == (1, gpus[1].values["serial"])
         assert (shown["metrics"]["power"]["value"], shown["metrics"]["power"]["reason"]) == (None, "lost")
-        assert abs((seconds_of(shown["at"]) or 0) - began) < 5
+        assert abs((seconds_of(shown["at"]) or 0) - began) < 15
         assert stage.counts() == {"reporting": 2, "lost": 1}
         assert stage.node()["state"] == "reporting"
         assert "lost" in stage.shown("gpus", "--node", stage.host, "--state", "lost")

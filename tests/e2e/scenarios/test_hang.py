@@ -25,10 +25,10 @@ def test_an_hour(tmp_path: Path, house: House) -> None:
         stage.until("that it cannot be ended", lambda: "no other" in stage.node()["driver"]["detail"])
         node = stage.node()
         assert (node["state"], node["driver"]["state"], node["gpus"]) == ("driver_failed", "unresponsive", 2)
-        assert abs((seconds_of(node["driver"]["since"]) or 0) - began) < 5
+        assert abs((seconds_of(node["driver"]["since"]) or 0) - began) < 15
         assert f"process {reader}) hangs in the kernel" in node["driver"]["detail"]
         assert {name: seconds_of(one["at"]) for name, one in stage.gpus().items()} == last
-        assert all(abs((at or 0) - began) < 5 for at in last.values())
+        assert all(abs((at or 0) - began) < 15 for at in last.values())
         assert stage.counts() == {"driver_failed": 2}
         assert stage.told() == ["driver_unresponsive"]
         assert re.search(r"last sample +6\d min ago", stage.shown("gpu", uuid(gpus[0])))

@@ -33,7 +33,7 @@ def test_an_update(tmp_path: Path, house: House) -> None:
         node = stage.node()
         assert (node["state"], node["driver"]["state"]) == ("in_maintenance", "paused")
         assert node["driver"]["detail"].startswith("driver update (until 20")
-        assert abs((seconds_of(node["driver"]["since"]) or 0) - began) < 5
+        assert abs((seconds_of(node["driver"]["since"]) or 0) - began) < 15
         assert stage.states() == dict.fromkeys(before, "in_maintenance")
         assert all(abs((seconds_of(one["at"]) or 0) - began) < 15 for one in stage.gpus().values())
         assert stage.counts() == {"in_maintenance": 2}
@@ -41,7 +41,10 @@ def test_an_update(tmp_path: Path, house: House) -> None:
         assert "2 in maintenance" in stage.shown("summary", "--site", stage.host)
         assert re.search(r"paused 6\d min: driver update \(until", stage.shown("nodes", "--node", stage.host))
         assert "in maintenance" in stage.shown("top", "--once", "--site", stage.host)
-        assert "paused since 20" in stage.shown("gpu", uuid(gpus[0]))
+        shown = stage.shown("gpu", uuid(gpus[0]))
+        assert "paused since 20" in shown
+        # Nobody looks who holds it.
+        assert "held by" not in shown
 
         stage.end()
         with stage.running():
