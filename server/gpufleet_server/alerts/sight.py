@@ -41,6 +41,7 @@ from gpufleet_server.store import condition, latest_states, schema
 from gpufleet_server.store import newest as store_newest
 from gpufleet_server.store.alerts import rule_runs, servers
 from gpufleet_server.store.tiers import latest
+from gpufleet_server.store.usage import holders, usage
 
 Where = Callable[[Any], ColumnElement[bool]]
 # What says which subject a row is of, and where it is: `Sight.about` gives those that a relation has.
@@ -163,6 +164,29 @@ class Sight:
             .where(e.received_at > self._at - cast(length * SECOND, BigInteger), e.received_at <= self._at)
         )
         return _narrowed(query.where(*self._mine(e.node_id)).subquery("event"), where)
+
+    def usage(self, within: float = 900) -> FromClause:
+        """A row for each holder that had a GPU, or a partition of it, in the last `within` s (ADR 0008).
+
+        Columns: IDENTITY, `kind`, `user`, `job`, `namespace`, `pod`, `container_name`, `unit`, `command`, `begin` and
+        `end` (µs, `begin` not before midnight UTC), `observed`, `active` and `held` (s of these), and limits. It comes
+        some minutes late. Read for GPUs that were found otherwise: there are many rows.
+        """
+        n, g, u, h = self.tables.nodes.c, self.tables.gpus.c, usage.c, holders.c
+        tables = self.tables.gpus.join(self.tables.nodes, g.node_id == n.node_id)
+        tables = tables.join(usage, and_(u.node_id == g.node_id, u.slot == g.slot))
+        query = select(
+            *_of_node(self.tables.nodes),
+            *_of_gpu(self.tables.gpus),
+            func.nullif(u.partition, "").label("partition"),
+            *(h[name] for name in ("kind", "user", "job", "namespace", "pod", "container_name", "unit", "command")),
+            *(u[name] for name in ("begin", "end")),
+            *((cast(u[name], Float(53)) / 1000).label(name) for name in ("observed", "active", "held")),
+            *self.limits.columns(n.site, g.model),
+        ).select_from(tables.join(holders, h.holder_id == u.holder_id))
+        # An interval is not longer than a day.
+        recent = (u.begin > self._at - 2 * _LATE, u.begin <= self._at, u.end > self._at - int(within * SECOND))
+        return query.where(*recent, *self._mine(n.node_id)).subquery("usage_seen")
 
     def servers(self) -> FromClause:
         """A row for each server that was there in the last minute, or longer ago: `server`, `seen` (s ago), `facts`."""

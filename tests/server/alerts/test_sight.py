@@ -1,24 +1,30 @@
 """What rules see is the same from arrays, from the database, and afterwards of that time."""
 
 import pytest
-from gpufleet_server.alerts import overrides
+from gpufleet_server.alerts import overrides, use
 from gpufleet_server.alerts.discovery import every_rule
 from gpufleet_server.alerts.evaluation import asked
 from gpufleet_server.alerts.finding import Finding, find
+from gpufleet_server.alerts.limits import Limits
 from gpufleet_server.alerts.past import sight_of
 from gpufleet_server.alerts.rule import Scope
 from gpufleet_server.alerts.seen import seen_now
 from gpufleet_server.alerts.sight import Sight
 from gpufleet_server.alerts.trial import trial
 from gpufleet_server.alerts.xids import catalogue
+from gpufleet_server.domain.use import Use
+from gpufleet_server.queries.present import USE, present
+from gpufleet_server.store import partitions
+from gpufleet_server.store import usage as tables
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.upkeep import seal_everything
+from sqlalchemy import insert, select
 
 from tests.server.alerts import scenario
 from tests.server.alerts.player import BEGAN, Player
 from tests.server.alerts.scenario import NodeOf, Play, Scenario
+from tests.server.fleet import NOW, SECOND, Fleet
 
-SECOND = 1_000_000
 _RULES = overrides.usual(every_rule()).rules
 # Of other servers' and rules' past nothing is kept.
 _OF_THE_PAST = [name for name, each in _RULES.items() if each.rule.scope is not Scope.FLEET]
@@ -82,3 +88,52 @@ def test_a_trial_tells_whether_it_would_have_fired(played: Player) -> None:
         lost = trial(connection, _RULES["gpu_lost"], catalogue(), played.at)
     assert [one.fires for one in tried] == [False] * 3
     assert [one.fires for one in lost] == [True]
+
+
+def test_what_a_gpu_is_used_for_is_what_the_ingest_says(store: Store, fleet: Fleet) -> None:
+    """For all kinds of samples: busy, with a process, with memory, with neither, with nothing to tell from."""
+    kinds: list[dict[str, int]] = [
+        {"gpu_utilization": 5000, "compute_processes": 1},
+        {"gpu_utilization": 0, "sm_active": 150},
+        {"gpu_utilization": 0, "compute_processes": 1},
+        {"sm_active": 20, "fb_used": 3 << 20},
+        {"gpu_utilization": 0, "compute_processes": 0, "fb_used": 1000},
+        {"compute_processes": 1},
+    ]
+    node = fleet.node("n")
+    for number, values in enumerate(kinds):
+        fleet.sample(fleet.gpu(node, f"GPU-{number}"), **values)
+    with store.reading() as connection:
+        fleet_now = present(connection, NOW, [USE])
+        told = dict(zip(fleet_now.gpus.gpu_id.tolist(), fleet_now.stored[USE].tolist(), strict=True))
+        seen = seen_now(connection, NOW, use.METRICS)
+        for condition, word in ((use.active, Use.ACTIVE), (use.held, Use.HELD)):
+            for arrays in (seen, None):
+                sight = Sight(NOW, Limits({}), store.dialect, seen=arrays)
+                gpu = sight.observed(*use.METRICS, where=lambda g, is_so=condition: is_so(g))
+                assert set(connection.execute(select(gpu.c.gpu_id)).scalars()) == {
+                    gpu_id for gpu_id, value in told.items() if value == word
+                }
+
+
+def test_usage_names_who_has_a_gpu(store: Store, fleet: Fleet) -> None:
+    """Of intervals that end now, and of then; those of yesterday are nobody's any more."""
+    gpu_id = fleet.gpu(fleet.node("n"), "GPU-1")
+    with store.writing() as connection:
+        partitions.make_ahead(connection, NOW)
+        owner = {"owner_id": 1, "kind": "slurm", "user": "ada", "account": "", "slurm_partition": "", "namespace": ""}
+        connection.execute(insert(tables.owners).values(owner))
+        for number, job in ((1, "7"), (2, "8")):
+            row = {"holder_id": number, "digest": job, "owner_id": 1, "kind": "slurm", "user": "ada", "job": job}
+            connection.execute(insert(tables.holders).values(row | {"absent": {}, "first_seen": 0, "last_seen": 0}))
+            end = NOW - (1800 * SECOND if number == 1 else 60 * SECOND)
+            sums = dict.fromkeys(tables.SUMMED, 0) | {"active": 5000, "observed": 9000, "memory_most": -1}
+            key = {"node_id": 1, "begin": end - 3600 * SECOND, "end": end, "slot": 0, "partition": ""}
+            connection.execute(
+                insert(tables.usage).values(key | sums | {"holder_id": number, "owner_id": 1, "processes": 1})
+            )
+    with store.reading() as connection:
+        for at, job in ((NOW, "8"), (NOW - 1900 * SECOND, "7")):
+            had = Sight(at, Limits({}), store.dialect).usage(600)
+            found = connection.execute(select(had.c.gpu_id, had.c.user, had.c.job, had.c.active)).all()
+            assert (gpu_id, "ada", job, 5.0) in map(tuple, found)
