@@ -87,16 +87,14 @@ class UsageTotals(Answer):
     workload_seconds: Number = Field(description="of active and held, that of known workloads")
     nobody_seconds: Number = Field(description="memory was held, and the driver listed no process")
     unknown_seconds: Number = Field(description="it could not be told whose")
-    untold_seconds: Number = Field(description="of agents that do not tell who uses their GPUs")
+    untold_seconds: Number = Field(description="of agents that do not tell who uses their GPUs, or have not yet")
 
 
 class UsagePage(Answer):
     """Usage by groups, those with most GPU time first."""
 
     by: list[str]
-    since: Instant = Field(
-        description="as asked for; where by_day the beginning of its day, UTC"
-    )
+    since: Instant = Field(description="as asked for; where by_day the beginning of its day, UTC")
     until: Instant = Field(description="as asked for, or `through` where that is earlier")
     through: Instant = Field(description="all that the servers had received by then is in it")
     by_day: bool = Field(description="of more than 8 days, told by day: GPUs and nodes are not counted")

@@ -194,13 +194,14 @@ def _footer(found: Item) -> list[str]:
     lacking = (
         ("nobody", "held by nobody the driver lists"),
         ("unknown", "of unknown holders"),
-        ("untold", "of agents that don't tell"),
+        ("untold", "not told, or not yet"),
     )
-    rest = ", ".join(f"{hours(whole[f'{name}_seconds'])} {word}" for name, word in lacking)
+    rest = [f"{hours(whole[f'{name}_seconds'])} {word}" for name, word in lacking if whole[f"{name}_seconds"]]
+    known = f"{hours(whole['workload_seconds'])} GPU-h of known workloads"
     return [
         "",
         f"{hours(whole['gpu_seconds'])} GPU-h owned, coverage {share(whole['coverage'])}: {uses}",
-        f"{hours(whole['workload_seconds'])} GPU-h of known workloads; {rest}; {through}",
+        f"{', '.join([known, *rest])}; {through}",
     ]
 
 

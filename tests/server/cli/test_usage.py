@@ -60,7 +60,7 @@ def test_by_user(env: Env) -> None:
         ["(nobody)", "1.00", "0 %", "1.00"],
     ]
     assert "9.02 GPU-h owned, coverage 0 %" in shown
-    assert "3.00 GPU-h of known workloads; 1.00 held by nobody the driver lists" in shown
+    assert "3.00 GPU-h of known workloads, 1.00 held by nobody the driver lists" in shown
     assert "counted until 2026-09-21 14:13:20 UTC" in shown
 
 

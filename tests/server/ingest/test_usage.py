@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from gpufleet_agent import wire
 from gpufleet_server.domain.usage import DAY
+from gpufleet_server.ingest import record
 from gpufleet_server.store.engine import Store
+from sqlalchemy.exc import OperationalError
 
 from tests.server.ingest.agents import NOW, SECOND, Server, Time, run
 from tests.server.usage import NOBODY, Interval, intervals, piece, slurm, using
@@ -239,3 +241,36 @@ def test_two_servers_agree_on_holders(store: Store) -> None:
             await other_story(other)
 
     run(store, story)
+
+
+def test_names_that_no_database_takes(store: Store) -> None:
+    """A NUL in a name costs nobody the report: it is kept as what stands for what can't be shown."""
+
+    async def story(server: Server) -> None:
+        agent = server.agent()
+        report = using(agent, piece(NOW - SECOND, NOW), holders=[slurm(user="al\0ice", command="\0")])
+        assert (await server.send(agent, report)).status_code == 200
+        assert server.rows('SELECT "user", command FROM holders') == [("al\ufffdice", "\ufffd")]
+        assert server.rows('SELECT "user" FROM owners') == [("al\ufffdice",)]
+
+    run(store, story)
+
+
+def test_a_failed_commit_leaves_no_ids_behind(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Holders that were found in a transaction that was rolled back are looked up again."""
+
+    async def story(server: Server) -> None:
+        agent = server.agent()
+        with monkeypatch.context() as patched:
+            patched.setattr(record, "add_to_minutes", _fail)
+            report = using(agent, piece(NOW - SECOND, NOW))
+            assert (await server.send(agent, report)).status_code == 503
+        assert server.rows("SELECT count(*) FROM holders") == [(0,)]
+        assert (await server.send(agent, report)).status_code == 200
+        assert [each.holder for each in intervals(store, NOW)] == ["4711"]
+
+    run(store, story)
+
+
+def _fail(*_: object) -> None:
+    raise OperationalError("", None, Exception("disk full"))
