@@ -13,8 +13,8 @@ sample; *on change* metrics are read about once a minute and stored when they ch
 over the interval where the hardware accumulates), an increment is what was added in the interval, a state holds until
 the next one. A value that is absent is null with a reason (unsupported, no permission, failed, implausible, lost, not
 observed), never 0. Those marked *MIG* are of partitions too: there a percentage is of the partition
-([what that comes to](mig.md)). Of a GPU in MIG mode `sm_active`, `sm_occupancy` and the activity of the pipes are those of
-its partitions, each by its share of the GPU.
+([what that comes to](mig.md)). Of a GPU in MIG mode `sm_active`, `sm_occupancy` and the activity of the pipes are those
+of its partitions, each by its share of the GPU.
 
 | metric | unit | kind | cadence | rolls up as | step | bytes | MIG | what it is |
 |---|---|---|---|---|---|---|---|---|

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import AsyncIterator, Callable
 
@@ -60,21 +61,6 @@ def create_app(
     happened = alerting.happened if alerting is not None else lambda _: None
     writer = Writer(store, tokens, statistics, now=now, bounds=bounds, happened=happened)
 
-    @contextlib.asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        await asyncio.to_thread(upkeep.prepare)
-        writer.start()
-        upkeep.start()
-        if alerting is not None:
-            alerting.start()
-        try:
-            yield
-        finally:
-            if alerting is not None:
-                await asyncio.to_thread(alerting.stop)
-            await asyncio.to_thread(upkeep.stop)
-            await asyncio.to_thread(writer.stop)
-
     desk = Desk(tokens)
     reports = Reports(desk, writer, statistics, now, renew_after)
     metrics = exposition.endpoint(
@@ -92,11 +78,29 @@ def create_app(
     ]
     handlers = {Problem: _problem, HTTPException: _http_problem, Exception: _failure}
     direct = Middleware(Direct, reports=reports)
+    lifespan = functools.partial(_running, writer, upkeep, alerting)
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers, middleware=[direct])
     app.router.redirect_slashes = False
     app.state.statistics, app.state.upkeep, app.state.reports = statistics, upkeep, reports
     app.state.alerting = alerting
     return app
+
+
+@contextlib.asynccontextmanager
+async def _running(writer: Writer, upkeep: Upkeep, alerting: Alerting | None, _app: Starlette) -> AsyncIterator[None]:
+    """What works beside the answers, from before the first to after the last."""
+    await asyncio.to_thread(upkeep.prepare)
+    writer.start()
+    upkeep.start()
+    if alerting is not None:
+        alerting.start()
+    try:
+        yield
+    finally:
+        if alerting is not None:
+            await asyncio.to_thread(alerting.stop)
+        await asyncio.to_thread(upkeep.stop)
+        await asyncio.to_thread(writer.stop)
 
 
 async def _about(_request: Request) -> Response:

@@ -135,7 +135,7 @@ def samples(context: Given, name: GpuName, query: Annotated[SamplesQuery, FromQu
 def partition_samples(
     context: Given, name: PartitionName, query: Annotated[SamplesQuery, FromQuery()]
 ) -> PartitionSamplesAnswer:
-    """A partition's metrics, likewise: its percentages are of the partition. Without names, those that partitions have."""
+    """A partition's metrics, likewise; its percentages are of the partition. Without names, those that it can have."""
     now = context.now()
     start, end = whole_range(query.start, query.end, now, _HOUR)
     wanted = _wanted(query.metrics) if query.metrics else partitions.METRICS

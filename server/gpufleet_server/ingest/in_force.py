@@ -7,8 +7,8 @@ from gpufleet_agent.catalogue import ON_CHANGE, Reason
 from sqlalchemy import Connection
 
 from gpufleet_server.ingest.memory import GpuTable, Node
-from gpufleet_server.store.upsert import Upsert, replace
 from gpufleet_server.store.latest_states import latest_states
+from gpufleet_server.store.upsert import Upsert, replace
 
 _UPSERT = Upsert(latest_states, {metric.name: replace for metric in ON_CHANGE})
 _NEVER = np.array([metric.absent(Reason.NOT_OBSERVED) for metric in ON_CHANGE], np.int64)

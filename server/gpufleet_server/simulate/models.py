@@ -177,6 +177,6 @@ GTX_980 = GpuModel(
             "jpeg_utilization", "ofa_utilization", "pcie_tx_bytes", "pcie_rx_bytes", "recovery_action",
             "clocks_held_by_power", "clocks_held_by_heat"),
     untold=(*_NO_TRAY, *_NO_LINK, "module_id", "memory_temperature_max", "serial", "board_part_number",
-            "inforom_image_version", "inforom_ecc_version", "inforom_power_version", "ecc_mode", "ecc_mode_pending", "mig_mode",
-            "mig_mode_pending", "gsp_firmware_mode", "gsp_firmware_version"),
+            "inforom_image_version", "inforom_ecc_version", "inforom_power_version", "ecc_mode", "ecc_mode_pending",
+            "mig_mode", "mig_mode_pending", "gsp_firmware_mode", "gsp_firmware_version"),
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from typing import Any
 
 WIDTHS = (2, 4, 8)
 
@@ -69,8 +70,8 @@ class _Union:
         if bits is not None:
             self._bits = bits if self._bits is None else self._bits | bits
 
-    def finalize(self) -> int | None:
-        """All of them."""
+    def finalize(self) -> Any:
+        """All of them; None where there is no row."""
         return self._bits
 
 

@@ -110,7 +110,7 @@ def test_what_a_gpu_is_used_for_is_what_the_ingest_says(store: Store, fleet: Fle
         for condition, word in ((use.active, Use.ACTIVE), (use.held, Use.HELD)):
             for arrays in (seen, None):
                 sight = Sight(NOW, Limits({}), store.dialect, seen=arrays)
-                gpu = sight.observed(*use.METRICS, where=lambda g, is_so=condition: is_so(g))
+                gpu = sight.observed(*use.METRICS, where=condition)
                 assert set(connection.execute(select(gpu.c.gpu_id)).scalars()) == {
                     gpu_id for gpu_id, value in told.items() if value == word
                 }
