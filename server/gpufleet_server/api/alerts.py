@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path
 from fastapi import Query as FromQuery
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from gpufleet_server.alerts import listing, silences
 from gpufleet_server.alerts.discovery import runbook
@@ -21,10 +21,36 @@ from gpufleet_server.domain.alerting import AlertState
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.queries.reading import reading, writing
 
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r:.80} is no time: ISO 8601 such as 2026-11-21T09:00:00Z")
+    return value
+
+
 router = APIRouter()
 Id = Annotated[int, Path(alias="id", ge=1, lt=1 << 63, description="Its number, as the listing tells it.")]
 Why = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00]*$", description="for who reads it later")]
-Labels = Annotated[dict[Text, Text], Field(min_length=1, max_length=20)]
+# In a body a time is text: a number would be seconds to some and microseconds to others.
+Moment = Annotated[
+    int,
+    BeforeValidator(lambda text: times.parse(_text(text))),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+_NAME = "^[a-zA-Z_][a-zA-Z0-9_]{0,63}$"
+Labels = Annotated[
+    dict[Annotated[str, Field(pattern=_NAME)], Text],
+    Field(min_length=1, max_length=20),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": {"pattern": _NAME},
+            "additionalProperties": {"type": "string", "minLength": 1, "maxLength": 256, "pattern": r"^[^\x00]*$"},
+            "minProperties": 1,
+            "maxProperties": 20,
+        }
+    ),
+]
 
 
 class AlertItem(Answer):
@@ -142,8 +168,8 @@ class NewSilence(Answer):
 
     kind: Literal["silence", "maintenance"] = "silence"
     matchers: Labels
-    starts_at: Time = None
-    ends_at: Time
+    starts_at: Moment | None = None
+    ends_at: Moment
     by: Text
     why: Why
 
@@ -196,8 +222,6 @@ def silences_listing(context: Given, query: Annotated[SilencesQuery, FromQuery()
 def create_silence(context: Given, given: NewSilence, query: Annotated[Nothing, FromQuery()]) -> SilenceItem:
     """Have nobody told of the alerts that match, for a time. They are evaluated, and shown, as always."""
     now = context.now()
-    if given.ends_at is None:
-        raise Problem(422, "body.ends_at: is missing", "body.ends_at")
     starts_at = now if given.starts_at is None else given.starts_at
     try:
         with writing(context.store) as connection:
