@@ -99,8 +99,8 @@ NAMES: dict[str, list[Any]] = {
 
 def _aim(case: Case, number: int) -> None:
     """Let two of three requests that ask for one thing ask for one that is there."""
-    named = next((name for name in ("id", "name") if name in (case.path_parameters or {})), None)
-    known = NAMES["/" + case.operation.path.split("/")[1]] if named is not None else []
+    named = next((name for name in ("id", "name") if name in (case.path_parameters or {})), "")
+    known = NAMES["/" + case.operation.path.split("/")[1]] if named else []
     if known and number % 3:
         case.path_parameters[named] = known[number % len(known)]
 
