@@ -165,11 +165,14 @@ def rounds(bench: Bench, count: int, interval: float) -> dict[str, dict[str, flo
     """Measure all in turns, `count` times."""
     runs: dict[str, Callable[[], Usage]] = {
         "gpufleet": lambda: bench.gpufleet(interval),
-        "gpufleet_without_usage": lambda: bench.gpufleet(interval, "--usage", "off"),
-        "gpufleet_56_partitions": lambda: bench.partitioned(interval),
         "nvitop_exporter": lambda: bench.nvitop(interval, scraped=False),
         "nvitop_exporter_scraped": lambda: bench.nvitop(interval, scraped=True),
     }
+    if interval == 1:
+        runs |= {
+            "gpufleet_without_usage": lambda: bench.gpufleet(interval, "--usage", "off"),
+            "gpufleet_56_partitions": lambda: bench.partitioned(interval),
+        }
     measured: dict[str, list[Usage]] = {name: [] for name in runs}
     for turn in range(count):
         for name, run in runs.items():
