@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from gpufleet_agent.catalogue import BY_NAME, Cadence, Metric, Reason
-from sqlalchemy import BigInteger, Connection, FromClause, String, case, cast, func, null, select
+from sqlalchemy import BigInteger, Connection, FromClause, String, and_, case, cast, func, null, or_, select
 from sqlalchemy.dialects import postgresql
 
 from gpufleet_server.alerts.given import given
@@ -31,6 +31,7 @@ _LOOK_BACK = 48 * HOUR
 _LONGEST = 2 * HOUR
 _AT_ONCE = 5000
 _KEYS = ("slots", "times", "durations")
+_LOST = ("gpu_lost", "gpu_returned")
 _DRIVER = {
     "driver_recovered": "ok",
     "driver_unresponsive": "unresponsive",
@@ -201,13 +202,15 @@ def _drivers(connection: Connection, at: int) -> dict[int, tuple[str, int, str]]
 
 def _gpus(connection: Connection, dialect: str, at: int) -> FromClause:
     g, e = schema.gpus, schema.events.c
-    rows = connection.execute(_last_of(dialect, e.gpu_id, at, ["gpu_lost", "gpu_returned"]))
+    rows = connection.execute(_last_of(dialect, e.gpu_id, at, _LOST))
     lost = given(dialect, "lost", {"gpu_id": (BigInteger(), [row.gpu_id for row in rows if row.kind == "gpu_lost"])})
+    # One that was lost when it was first seen has no event.
+    ever = select(e.event_id).where(e.gpu_id == g.c.gpu_id, e.kind.in_(_LOST)).exists()
     same = [column for column in g.c if column.name not in ("lost", "removed_at")]
     return (
         select(
             *same,
-            g.c.gpu_id.in_(select(lost.c.gpu_id)).label("lost"),
+            or_(g.c.gpu_id.in_(select(lost.c.gpu_id)), and_(g.c.lost, ~ever)).label("lost"),
             case((g.c.removed_at <= at, g.c.removed_at)).label("removed_at"),
         )
         .where(g.c.first_seen <= at)

@@ -9,6 +9,8 @@ from gpufleet_server.alerts.evaluation import asked
 from gpufleet_server.alerts.finding import Finding, find
 from gpufleet_server.alerts.overrides import InForce
 from gpufleet_server.alerts.past import sight_of
+from gpufleet_server.alerts.seen import seen_now
+from gpufleet_server.alerts.sight import Sight
 from gpufleet_server.alerts.xids import Table
 
 
@@ -20,12 +22,12 @@ class Tried:
     fires: bool
 
 
-def trial(connection: Connection, rule: InForce, xids: Table, at: int) -> list[Tried]:
-    """What a rule as it is in force now would have said at a time (µs), from what is stored.
+def trial(connection: Connection, rule: InForce, xids: Table, at: int, *, now: bool = False) -> list[Tried]:
+    """What a rule as it is in force now would have said at a time (µs), from what is stored; or says `now`.
 
     Whether it held all the time that the rule waits is looked at when that began, and in the middle.
     """
-    found = _found(connection, rule, xids, at)
+    found = _found(connection, rule, xids, at, now=now)
     before: list[Collection[str]] = []
     if found and rule.manner.wait:
         waits = max(each.manner.wait for each in found.values())
@@ -36,8 +38,11 @@ def trial(connection: Connection, rule: InForce, xids: Table, at: int) -> list[T
     ]
 
 
-def _found(connection: Connection, rule: InForce, xids: Table, at: int) -> dict[str, Finding]:
+def _found(connection: Connection, rule: InForce, xids: Table, at: int, *, now: bool = False) -> dict[str, Finding]:
     metrics = sorted(asked(rule, connection.dialect.name))
-    sight = sight_of(connection, at, rule.limits, metrics)
+    if now:
+        sight = Sight(at, rule.limits, connection.dialect.name, seen=seen_now(connection, at, metrics))
+    else:
+        sight = sight_of(connection, at, rule.limits, metrics)
     sight.xids = xids
     return find(connection, rule, sight)

@@ -150,7 +150,7 @@ def try_alert_rule(context: Given, name: Name, query: Annotated[TrialQuery, From
     rule, at = _named(context, name), context.now() if query.at is None else query.at
     xids = (context.alerts or Settings()).xids
     with reading(context.store) as connection:
-        found = trial(connection, rule, xids, at)
+        found = trial(connection, rule, xids, at, now=query.at is None)
     return TrialAnswer(rule=name, at=at, items=[_tried(one) for one in found])
 
 
