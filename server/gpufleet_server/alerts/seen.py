@@ -19,6 +19,8 @@ from gpufleet_server.store.latest_states import latest_states
 Ints = NDArray[np.int64]
 # Of a metric sent on change: since when it is as it is, µs.
 SINCE = "_since"
+# Why a metric is absent, a Reason.
+REASON = "_reason"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,13 @@ def in_unit(metric: Metric, stored: Ints) -> Values:
     up, down = metric.step.numerator, metric.step.denominator
     data = stored * up if down == 1 else stored * up / down
     return Values(data, stored >= metric.lowest + RESERVED)
+
+
+def reasons_of(metric: Metric, values: Values) -> Values:
+    """Why values that `in_unit` gave are absent; NULL where they are not."""
+    up, down = metric.step.numerator, metric.step.denominator
+    stored = np.rint(values.data * down / up).astype(np.int64)
+    return Values(stored - metric.lowest, np.logical_not(values.known))
 
 
 def _in_force(connection: Connection, fleet: Present, which: Ints, metrics: Sequence[Metric]) -> dict[str, Values]:

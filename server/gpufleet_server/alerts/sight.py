@@ -5,18 +5,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpufleet_agent.catalogue import BY_NAME, RESERVED, Cadence, Metric
+from gpufleet_agent.catalogue import BY_NAME, Cadence, Metric
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Float,
     FromClause,
-    Integer,
     ScalarSelect,
     Select,
     and_,
     cast,
-    column,
     false,
     func,
     literal,
@@ -29,11 +27,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.visitors import replacement_traverse
 
+from gpufleet_server.alerts import cells
 from gpufleet_server.alerts.given import given
 from gpufleet_server.alerts.limits import PREFIX, Limits
 from gpufleet_server.alerts.predicate import Values, true_where
 from gpufleet_server.alerts.rule import KEY, Needs
-from gpufleet_server.alerts.seen import SINCE, Seen
+from gpufleet_server.alerts.seen import REASON, Seen, reasons_of
 from gpufleet_server.alerts.xids import Table, catalogue
 from gpufleet_server.domain.clock import SECOND
 from gpufleet_server.domain.state import NodeState
@@ -47,6 +46,7 @@ Where = Callable[[Any], ColumnElement[bool]]
 # What says which subject a row is of, and where it is: `Sight.about` gives those that a relation has.
 OF_NODE = ("node_id", "node", "hostname", "site", "rack", "room", "simulated")
 OF_GPU = ("gpu_id", "gpu", "index", "model", "serial")
+OF_HOLDER = ("holder_id", "kind", "user", "job", "namespace", "pod", "container_name", "unit", "command")
 IDENTITY = (*OF_NODE, *OF_GPU, "partition", "server")
 # An event that came later than this after it happened is history, µs.
 _LATE = 86_400 * SECOND
@@ -85,18 +85,21 @@ class Sight:
     past: bool = False
     asked: set[str] = field(default_factory=set)
 
-    def observed(self, *metrics: str, where: Where | None = None) -> FromClause:
+    def observed(self, *metrics: str, where: Where | None = None, reasons: Sequence[str] = ()) -> FromClause:
         """A row for each GPU that has a sample of now and for which `where` is true of its row.
 
         Columns: IDENTITY, `ts` (µs), `duration` (ms), these metrics of the catalogue in their units (NULL where
-        absent), of those sent on change also `<metric>_since` (µs), and `limit_<name>` for each threshold.
+        absent), of those sent on change also `<metric>_since` (µs), and `limit_<name>` for each threshold; of those of
+        every sample that are in `reasons` too, `<metric>_reason`: the Reason for which it is absent, else NULL.
         `where` is made of metrics, limits and numbers with comparisons, `+ - * /`, `bitwise_and`, `is_`, `&`, `|`, `~`.
         Always give one that few GPUs pass: what is left to the select around it is done for each of these. Where none
         passes NothingSeen ends the evaluation: the condition holds for nobody.
         """
         self.asked.update(metrics)
         wanted = [BY_NAME[name] for name in metrics]
-        return self._by_sql(wanted, where) if self.seen is None else self._by_arrays(self.seen, wanted, where)
+        if self.seen is None:
+            return self._by_sql(wanted, where, reasons)
+        return self._by_arrays(self.seen, wanted, where, reasons)
 
     def nodes(self) -> FromClause:
         """A row for each node.
@@ -129,16 +132,29 @@ class Sight:
         Columns: IDENTITY, `state` (NodeState of its node), `lost`, `memory_total` (B), `identity` (JSON, wire.Gpu),
         `facts` (JSON, wire.Host, of its node), `first_seen` (µs), and limits.
         """
+        return self._gpus("gpu", self.tables.gpus.c.removed_at.is_(None))
+
+    def removed(self, within: str) -> FromClause:
+        """The same of each GPU that left its node's roster in the last so many s, and is in no other node's now.
+
+        `within` is a threshold's name. Beside these columns: `removed_at` (µs).
+        """
+        g, other = self.tables.gpus.c, self.tables.gpus.alias("elsewhere").c
+        length = self.limits.column(within, self.tables.nodes.c.site, g.model)
+        moved = select(1).where(other.uuid == g.uuid, other.removed_at.is_(None)).exists()
+        return self._gpus("removed", g.removed_at > self._at - cast(length * SECOND, BigInteger), ~moved)
+
+    def _gpus(self, name: str, *which: ColumnElement[bool]) -> FromClause:
         n, g = self.tables.nodes.c, self.tables.gpus.c
         query = select(
             *_of_node(self.tables.nodes),
             *_of_gpu(self.tables.gpus),
             self._state().label("state"),
-            *(g[name] for name in ("lost", "memory_total", "identity", "first_seen")),
+            *(g[column] for column in ("lost", "memory_total", "identity", "first_seen", "removed_at")),
             n.facts,
             *self.limits.columns(n.site, g.model),
         ).select_from(self.tables.gpus.join(self.tables.nodes, g.node_id == n.node_id))
-        return query.where(g.removed_at.is_(None), *self._mine(n.node_id)).subquery("gpu")
+        return query.where(*which, *self._mine(n.node_id)).subquery(name)
 
     def events(self, *kinds: str, within: str | float, where: Where | None = None) -> FromClause:
         """A row for each event of these kinds that came in the last `within` s: a number, or a threshold's name.
@@ -168,9 +184,9 @@ class Sight:
     def usage(self, within: float = 900) -> FromClause:
         """A row for each holder that had a GPU, or a partition of it, in the last `within` s (ADR 0008).
 
-        Columns: IDENTITY, `kind`, `user`, `job`, `namespace`, `pod`, `container_name`, `unit`, `command`, `begin` and
-        `end` (µs, `begin` not before midnight UTC), `observed`, `active` and `held` (s of these), and limits. It comes
-        some minutes late. Read for GPUs that were found otherwise: there are many rows.
+        Columns: IDENTITY, OF_HOLDER, `begin` and `end` (µs, `begin` not before midnight UTC), `observed`, `active` and
+        `held` (s of these), and limits. It comes some minutes late. Read for GPUs that were found otherwise: there are
+        many rows.
         """
         n, g, u, h = self.tables.nodes.c, self.tables.gpus.c, usage.c, holders.c
         tables = self.tables.gpus.join(self.tables.nodes, g.node_id == n.node_id)
@@ -179,7 +195,7 @@ class Sight:
             *_of_node(self.tables.nodes),
             *_of_gpu(self.tables.gpus),
             func.nullif(u.partition, "").label("partition"),
-            *(h[name] for name in ("kind", "user", "job", "namespace", "pod", "container_name", "unit", "command")),
+            *(h[name] for name in OF_HOLDER),
             *(u[name] for name in ("begin", "end")),
             *((cast(u[name], Float(53)) / 1000).label(name) for name in ("observed", "active", "held")),
             *self.limits.columns(n.site, g.model),
@@ -200,13 +216,14 @@ class Sight:
         return select(rule_runs, *self.limits.columns(None, None)).where(self._now_only()).subquery("run")
 
     def was(self, metric: str, gpu_id: ColumnElement[int], seconds: ColumnElement[float] | float) -> ScalarSelect[Any]:
-        """What a metric that is sent on change was so many seconds ago, in its unit; NULL where absent or not told.
+        """What a metric that is sent on change was so many seconds ago, in its unit; NULL where nothing was known yet.
 
         A look into an index for each row: for rows that a `where` has left.
         """
         s, known = schema.states.alias("past").c, BY_NAME[metric]
         then = self._at - cast(seconds * SECOND, BigInteger)
-        query = select(_in_unit(known, s.value)).where(s.gpu_id == gpu_id, s.metric == metric, s.ts <= then)
+        before = s.gpu_id == gpu_id, s.metric == metric, s.ts <= then, s.value.is_not(None)
+        query = select(cells.in_unit(known, s.value)).where(*before)
         return query.order_by(s.ts.desc()).limit(1).scalar_subquery()
 
     def about(self, relation: FromClause, value: Any, *more: ColumnElement[Any], key: Any = None) -> Select[Any]:
@@ -236,7 +253,7 @@ class Sight:
         if needs is Needs.SAMPLE:
             tables = tables.join(latest, latest.c.node_id == n.node_id)
             tables = tables.outerjoin(latest_states.latest_states, latest_states.latest_states.c.node_id == n.node_id)
-            there = and_(reports, not_(g.lost), self._fresh(), *map(_told, sorted(self.asked)))
+            there = and_(reports, not_(g.lost), self._fresh(), *map(cells.told, sorted(self.asked)))
         return (
             select(g.gpu_id)
             .select_from(tables)
@@ -267,20 +284,26 @@ class Sight:
         ts = func.gpufleet_int8(latest.c.ts, schema.gpus.c.slot, type_=BigInteger)
         return self._at - ts <= condition.tolerance()
 
-    def _by_arrays(self, seen: Seen, metrics: Sequence[Metric], where: Where | None) -> FromClause:
+    def _by_arrays(
+        self, seen: Seen, metrics: Sequence[Metric], where: Where | None, reasons: Sequence[str]
+    ) -> FromClause:
         """Only those that pass are looked up in the database."""
         arrays = self.limits.arrays(seen.sites, seen.models, seen.site, seen.model)
         limits = {name: Values(array) for name, array in arrays.items()}
         columns = dict(seen.columns) | limits | {"ts": Values(seen.ts), "duration": Values(seen.duration)}
-        names = [name for metric in metrics for name in _columns_of(metric)]
+        columns |= {name + REASON: reasons_of(BY_NAME[name], seen.columns[name]) for name in reasons}
+        names = [name for metric in metrics for name in cells.columns_of(metric)] + [name + REASON for name in reasons]
         which: Any = slice(None)
         if where is not None:
-            raw = table("gpu", *(_column(name) for name in ("ts", "duration", *names, *limits)))
+            raw = table("gpu", *(cells.column_of(name) for name in ("ts", "duration", *names, *limits)))
             which = true_where(where(raw.c), columns, len(seen.gpu_id)).nonzero()[0]
             if not len(which):
                 raise NothingSeen
         rows = {"gpu_id": (BigInteger(), seen.gpu_id[which].tolist())}
-        rows |= {name: (_column(name).type, _listed(columns[name], which)) for name in ("ts", "duration", *names)}
+        rows |= {
+            name: (cells.column_of(name).type, cells.listed(columns[name], which))
+            for name in ("ts", "duration", *names)
+        }
         return self._named(given(self.dialect, "cell", rows), ("ts", "duration", *names))
 
     def _named(self, cells: FromClause, names: Iterable[str]) -> FromClause:
@@ -297,19 +320,22 @@ class Sight:
             .subquery("gpu")
         )
 
-    def _by_sql(self, metrics: Sequence[Metric], where: Where | None) -> FromClause:
+    def _by_sql(self, metrics: Sequence[Metric], where: Where | None, reasons: Sequence[str]) -> FromClause:
         n, g = schema.nodes.c, schema.gpus.c
         sampled = store_newest.newest([m.name for m in metrics if m.cadence is Cadence.EVERY_SAMPLE])
         tables = schema.gpus.join(schema.nodes, g.node_id == n.node_id).join(sampled, sampled.c.gpu_id == g.gpu_id)
         if any(metric.cadence is Cadence.ON_CHANGE for metric in metrics):
             in_force = latest_states.latest_states
             tables = tables.outerjoin(in_force, in_force.c.node_id == n.node_id)
+        if reasons:
+            tables = tables.join(latest, latest.c.node_id == n.node_id)
         query = select(
             *_of_node(schema.nodes),
             *_of_gpu(schema.gpus),
             sampled.c.ts,
             sampled.c.duration,
-            *(part for metric in metrics for part in _taken_apart(metric, sampled)),
+            *(part for metric in metrics for part in cells.taken_apart(metric, sampled)),
+            *(cells.reason(BY_NAME[name]).label(name + REASON) for name in reasons),
             *self.limits.columns(n.site, g.model),
         ).select_from(tables)
         fresh = (not_(g.lost), g.removed_at.is_(None), self._state() == NodeState.REPORTING.value)
@@ -333,45 +359,3 @@ def _of_node(nodes: FromClause) -> list[ColumnElement[Any]]:
 def _of_gpu(gpus: FromClause) -> list[ColumnElement[Any]]:
     c = gpus.c
     return [c.gpu_id, c.uuid.label("gpu"), c.position.label("index"), c.model, c.serial]
-
-
-def _columns_of(metric: Metric) -> tuple[str, ...]:
-    return (metric.name, metric.name + SINCE) if metric.cadence is Cadence.ON_CHANGE else (metric.name,)
-
-
-def _column(name: str) -> Any:
-    metric = BY_NAME.get(name)
-    whole = metric is None or metric.step.denominator == 1
-    return column(name, BigInteger() if whole and not name.startswith(PREFIX) else Float(53))
-
-
-def _listed(values: Values, which: Any) -> list[Any]:
-    data = values.data[which].tolist()
-    if values.known is True:
-        return data  # type: ignore[no-any-return]
-    return [value if known else None for value, known in zip(data, values.known[which].tolist(), strict=True)]
-
-
-def _taken_apart(metric: Metric, sampled: FromClause) -> list[ColumnElement[Any]]:
-    if metric.cadence is Cadence.EVERY_SAMPLE:
-        return [_in_unit(metric, sampled.c[metric.name]).label(metric.name)]
-    since = func.nullif(latest_states.since(metric), 0, type_=BigInteger)
-    return [_in_unit(metric, latest_states.value(metric)).label(metric.name), since.label(metric.name + SINCE)]
-
-
-def _in_unit(metric: Metric, stored: ColumnElement[int]) -> ColumnElement[Any]:
-    up, down = metric.step.numerator, metric.step.denominator
-    if down == 1:
-        return stored * up if up != 1 else stored
-    return cast(stored, Float(53)) * up / down
-
-
-def _told(name: str) -> ColumnElement[bool]:
-    """Whether a metric has a value, or none is to be had: for a row of `gpus` with its node's newest samples."""
-    metric = BY_NAME[name]
-    if metric.cadence is Cadence.ON_CHANGE:
-        stored = latest_states.stored(metric)
-    else:
-        stored = getattr(func, f"gpufleet_int{metric.width}")(latest.c[name], schema.gpus.c.slot, type_=Integer)
-    # The lowest integer of all says that the hardware does not have it, NULL that the agent does not know it.
-    return or_(stored.is_(None), stored >= metric.lowest + RESERVED, stored == metric.lowest)
