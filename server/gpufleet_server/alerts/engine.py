@@ -152,9 +152,12 @@ class Engine:
 
     def _listen(self, at: int) -> None:
         """After a time without rounds, of any server, nodes have to be given the time to be heard again."""
+        gap = max(_GAP, int(3 * self._interval * SECOND))
+        if at - (self.statistics.last or 0) <= gap:
+            return
         with self._store.reading() as connection:
             last: int | None = connection.execute(select(func.max(rule_runs.c.ran_at))).scalar_one()
-        if last is None or at - last > max(_GAP, int(3 * self._interval * SECOND)):
+        if last is None or at - last > gap:
             self._heard_since = at
 
     def _told(self, made: int) -> None:

@@ -61,12 +61,13 @@ class Evaluation:
             metrics = sorted({metric for name in rules for metric in self._metrics[name]})
             seen = seen_now(connection, at, metrics) if metrics else None
             looked = self._look(connection, rules, at, opened, seen, None, heard_since)
-            fleet = _counts(connection)
+            fleet = _counts(connection) if any(looked.found.values()) else {}
         changes = self._plan(looked, fleet, {})
         changes += self._ended_rules(opened, at)
         with self._store.writing() as connection:
             made = book.write(connection, changes, at, texts=texts)
-            made += self._hold(connection, looked.silenced, at, None)
+            if made or opened:
+                made += self._hold(connection, looked.silenced, at, None)
             write_runs(connection, looked.ran)
         return made
 
