@@ -1,6 +1,7 @@
 """Usage intervals one by one: who held which GPU from when to when."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, func, select
@@ -12,6 +13,7 @@ from gpufleet_server.queries.paging import Key, Order, Page
 from gpufleet_server.queries.usage import Range
 from gpufleet_server.queries.usage_parts import UsageFilter, held_by, of_gpus, placed
 from gpufleet_server.store.schema import gpus, nodes
+from gpufleet_server.store.tiers import HOUR
 from gpufleet_server.store.usage import holders, owners, usage
 
 # The newest first.
@@ -58,17 +60,26 @@ def listing(
     connection: Connection, wanted: UsageFilter, when: Range, *, limit: int, cursor: str | None = None
 ) -> Page[Interval]:
     """Intervals that overlap a range, whole, the newest first. Problem 422 where the cursor is bad."""
-    overlapping = (
-        usage.c.begin >= when.since // DAY * DAY,
-        usage.c.begin < when.until,
-        (usage.c.end > when.since) | (usage.c.begin >= when.since),
-    )
+    overlapping = (usage.c.begin < when.until, (usage.c.end > when.since) | (usage.c.begin >= when.since))
     query = _intervals().where(*overlapping, *held_by(wanted), *placed(wanted), *of_gpus(wanted))
     if wanted.model:
         query = query.where(gpus.c.model.in_(wanted.model))
-    rows = connection.execute(paging.page(query, _ORDER, limit, cursor)).all()
+    query = paging.page(query, _ORDER, limit, cursor)
+    rows: Sequence[Row[Any]] = []
+    for begin in _beginnings(when, cursor):
+        rows = connection.execute(query.where(usage.c.begin >= begin)).all()
+        if len(rows) > limit:
+            break
     rows, following = paging.cut(rows, _ORDER, limit)
     return Page([_interval(row) for row in rows], following)
+
+
+def _beginnings(when: Range, cursor: str | None) -> list[int]:
+    """From when on a page is looked for, one after the other: mostly it is full of the last hour or day."""
+    place = paging.place(_ORDER, cursor)
+    newest = when.until if place is None else min(when.until, int(place[0]))
+    first = when.since // DAY * DAY
+    return list(dict.fromkeys(max(first, begin) for begin in (newest - HOUR, newest // DAY * DAY, first)))
 
 
 def _intervals() -> Select[Any]:
