@@ -90,7 +90,9 @@ class Control:
     @property
     def readers(self) -> list[int]:
         """Descriptors to wait on until they can be read."""
-        return [self._server.fileno(), *(caller.sock.fileno() for caller in self._callers)]
+        callers = [caller.sock.fileno() for caller in self._callers]
+        # Whoever comes while there is no room waits, and wakes nobody.
+        return callers if len(callers) >= _MOST_CLIENTS else [self._server.fileno(), *callers]
 
     @property
     def due(self) -> float:
@@ -104,7 +106,7 @@ class Control:
         for caller in list(self._callers):
             try:
                 ask = _read(caller)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 self._callers.remove(caller)
                 self.answer(caller, Answer(False, problem=f"the agent does not understand: {error}"))
                 continue

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 
-import msgspec
-
 from gpufleet_agent.runtime.clock import monotonic, read_clock, wall
 from gpufleet_agent.runtime.enrol import Enroller
 from gpufleet_agent.runtime.parcel import Packer, Parcel
@@ -215,21 +213,16 @@ class Delivery:
 
 
 def _ack(answer: Answer, parcel: Parcel) -> Ack | None:
-    try:
-        ack = msgspec.json.decode(answer.body, type=Ack)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-    return ack if ack.seq == parcel.seq else None
+    ack = answer.as_json(Ack)
+    return ack if ack is not None and ack.seq == parcel.seq else None
 
 
 def _known(answer: Answer) -> int:
     """The last report that the server says it has, where it refuses joined ones for that; else 0."""
     if answer.status != 409 or not answer.is_problem:
         return 0
-    try:
-        return msgspec.json.decode(answer.body, type=Overlap).last_seq
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return 0
+    overlap = answer.as_json(Overlap)
+    return 0 if overlap is None else overlap.last_seq
 
 
 def _given_up(entry: Entry, problem: str) -> Event:

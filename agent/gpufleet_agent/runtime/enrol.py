@@ -71,10 +71,7 @@ class Enroller:
         answer = link.post(path, msgspec.json.encode(enrolment), headers)
         if answer.status not in (200, 201):
             return answer, None
-        try:
-            granted = msgspec.json.decode(answer.body, type=Credential)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            granted = None
+        granted = answer.as_json(Credential)
         if granted is None or granted.node != self._node or not is_bearer(granted.credential):
             return Answer(502, answer.content_type, None, b"the answer to the enrolment is no credential"), None
         return answer, granted

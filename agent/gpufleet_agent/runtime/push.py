@@ -9,7 +9,7 @@ import select
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
@@ -26,6 +26,8 @@ _MAX_TEXT = 1000
 # What a socket takes at once when it takes anything.
 _PIECE = 16 << 10
 
+
+_T = TypeVar("_T")
 
 # Waits until a descriptor can be read or for some seconds; may come back before.
 Attend = Callable[[int, float], object]
@@ -49,15 +51,21 @@ class Answer:
         """Whether it is a problem document of a gpufleet server, not a page of something in between."""
         return self.content_type.startswith("application/problem+json")
 
+    def as_json(self, kind: type[_T]) -> _T | None:
+        """The body as what it should be; None where it is not: whatever is in between may send anything."""
+        try:
+            return msgspec.json.decode(self.body, type=kind)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+
     @property
     def problem(self) -> str:
         """The server's own words, or the start of whatever came."""
-        try:
-            told = msgspec.json.decode(self.body, type=dict[str, object])
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        told = self.as_json(dict[str, object])
+        if told is None:
             text = self.body[:200].decode("utf-8", "replace")
         else:
-            text = ": ".join(str(told[key]) for key in ("title", "detail") if told.get(key))
+            text = ": ".join(word for key in ("title", "detail") if isinstance(word := told.get(key), str) and word)
         # One line without what a terminal would obey, whatever the other end is.
         text = "".join(c if c.isprintable() else " " for c in text[:_MAX_TEXT])
         text = " ".join(text.split())

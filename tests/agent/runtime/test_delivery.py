@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from gpufleet_agent.runtime.delivery import Backoff, Delivery
 from gpufleet_agent.runtime.enrol import Enroller
-from gpufleet_agent.runtime.push import Link, Unreachable
+from gpufleet_agent.runtime.push import Answer, Link, Unreachable
 from gpufleet_agent.runtime.spool import Spool
 from gpufleet_agent.runtime.trust import Trust
+from gpufleet_agent.wire import Ack
 
 from tests.agent.ingest_end import TOKEN, IngestEnd, serving
 from tests.agent.runtime.test_spool import NODE, append, begin, close
@@ -138,6 +139,13 @@ def test_a_page_of_something_in_between_is_no_acknowledgement(tmp_path: Path) ->
     thread.join()
     server.server_close()
     sent.delivery.close()
+
+
+def test_an_answer_of_any_depth_is_an_answer() -> None:
+    """It is read as what it is, no acknowledgement, and ends nobody."""
+    answer = Answer(409, "application/problem+json", None, b'{"title":' + b"[" * 100_000)
+    assert answer.as_json(Ack) is None
+    assert answer.problem.startswith('HTTP 409: {"title":[[[')
 
 
 def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:

@@ -221,7 +221,9 @@ def test_rubbish_is_refused(tmp_path: Path, ingest: IngestEnd) -> None:
     """With what was wrong; the agent goes on."""
     with agent(tmp_path, *pushes(ingest)):
         until(lambda: ingest.reports)
-        for line, word in ((b'{"command":"stop"}\n', "stop"), (b"x\n", "JSON"), (b"y" * 9999, "one line")):
+        deep = b'{"a":' + b"[" * 4000 + b"\n"
+        lines = ((b'{"command":"stop"}\n', "stop"), (b"x\n", "JSON"), (b"y" * 9999, "one line"), (deep, "depth"))
+        for line, word in lines:
             with socket.socket(socket.AF_UNIX) as sock:
                 sock.connect(str(tmp_path / "state" / "control.sock"))
                 sock.sendall(line)
