@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import pwd
 import re
-import threading
 from collections.abc import Callable
+
+from gpufleet_agent.usage.patient import Patient, Unanswered
 
 UNKNOWN = "this host has no name for the user id"
 WAITING = "the host's name service has not answered yet"
-# A file is read in well under this time; a directory server that is down takes minutes.
-_PATIENCE = 0.2
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LONGEST = 256
 
@@ -22,28 +22,26 @@ def _host_name(uid: int) -> str:
 
 
 class UserNames:
-    """Asks for each id once; an answer that comes late is there the next time. `ask` raises KeyError for no name."""
+    """Asks for each id until it has a name; one that comes late is there the next time. `ask` raises KeyError for none.
+
+    A directory server that is down takes minutes to say so, for each user anew.
+    """
 
     def __init__(self, ask: Callable[[int], str] = _host_name) -> None:
         self._ask = ask
-        self._names: dict[int, str | None] = {}
-        self._asking: dict[int, threading.Thread] = {}
+        self._names: dict[int, str] = {}
+        self._patient = Patient()
 
     def name(self, uid: int) -> tuple[str | None, str]:
         """The name, or None with the reason."""
-        if uid not in self._names and uid not in self._asking:
-            thread = threading.Thread(target=self._find, args=(uid,), daemon=True)
-            self._asking[uid] = thread
-            thread.start()
-            thread.join(_PATIENCE)
         if uid not in self._names:
-            return None, WAITING
-        self._asking.pop(uid, None)
-        found = self._names[uid]
+            try:
+                self._patient.ask(uid, lambda: self._find(uid))
+            except Unanswered:
+                return None, WAITING
+        found = self._names.get(uid)
         return found, "" if found else UNKNOWN
 
     def _find(self, uid: int) -> None:
-        try:
+        with contextlib.suppress(KeyError, OverflowError):  # nobody has it, so far
             self._names[uid] = self._ask(uid)
-        except (KeyError, OverflowError):
-            self._names[uid] = None

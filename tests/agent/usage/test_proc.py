@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,24 @@ def test_a_name_service_that_hangs_holds_nobody_up() -> None:
     answer.set()
     until(lambda: names.name(1000) == ("alice", ""))
     assert asked == [1000]
+
+
+def test_nor_does_it_for_many_users() -> None:
+    """Their waits do not add up: the reader would be taken for one that hangs."""
+    down, began = threading.Event(), time.monotonic()
+    names = UserNames(lambda uid: str(down.wait(10)))
+    assert {names.name(uid) for uid in range(1000, 1050)} == {(None, WAITING)}
+    assert time.monotonic() - began < 2
+    down.set()
+
+
+def test_who_has_no_name_may_get_one() -> None:
+    """An account that is made while its processes run is known by its name from then on."""
+    made: dict[int, str] = {}
+    names = UserNames(lambda uid: made[uid])
+    assert names.name(1000) == (None, UNKNOWN)
+    made[1000] = "alice"
+    assert names.name(1000) == ("alice", "")
 
 
 def test_an_id_without_a_name() -> None:
