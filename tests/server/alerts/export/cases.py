@@ -59,4 +59,9 @@ CASES = {
     ),
     "xid_reboot_node": xid(79, 62),
     "xid_reset_gpu": xid(62, 79),
+    "xid_restart_app": xid(31, 79),
+    "xid_workflow": xid(74, 13),
+    "xid_inspect": xid(54, 79),
+    "xid_update_software": xid(78, 79),
+    "xid_contact_support": xid(142, 62),
 }
