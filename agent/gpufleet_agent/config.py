@@ -75,20 +75,33 @@ class Given:
 
 @dataclass
 class Gathered:
-    """What all sources say together, of each setting the one that wins, and what is wrong with them."""
+    """What all sources say together, of each setting the one that wins, and what is wrong with them.
+
+    Each of `problems` is the key that it is about, empty where it is a whole file, and what is told of it.
+    """
 
     file: Path
     has_file: bool = False
     given: dict[str, Given] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
 
     def config(self) -> Config:
         """The settings. ConfigError with all that is wrong."""
         config = Config(**{key: given.value for key, given in self.given.items()})
-        problems = [*self.problems, *_contradictions(config)]
+        problems = [*(text for _, text in self.problems), *_contradictions(config)]
         if problems:
             raise ConfigError(*problems)
         return config
+
+    def state_dir(self) -> Path:
+        """The state folder, whatever is wrong with other settings. ConfigError where it is not known."""
+        given = self.given["state_dir"]
+        in_question = ("state_dir", "") if given.origin == "default" else ("state_dir",)
+        problems = [text for key, text in self.problems if key in in_question]
+        if problems:
+            raise ConfigError(*problems)
+        folder: Path = given.value
+        return folder
 
     def take(self, setting: Setting, value: object, origin: str, where: str) -> None:
         """Note what a source says, or that it cannot be."""
@@ -96,7 +109,7 @@ class Gathered:
             self.given[setting.key] = Given(setting.read(value), origin)
         except ValueError as error:
             shown = "(not shown)" if setting.secret else repr(value)
-            self.problems.append(f"{where} = {shown}: {error}")
+            self.problems.append((setting.key, f"{where} = {shown}: {error}"))
 
 
 _BY_KEY = {setting.key: setting for setting in SETTINGS}
@@ -140,7 +153,7 @@ def _take_environment(gathered: Gathered, environment: Mapping[str, str]) -> Non
         setting = _BY_KEY.get(name.removeprefix(ENVIRONMENT).lower())
         if setting is None:
             near = _nearest(name, [known.variable for known in SETTINGS])
-            gathered.problems.append(f"environment: {name} is not a setting; {near}")
+            gathered.problems.append((name, f"environment: {name} is not a setting; {near}"))
         else:
             gathered.take(setting, value, f"environment: {name}", f"environment: {name}")
 
@@ -151,19 +164,19 @@ def _take_file(gathered: Gathered, required: bool) -> None:
         parsed = _parse_toml(path.read_bytes())
     except FileNotFoundError:
         if required:
-            gathered.problems.append(f"{path}: there is no such file")
+            gathered.problems.append(("", f"{path}: there is no such file"))
         return
     except OSError as error:
-        gathered.problems.append(f"{path}: {error.strerror}")
+        gathered.problems.append(("", f"{path}: {error.strerror}"))
         return
     except ValueError as error:
-        gathered.problems.append(f"{path}: {error}")
+        gathered.problems.append(("", f"{path}: {error}"))
         return
     gathered.has_file = True
     for key, value in parsed.items():
         setting = _BY_KEY.get(key)
         if setting is None:
-            gathered.problems.append(f"{path}: {key!r} is not a setting; {_nearest(key, list(_BY_KEY))}")
+            gathered.problems.append((key, f"{path}: {key!r} is not a setting; {_nearest(key, list(_BY_KEY))}"))
         else:
             gathered.take(setting, value, str(path), f"{path}: {key}")
 

@@ -128,7 +128,7 @@ def _server(value: object) -> str:
     text = _text(value).rstrip("/")
     url = urlsplit(text)
     if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment or re.search(r"\s", text):
-        raise ValueError("expected a URL such as https://gpufleet.example:8765")
+        raise ValueError("expected a URL such as https://gpufleet.example:8478")
     if url.username or url.password:
         raise ValueError("expected a URL without user and password; the agent has its token")
     _ = url.port  # raises ValueError where it is none
@@ -273,7 +273,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "command_lines",
         _flag,
-        "Tell the command lines of processes on GPUs; users may have secrets in them.",
+        "Have `once` show the command lines of processes on GPUs; they leave the node in no case.",
         show=bool,
         switch=True,
     ),

@@ -7,7 +7,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from gpufleet_agent.config import load
+from gpufleet_agent.config import ConfigError, load
 from gpufleet_agent.settings import SETTINGS
 
 from tests.agent.process import ROOT
@@ -56,6 +56,14 @@ def test_the_agent_takes_its_settings() -> None:
     assert f"GPUFLEET_AGENT_STATE_DIR={mounts['state']}\n" in image
     known = {setting.variable for setting in SETTINGS}
     assert set(re.findall(r"GPUFLEET_AGENT_[A-Z_]+", image)) <= known
+
+
+def test_a_service_of_its_name_does_not_stop_it() -> None:
+    """Its port and address would come as variables, and what is no setting is refused."""
+    links = {"GPUFLEET_AGENT_SERVICE_HOST": "10.0.0.7", "GPUFLEET_AGENT_PORT": "tcp://10.0.0.7:9835"}
+    with pytest.raises(ConfigError):
+        load({}, links)
+    assert POD["enableServiceLinks"] is False
 
 
 def test_it_has_no_more_rights_than_it_needs() -> None:

@@ -81,11 +81,9 @@ def _ask_agent(
     from gpufleet_agent.cli.control import control
     from gpufleet_agent.runtime.control import Ask
 
-    # Of all settings this needs one; what may be wrong with the others is no reason to leave the driver in use.
-    if gathered.problems:
-        raise ConfigError(*gathered.problems)
     asked = Ask(command, reason, seconds)  # type: ignore[arg-type]
-    return control(gathered.given["state_dir"].value, asked, timeout, as_json)
+    # Of all settings this needs one; what may be wrong with the others is no reason to leave the driver in use.
+    return control(gathered.state_dir(), asked, timeout, as_json)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -156,7 +154,10 @@ def _add_command(
 
 
 def _timeout(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds, not {text!r}") from None
     if not 0 < seconds <= 86400:
         raise argparse.ArgumentTypeError(f"expected more than 0 s and at most a day, not {text}")
     return seconds

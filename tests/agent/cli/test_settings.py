@@ -61,7 +61,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path, capsys: pytest.Captur
     assert lines == [
         f"gpufleet-agent: {file}: 'intervall' is not a setting; did you mean interval?",
         f"gpufleet-agent: {file}: spool_size = '12': expected at least 1MiB",
-        "gpufleet-agent: --server = 'fleet': expected a URL such as https://gpufleet.example:8765",
+        "gpufleet-agent: --server = 'fleet': expected a URL such as https://gpufleet.example:8478",
         "gpufleet-agent: --proxy = (not shown): expected a URL such as http://proxy.example:3128, or none",
         "gpufleet-agent: client_key = /none: there is no client_cert that it belongs to",
         "gpufleet-agent: client_key = /none: No such file or directory",

@@ -276,3 +276,21 @@ def test_what_cannot_be_is_refused(options: list[str], said: str, capsys: pytest
         main(["pause", *options])
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "code", "said"),
+    [
+        ('interval = "x"\nstate_dir = "state"', [], 1, "state: no agent runs with this state folder"),
+        ("state_dir = 7", [], 2, "state_dir = 7: expected a text"),
+        ("interval =", [], 2, "agent.toml: Invalid value"),
+        ("interval =", ["--state-dir", "state"], 1, "state: no agent runs with this state folder"),
+    ],
+)
+def test_of_the_settings_only_the_folder_counts(
+    text: str, options: list[str], code: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The agent that runs has read better ones, and it has to let go of the driver."""
+    (tmp_path / "agent.toml").write_text(text)
+    assert main(["pause", "--config", str(tmp_path / "agent.toml"), *options]) == code
+    assert said in capsys.readouterr().err

@@ -13,7 +13,8 @@ from gpufleet_agent.catalogue import Reason
 
 ALL_LINKS = 0xFFFFFFFF
 
-# Ids whose meaning differs between driver versions (swapped in 560/575, renumbered within 580): never to be asked.
+# Ids whose meaning differs between driver versions (swapped in 560/575, renumbered within 580): never to be asked of
+# those before 590.
 RENUMBERED = frozenset({199, 200, 251, 252, 253, 269, 270, 271})
 
 
