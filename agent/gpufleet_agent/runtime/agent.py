@@ -77,7 +77,7 @@ class Agent:
             self._spool = Spool(config.state_dir, node, config.spool_size, config.spool_age)
             self._delivery = self._make_delivery(config.server, node, host.hostname, self._spool)
         told = self._spool.newest_events() if self._spool is not None else []
-        self._faults = FaultSources(config.kernel_log, root, config.state_dir, told)
+        self._faults = FaultSources(config.kernel_log, root, config.state_dir, told, config.usage)
         self._collector = Collector(
             node,
             lambda facts: self._faults.described(read_host(config, facts, root)),

@@ -20,12 +20,15 @@ KERNEL_LOG = "dev/kmsg"
 class FaultSources:
     """The kernel log below `root`, if it `is_wanted`, beside what the reader tells.
 
-    `told` are the newest events of this boot that an earlier run has told.
+    `told` are the newest events of this boot that an earlier run has told; `tells_processes`: whether a process that
+    the log names is told too.
     """
 
-    def __init__(self, is_wanted: bool, root: Path, state: Path, told: Sequence[Event] = ()) -> None:
+    def __init__(
+        self, is_wanted: bool, root: Path, state: Path, told: Sequence[Event] = (), tells_processes: bool = True
+    ) -> None:
         self._pairing = Pairing(told)
-        self._log = KernelLog(root / KERNEL_LOG, state, told) if is_wanted else None
+        self._log = KernelLog(root / KERNEL_LOG, state, told, tells_processes) if is_wanted else None
         # Until it is known which GPUs there are, what the log names cannot be told.
         self._roster: Roster | None = None
         if self._log is not None and self._log.trouble is not None:

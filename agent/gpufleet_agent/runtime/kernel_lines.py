@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 # Domain, bus and device: what names a board in the log, whatever it is punctuated like.
 Address = tuple[int, int, int]
@@ -19,6 +19,8 @@ _SXID = re.compile(r"(nvidia-nvswitch\d*): SXid \((?:PCI:)?([0-9A-Fa-f:.]+)\): (
 _MORE_OF_SXID = re.compile(r"(Severity \d|Data ?\{)")
 _PID = re.compile(r"\bpid='?(\d+)")
 _NAME = re.compile(r"\bname='?([^,'<][^,']*)")
+# Both, and what parts them from what follows.
+_PROCESS = re.compile(r"\b(?:pid|name)=[^,]*(?:,\s*)?")
 _LINK = re.compile(r"\bLink (\d+)")
 _CODE_LIMIT = 1 << 31
 
@@ -65,6 +67,12 @@ def find_fault(text: str) -> Fault | None:
         switch, address, code, said = found.groups()
         return _fault("sxid", code, address, said or "", _of_sxid(said or "", switch))
     return None
+
+
+def without_process(fault: Fault) -> Fault:
+    """The fault without the process that the driver names in it."""
+    detail = {name: value for name, value in fault.detail.items() if name not in ("pid", "name")}
+    return replace(fault, text=_PROCESS.sub("", fault.text), detail=detail)
 
 
 def read_address(text: str) -> Address | None:

@@ -14,7 +14,15 @@ import msgspec
 from gpufleet_agent.catalogue import Reason
 from gpufleet_agent.runtime.clock import boot_id, monotonic, wall
 from gpufleet_agent.runtime.files import write_whole
-from gpufleet_agent.runtime.kernel_lines import Address, Fault, Line, find_fault, read_address, read_line
+from gpufleet_agent.runtime.kernel_lines import (
+    Address,
+    Fault,
+    Line,
+    find_fault,
+    read_address,
+    read_line,
+    without_process,
+)
 from gpufleet_agent.wire import Event, Gpu
 
 _LOG = logging.getLogger("gpufleet_agent")
@@ -42,8 +50,12 @@ class KernelLog:
     it cannot be lost any more.
     """
 
-    def __init__(self, path: Path, state: Path, told: Iterable[Event] = ()) -> None:
-        """Open it. `told` are events of this boot that an earlier run has told, known to be kept."""
+    def __init__(self, path: Path, state: Path, told: Iterable[Event] = (), tells_processes: bool = True) -> None:
+        """Open it. `told` are events of this boot that an earlier run has told, known to be kept.
+
+        `tells_processes`: whether the process that the driver names in an XID is told.
+        """
+        self._tells_processes = tells_processes
         self._memory = state / "kernel-log.json"
         kept = _read_kept(self._memory)
         numbers = [number for event in told if isinstance(number := event.detail.get("record"), int)]
@@ -167,7 +179,7 @@ class KernelLog:
         if fault is None or (self._is_first and self._is_behind):
             return []
         self._is_changed = True
-        return [self._event(line, fault)]
+        return [self._event(line, fault if self._tells_processes else without_process(fault))]
 
     def _event(self, line: Line, fault: Fault) -> Event:
         detail = {**fault.detail, "record": line.number}

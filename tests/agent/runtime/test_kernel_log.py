@@ -172,6 +172,26 @@ def test_what_root_writes_is_told_as_such(file: KernelLogFile) -> None:
     assert log.look()[0].detail["injected"] is True
 
 
+@pytest.mark.parametrize(
+    ("process", "rest"),
+    [
+        ("pid=4711, name=python3, ", "Ch 00000008, intr 10000000"),
+        ("pid='4711', name=my job, ", "Ch 00000008"),
+        ("pid=4711, name=last", ""),
+        ("", "GPU has fallen off the bus."),
+    ],
+)
+def test_whose_it_was_is_told_only_where_that_may_be_known(file: KernelLogFile, process: str, rest: str) -> None:
+    """Neither in the words nor beside them."""
+    logs = [KernelLog(file.path, file.path.parent, tells_processes=tells) for tells in (False, True)]
+    for log in logs:
+        log.look()
+        file.say(f"NVRM: Xid (PCI:0000:1b:00): 31, {process}{rest}")
+        (event,) = log.look()
+        assert event.message == (rest if log is logs[0] else f"{process}{rest}".strip())
+        assert ("pid" in event.detail) == ("name" in event.detail) == (log is logs[1] and process != "")
+
+
 def test_without_a_log_or_the_right_to_read_it_there_is_none(tmp_path: Path) -> None:
     """It says why, and gives nothing to wait for."""
     log = KernelLog(tmp_path / "none", tmp_path)
