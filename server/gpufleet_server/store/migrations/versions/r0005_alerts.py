@@ -12,7 +12,6 @@ branch_labels = None
 depends_on = None
 
 _KEY = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-_RESERVED = 16
 # The metrics sent on change in version 0.1.0 by their width; those of later versions come by themselves.
 _STATES = {
     4: "power_limit",
@@ -172,30 +171,38 @@ def _deliveries() -> None:
 def _fill() -> None:
     """From `states`, the newest row of each GPU's each metric."""
     connection = op.get_bind()
-    newest = sa.text(
-        "SELECT gpus.node_id, gpus.slot, states.metric, states.ts, states.value, states.reason FROM gpus "
-        "JOIN (SELECT gpu_id, metric, max(ts) AS ts FROM states GROUP BY gpu_id, metric) AS newest "
-        "ON newest.gpu_id = gpus.gpu_id "
-        "JOIN states ON states.gpu_id = newest.gpu_id AND states.metric = newest.metric AND states.ts = newest.ts "
-        "ORDER BY gpus.node_id"
-    )
     table = sa.Table("latest_states", sa.MetaData(), autoload_with=connection)
-    counts = {node: count for node, count in connection.execute(_SLOTS)}  # noqa: C416
-    by_node: dict[int, dict[str, dict[int, tuple[int, int]]]] = {}
-    for node_id, slot, metric, ts, value, reason in connection.execute(newest):
-        if metric in _WIDTHS:
-            absent = -(1 << (8 * _WIDTHS[metric] - 1)) + (_NOT_OBSERVED if reason is None else reason)
-            held = by_node.setdefault(node_id, {}).setdefault(metric, {})
-            held[slot] = (absent if value is None else value, ts)
-    rows = [
-        {"node_id": node_id} | {name: _packed(name, held.get(name, {}), counts[node_id]) for name in _WIDTHS}
-        for node_id, held in by_node.items()
-    ]
-    if rows:
-        connection.execute(table.insert(), rows)
+    nodes = list(connection.execute(_SLOTS))
+    for begin in range(0, len(nodes), _AT_ONCE):
+        part = nodes[begin : begin + _AT_ONCE]
+        between = {"first": part[0].node_id, "last": part[-1].node_id}
+        by_node: dict[int, _Told] = {}
+        for node_id, slot, metric, ts, value, reason in connection.execute(_NEWEST, between):
+            if metric in _WIDTHS:
+                absent = -(1 << (8 * _WIDTHS[metric] - 1)) + (_NOT_OBSERVED if reason is None else reason)
+                held = by_node.setdefault(node_id, {}).setdefault(metric, {})
+                held[slot] = (absent if value is None else value, ts)
+        rows = [
+            {"node_id": node} | {name: _packed(name, by_node[node].get(name, {}), slots) for name in _WIDTHS}
+            for node, slots in part
+            if node in by_node
+        ]
+        if rows:
+            connection.execute(table.insert(), rows)
 
 
-_SLOTS = sa.text("SELECT node_id, max(slot) + 1 FROM gpus GROUP BY node_id")
+# Of each metric, of each slot: the stored integer, and since when.
+_Told = dict[str, dict[int, tuple[int, int]]]
+_AT_ONCE = 200
+_SLOTS = sa.text("SELECT node_id, max(slot) + 1 AS slots FROM gpus GROUP BY node_id ORDER BY node_id")
+_NEWEST = sa.text(
+    "SELECT gpus.node_id, gpus.slot, states.metric, states.ts, states.value, states.reason FROM gpus "
+    "JOIN (SELECT gpu_id, metric, max(ts) AS ts FROM states WHERE gpu_id IN "
+    "(SELECT gpu_id FROM gpus WHERE node_id BETWEEN :first AND :last) GROUP BY gpu_id, metric) AS newest "
+    "ON newest.gpu_id = gpus.gpu_id "
+    "JOIN states ON states.gpu_id = newest.gpu_id AND states.metric = newest.metric AND states.ts = newest.ts "
+    "WHERE gpus.node_id BETWEEN :first AND :last"
+)
 
 
 def _packed(metric: str, held: dict[int, tuple[int, int]], slots: int) -> bytes:
