@@ -75,7 +75,7 @@ class UsageGroup(Answer):
 
 
 class UsageTotals(Answer):
-    """The GPU time there was, s, whoever had it."""
+    """The GPU time there was, s, whoever had it. Of whole minutes: without that in which the range ends."""
 
     gpu_seconds: Number = Field(description="of all GPUs owned")
     observed_seconds: Number = Field(description="of these, in samples")
@@ -94,12 +94,15 @@ class UsagePage(Answer):
     """Usage by groups, those with most GPU time first."""
 
     by: list[str]
-    since: Instant = Field(description="as asked for; where by_day the beginning of its day, UTC")
+    since: Instant = Field(
+        description="as asked for, or as the first page had it; where by_day the beginning of its day, UTC"
+    )
     until: Instant = Field(description="as asked for, or `through` where that is earlier")
     through: Instant = Field(description="all that the servers had received by then is in it")
     by_day: bool = Field(description="of more than 8 days, told by day: GPUs and nodes are not counted")
     totals: UsageTotals | None = Field(
-        description="of the sites and models asked for, whatever users or jobs; null where single nodes or GPUs are"
+        description="of the sites and models asked for, whatever users or jobs; null where single nodes or GPUs are, "
+        "and of less than a minute"
     )
     items: list[UsageGroup]
     next: str | None = Field(description="cursor of the next page; null at the end")
@@ -165,7 +168,7 @@ class _Which(Query):
         """The time that is asked for, as far as it can be told."""
         now = context.now()
         since, until = whole_range(self.since, self.until, now, _DAY, "since", "until")
-        return usage.within(connection, since, until, now, by, self.wanted())
+        return usage.within(connection, since, until, now, by, self.wanted(), self.cursor)
 
 
 class UsageQuery(_Which):

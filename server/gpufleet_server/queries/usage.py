@@ -1,7 +1,7 @@
 """Who used how much of the fleet: usage added up by user, job, node and the like, beside what there was."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -15,6 +15,7 @@ from sqlalchemy import (
     case,
     cast,
     func,
+    literal,
     select,
     text,
 )
@@ -23,6 +24,7 @@ from gpufleet_server.domain.usage import DAY
 from gpufleet_server.domain.use import Use
 from gpufleet_server.queries import fleet_history, paging
 from gpufleet_server.queries.filters import FleetFilter
+from gpufleet_server.queries.groups import MINUTE
 from gpufleet_server.queries.paging import Key, Order, Page
 from gpufleet_server.queries.usage_parts import (
     DIMENSIONS,
@@ -78,6 +80,7 @@ class Group:
 class Totals:
     """All time of the GPUs there were, GPU-seconds: `owned` of which `observed` is in samples, and by use.
 
+    Of whole minutes, in which the fleet is counted: from the beginning of the first one to that of the last.
     Of what was active or held: `attributed` to workloads, held by `nobody`, of `unknown` holders, and `untold` by
     agents that don't tell.
     """
@@ -115,10 +118,17 @@ def within(
     now: int,
     by: Sequence[str] | None = None,
     wanted: UsageFilter | None = None,
+    cursor: str | None = None,
 ) -> Range:
-    """The part of a range that can be told; one of more than LONGEST begins with a day (UTC) where days tell it."""
+    """The part of a range that can be told; one of more than LONGEST begins with a day (UTC) where days tell it.
+
+    A cursor goes on with the range that its first page had. Problem 422 where it is bad.
+    """
     through = folded_until(connection, now)
+    since = max(0, since)
     until = max(since, min(until, through))
+    if by is not None and cursor is not None:
+        since, until = _of_first_page(by, cursor, now)
     by_day = by is not None and until - since > LONGEST and fleet_tells(columns(by), wanted or UsageFilter())
     return Range(since // DAY * DAY if by_day else since, until, through, by_day)
 
@@ -138,19 +148,31 @@ def groups(
     cursor: str | None = None,
 ) -> Page[Group]:
     """Usage by dimensions of DIMENSIONS, those with most GPU time first. Problem 422 where the cursor is bad."""
-    names, order = columns(by), f"usage {' '.join(by)}"
+    names = columns(by)
     if when.since >= when.until:
         return Page([], None)
     if connection.dialect.name == "postgresql":
         connection.execute(_ROOM)
     make = _grouped_by_day if when.by_day else _grouped
     found = make(connection, names, wanted, when, split=any(name in OWNED or name in HELD for name in by))
-    keys = [Key(found.c.gpu_ms, int, descending=True), Key(found.c.holder, str)]
-    keys += [key for name in names for key in paging.nulls_last(found.c[name], str)]
-    ordered = Order(order, keys)
+    ordered = _order(by, when.since, when.until, {name: found.c[name] for name in ("gpu_ms", "holder", *names)})
     query = paging.page(select(*found.c), ordered, limit, cursor)
     rows, following = paging.cut(connection.execute(query).all(), ordered, limit)
     return Page([_group(row._asdict(), names) for row in rows], following)
+
+
+def _order(by: Sequence[str], since: int, until: int, of: Mapping[str, ColumnElement[Any]]) -> Order:
+    """Most GPU time first. The range is a part of it: what is going on has more by the time of the next page."""
+    keys = [Key(literal(each, BigInteger), int) for each in (since, until)]
+    keys += [Key(of["gpu_ms"], int, descending=True), Key(of["holder"], str)]
+    keys += [key for name in columns(by) for key in paging.nulls_last(of[name], str)]
+    return Order(f"usage {' '.join(by)}", keys)
+
+
+def _of_first_page(by: Sequence[str], cursor: str, now: int) -> tuple[int, int]:
+    nothing = dict.fromkeys(("gpu_ms", "holder", *columns(by)), literal(""))
+    since, until, *_ = paging.place(_order(by, 0, 0, nothing), cursor) or (0, 0)
+    return max(0, int(since)), min(int(until), now)
 
 
 def _grouped_by_day(
@@ -251,7 +273,10 @@ def _group(row: dict[str, Any], names: Sequence[str]) -> Group:
 
 
 def totals(connection: Connection, wanted: UsageFilter, when: Range) -> Totals | None:
-    """What there was of the places asked for, whoever used it; None of single nodes and GPUs, or of no time."""
+    """What there was of the places asked for, whoever used it; None of single nodes and GPUs, or of no whole minute."""
+    if not when.by_day:
+        # Of a minute that `until` cuts more is counted already than what is folded.
+        when = dataclasses.replace(when, since=when.since // MINUTE * MINUTE, until=when.until // MINUTE * MINUTE)
     if wanted.node or wanted.gpu or when.since >= when.until:
         return None
     fleet = FleetFilter(site=wanted.site, model=wanted.model, simulated=wanted.simulated)

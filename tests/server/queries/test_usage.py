@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import pytest
+from gpufleet_server.domain.problem import Problem
 from gpufleet_server.domain.usage import DAY
 from gpufleet_server.queries.usage import Group, Range, groups, totals, within
 from gpufleet_server.queries.usage_intervals import begun, listing
@@ -200,6 +201,22 @@ def test_pages(site: Site) -> None:
                 break
     assert found == site.ask("user", "gpu")
     assert len(found) == 8
+
+
+def test_pages_of_what_goes_on(site: Site) -> None:
+    """The pages that follow are of the first one's range: who has more by then is on none twice, and not left out."""
+    since, now, by = _END - DAY, _END + 3 * HOUR, ["gpu"]
+    with site.store.reading() as connection:
+        when = within(connection, since, _END - HOUR, _END, by)
+        first = groups(connection, by, UsageFilter(), when, limit=1)
+    site.used.interval(site.nodes[0], 1, site.holders["bob"], _END - HOUR, now, active=100)
+    with site.store.reading() as connection:
+        later = within(connection, since + HOUR, now, now, by, cursor=first.next)
+        assert (later.since, later.until) == (since, _END - HOUR)
+        rest = groups(connection, by, UsageFilter(), later, limit=9, cursor=first.next)
+        assert [each.names["gpu"] for each in (*first.items, *rest.items)] == ["GPU-2", "GPU-3"]
+        with pytest.raises(Problem):
+            within(connection, since, now, now, ["user"], cursor=first.next)
 
 
 def test_what_is_not_folded_is_not_told(site: Site) -> None:
