@@ -43,9 +43,10 @@ def _add(connection: Connection, row: dict[str, Any]) -> bool:
 
 
 def _first(connection: Connection, row: dict[str, Any]) -> Any:
-    """The XID that is meant: of the same source, GPU and code, nearest in time, and not confirmed yet."""
+    """The XID that is meant: of the same node, source, GPU and code, nearest in time, and not confirmed yet."""
     columns = (events.c.event_id, events.c.ts, events.c.source, events.c.message, events.c.partition, events.c.detail)
     query = select(*columns).where(
+        events.c.node_id == row["node_id"],
         events.c.gpu_id == row["gpu_id"],
         events.c.kind == _XID,
         events.c.code == row["code"],

@@ -67,6 +67,22 @@ def test_a_confirmation_of_what_never_came_is_the_event(store: Store) -> None:
     run(store, story)
 
 
+def test_a_confirmation_is_of_its_own_node(store: Store) -> None:
+    """What two nodes had at once of GPUs that are not known stays apart."""
+
+    async def story(server: Server) -> None:
+        one, other = server.agent(), server.agent(node="00000000-0000-4000-8000-00000000000b")
+        first = wire.Event(at=one.clock().wall, kind="xid", code=79, source="kernel log")
+        second = wire.Event(
+            at=first.at, kind=wire.XID_CONFIRMED, code=79, source="nvml", detail={"confirms": first.source}
+        )
+        await server.send(one, one.report(events=[first]))
+        await server.send(other, other.report(events=[second]))
+        assert [row[:3] for row in shown(server)] == [("xid", 79, "kernel log"), ("xid", 79, "nvml")]
+
+    run(store, story)
+
+
 def test_a_clock_that_is_corrected_meanwhile_finds_it_still(store: Store) -> None:
     """The event was stored with the correction of its own report."""
 
