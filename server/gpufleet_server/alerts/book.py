@@ -1,6 +1,7 @@
 """The open alerts in the store: read, and changed by compare-and-set, so that several servers may evaluate."""
 
 import dataclasses
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from gpufleet_server.alerts.finding import Finding
 from gpufleet_server.domain.alerting import AlertState, Life
 from gpufleet_server.store.alerts import alert_log, alerts
+from gpufleet_server.store.schema import nodes
 
 # A statement is given so many rows or ids at most.
 _AT_ONCE = 500
@@ -60,11 +62,11 @@ _COLUMNS = [alerts.c[name] for name in (
 )]  # fmt: skip
 
 
-def open_alerts(connection: Connection, nodes: Collection[int] | None = None) -> dict[Key, Open]:
-    """All alerts that are pending or fire; with `nodes` only those of these, and those of no node."""
+def open_alerts(connection: Connection, only: Collection[int] | None = None) -> dict[Key, Open]:
+    """All alerts that are pending or fire; with `only` those of these nodes, and those of no node."""
     query = select(*_COLUMNS).where(alerts.c.state != AlertState.RESOLVED.value)
-    if nodes is not None:
-        query = query.where(or_(alerts.c.node_id.in_(nodes), alerts.c.node_id.is_(None)))
+    if only is not None:
+        query = query.where(or_(alerts.c.node_id.in_(only), alerts.c.node_id.is_(None)))
     return {(row.rule, row.subject): _open(row) for row in connection.execute(query)}
 
 
@@ -171,8 +173,8 @@ def _begun(connection: Connection, begun: Sequence[Next], now: int) -> int:
 
 
 def _insert(connection: Connection, begun: Sequence[Next], now: int) -> int:
-    ended = _ended_later(connection, begun)
-    rows = [row for each in begun if (row := _row(each)) is not None and (each.rule, row["subject"]) not in ended]
+    ended, own = _ended_later(connection, begun), _labels_of_nodes(connection, begun)
+    rows = [row for each in begun if (row := _row(each, own)) is not None and (each.rule, row["subject"]) not in ended]
     if not rows:
         return 0
     make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
@@ -200,13 +202,24 @@ def _ended_later(connection: Connection, begun: Sequence[Next]) -> set[Key]:
     return {(row.rule, row.subject) for row in connection.execute(query)}
 
 
-def _row(change: Next) -> dict[str, Any] | None:
+def _labels_of_nodes(connection: Connection, begun: Sequence[Next]) -> dict[int, dict[str, str]]:
+    """What owners call their nodes in the agents' settings: `team = "ml"` there is the label `label_team` here."""
+    ids = {each.finding.node_id for each in begun if each.finding is not None and each.finding.node_id is not None}
+    query = select(nodes.c.node_id, nodes.c.facts["labels"]).where(nodes.c.node_id.in_(ids))
+    return {
+        node_id: {"label_" + re.sub(r"[^a-zA-Z0-9_]", "_", name): value for name, value in (given or {}).items()}
+        for node_id, given in (connection.execute(query) if ids else ())
+    }
+
+
+def _row(change: Next, own: Mapping[int, Mapping[str, str]]) -> dict[str, Any] | None:
     finding, life = change.finding, change.life
     if finding is None or life is None:
         return None
     same = {name: getattr(finding, name) for name in ("subject", "node_id", "gpu_id", "site", "rack", "value", "text")}
     about = {"rule": change.rule, "scope": change.scope, "severity": finding.manner.severity.value, "version": 1}
-    return same | about | _life(life) | {"labels": dict(finding.labels)}
+    of_node = own.get(finding.node_id, {}) if finding.node_id is not None else {}
+    return same | about | _life(life) | {"labels": {**of_node, **finding.labels}}
 
 
 def _refresh(connection: Connection, still: Sequence[Next]) -> None:

@@ -144,8 +144,8 @@ class Evaluation:
         ran.held_back = beginning if held_back else 0
         changes = [_next(rule, each, found.get(each.subject), looked) for each in opened]
         if held_back:
-            # Those that fire go on, and end; the others wait.
-            return [each for each in changes if each.before is not None and each.before.subject in firing]
+            # Those that fire go on, and end; those that pend may end; the others wait.
+            return [each for each in changes if each.life is None or (each.before and each.before.subject in firing)]
         known = {each.subject for each in opened}
         return changes + [
             Next(rule.rule.name, rule.rule.scope.value, None, _begun(finding, at), finding)

@@ -198,6 +198,16 @@ def test_silences_hold_and_let_go(store: Store, fleet: Fleet) -> None:
     assert alert.gpu_id == gpu_id
 
 
+def test_what_owners_call_their_nodes_is_in_the_labels(store: Store, fleet: Fleet) -> None:
+    """So that receivers can be told by team, and silences mean a part of the fleet."""
+    node = fleet.node("n", facts={"labels": {"team": "ml", "cost-center": "7"}})
+    fleet.gpu(node, "GPU-1", lost=True)
+    _engine(store, "gpu_lost").round(NOW)
+    with store.reading() as connection:
+        (alert,) = book.open_alerts(connection).values()
+    assert {"label_team": "ml", "label_cost_center": "7", "hostname": "n"}.items() <= alert.labels.items()
+
+
 def test_a_silence_of_everything_is_refused(store: Store) -> None:
     """It would hide the next outage."""
     for matchers in ({}, {"hostname": "*"}):
