@@ -99,7 +99,7 @@ def _lines(standing: Standing) -> Iterator[str]:
     if standing.server is None:
         yield "server    none is set"
         return
-    yield f"server    {standing.server}, {'reachable' if standing.reachable else 'not reachable'}"
+    yield f"server    {standing.server}, {standing.trouble or 'reachable'}"
     yield f"backlog   {backlog.reports} reports, {size(backlog.bytes)}; {backlog.dropped} dropped"
 
 

@@ -137,7 +137,7 @@ class Agent:
             pause=self._maintenance.pause,
             sampled_at=self._sampled_at,
             server=self._config.server,
-            reachable=self._delivery is not None and self._delivery.reachable,
+            trouble=self._delivery.trouble if self._delivery is not None else "",
             backlog=self._spool.backlog if self._spool is not None else Backlog(),
         )
 

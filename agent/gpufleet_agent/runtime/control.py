@@ -33,7 +33,10 @@ class Ask(Struct, omit_defaults=True):
 
 
 class Standing(Struct, kw_only=True):
-    """How an agent stands. `pid` and `reader` are processes, `reader` 0 where none reads; times in µs (epoch)."""
+    """How an agent stands. `pid` and `reader` are processes, `reader` 0 where none reads; times in µs (epoch).
+
+    `trouble` says why the server does not get its reports, empty where it does.
+    """
 
     version: str
     node: str
@@ -43,7 +46,7 @@ class Standing(Struct, kw_only=True):
     pause: Pause | None
     sampled_at: int | None
     server: str | None
-    reachable: bool
+    trouble: str
     backlog: Backlog
 
 

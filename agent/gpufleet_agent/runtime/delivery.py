@@ -58,6 +58,7 @@ class Delivery:
         self._packer = packer or Packer(spool)
         self._backoff = backoff or Backoff()
         self._told = ""
+        self._answered = False
         self._clock_told = False
         self._renewing = False
         self._renewed_at = float("-inf")
@@ -72,7 +73,12 @@ class Delivery:
     @property
     def reachable(self) -> bool:
         """Whether the last attempt went well."""
-        return not self._told
+        return not self.trouble
+
+    @property
+    def trouble(self) -> str:
+        """Why it did not, or that there was none yet; empty where all is well."""
+        return self._told or ("" if self._answered else "nothing was sent yet")
 
     def step(self, limit: float = READ_SECONDS) -> tuple[Ack | None, list[Event]]:
         """Enrol, renew, or send the oldest report, with those behind it that can go with it.
@@ -110,6 +116,7 @@ class Delivery:
         if self._enroller.credential is None:
             self._fail(f"the server did not enrol this node: {answer.problem}", answer.retry_after)
         else:
+            self._answered = True
             self._backoff.go_on()
             _LOG.info("enrolled at the server")
 
@@ -194,6 +201,7 @@ class Delivery:
 
     def _succeed(self, ack: Ack, reports: int) -> None:
         self._backoff.succeed()
+        self._answered = True
         self._renewing = ack.renew and monotonic() - self._renewed_at > _RENEW_SECONDS
         self.delivered += reports
         if self._told:

@@ -160,7 +160,7 @@ def test_a_reader_in_the_kernel_is_told(tmp_path: Path, monkeypatch: pytest.Monk
             pause=maintenance.pause,
             sampled_at=None,
             server=None,
-            reachable=False,
+            trouble="",
             backlog=backlog,
         )
 
@@ -253,10 +253,14 @@ def test_the_commands(tmp_path: Path, ingest: IngestEnd, capsys: pytest.CaptureF
         (folder / "driver" / "absent").touch()
         assert main(["resume", *state]) == 3
         assert "absent: the fake driver is not loaded" in capsys.readouterr().err
+        until(lambda: last(ingest).driver.state == "absent")
         (folder / "driver" / "absent").unlink()
         until(lambda: last(ingest).driver.state == "ok")
         assert main(["resume", *state]) == 0
         assert capsys.readouterr().out == "the driver is read again\n"
+        ingest.answers.append((429, "later"))
+        assert main(["pause", *state]) == 0
+        until(lambda: main(["status", *state]) or "HTTP 429: refused: later" in capsys.readouterr().out)
     with pytest.raises(NoAgent):
         ask(folder / "state", Ask("status"), 5)
 
