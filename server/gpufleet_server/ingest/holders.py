@@ -53,10 +53,12 @@ def ids(connection: Connection, memory: Memory, named: Sequence[Named]) -> list[
 
     Nodes whose transaction is rolled back must be forgotten, and the memory's owners too.
     """
-    lacking = [each for each in named if not each.known]
+    # First: what is looked up for one report may replace what is remembered for another one of the same node.
+    known = [each.node.holders.ids if each.known else None for each in named]
+    lacking = [each for each, found in zip(named, known, strict=True) if found is None]
     if lacking:
         _look_up(connection, memory, lacking)
-    return [each.node.holders.ids if each.known else _one_by_one(each) for each in named]
+    return [_one_by_one(each) if found is None else found for each, found in zip(named, known, strict=True)]
 
 
 def _one_by_one(each: Named) -> list[int]:

@@ -10,7 +10,7 @@ import msgspec
 from gpufleet_agent import wire
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from gpufleet_server.ingest.memory import SLURM_CLUSTER, Memory, Node
+from gpufleet_server.ingest.memory import SLURM_CLUSTER, Holders, Memory, Node
 from gpufleet_server.store.schema import gpus, nodes, partitions
 
 # What a node's administrator sets: None is a value there too, not something that could not be read.
@@ -136,8 +136,12 @@ def _add_listed(connection: Connection, memory: Memory, told: Sequence[Told]) ->
 
 def _remember(memory: Memory, told: Told) -> None:
     node, host = told.node, told.roster.host
+    cluster = node.cluster
     node.site, node.simulated = host.site or "", host.simulated
     node.slurm_cluster = host.labels.get(SLURM_CLUSTER, "")
+    if node.cluster != cluster:
+        # Its jobs' numbers are another cluster's from now on.
+        node.holders = Holders()
     for gpu in told.roster.gpus:
         # A lost GPU can't tell its model; what is known of it stays known.
         node.gpus[gpu.uuid].model = gpu.model or (node.gpus[gpu.uuid].model if gpu.state == "lost" else "")

@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 from gpufleet_agent import wire
+from gpufleet_server.domain.clock import Correction
 from gpufleet_server.domain.usage import DAY
 from gpufleet_server.ingest import record
+from gpufleet_server.ingest.holders import Named, ids
+from gpufleet_server.ingest.memory import Memory, Node
 from gpufleet_server.store.engine import Store
 from sqlalchemy.exc import OperationalError
 
@@ -239,6 +242,32 @@ def test_two_servers_agree_on_holders(store: Store) -> None:
 
         async with serving(store, Time()) as other:
             await other_story(other)
+
+    run(store, story)
+
+
+def test_a_day_old_memory_within_one_commit(store: Store) -> None:
+    """Reports of one node before and after its holders are looked up again both find theirs."""
+    node, memory = Node("node", 1, 1, Correction(0), 0, "", "", False), Memory()
+    with store.writing() as connection:
+        (first,) = ids(connection, memory, [Named(node, [slurm("1")], NOW, NOW)])
+        told = [Named(node, [slurm("1")], NOW, NOW + 1), Named(node, [slurm("2")], NOW, NOW + DAY)]
+        again, second = ids(connection, memory, told)
+        assert again == first != second
+        assert ids(connection, memory, [Named(node, [slurm("1")], NOW, NOW + DAY)]) == [first]
+
+
+def test_jobs_of_a_node_that_goes_to_another_cluster(store: Store) -> None:
+    """Its job of the same number is another one from then on."""
+
+    async def story(server: Server) -> None:
+        agent = server.agent()
+        for n, cluster in enumerate(("green", "blue")):
+            server.time.at = NOW + n * 10 * SECOND
+            at, roster = server.time.at, agent.roster({"labels": {"slurm_cluster": cluster}})
+            report = using(agent, piece(at - 10 * SECOND, at), roster=roster)
+            assert (await server.send(agent, report)).status_code == 200
+        assert server.rows("SELECT cluster FROM holders ORDER BY 1") == [("blue",), ("green",)]
 
     run(store, story)
 
