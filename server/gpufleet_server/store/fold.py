@@ -1,7 +1,7 @@
 """Folds what reports brought of usage into intervals: some nodes in a transaction, each piece once."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,8 @@ from gpufleet_server.store.upsert import Upsert, replace
 from gpufleet_server.store.usage import RECORDS, holders, usage, usage_recent
 
 USAGE_DUE = "usage"
-# Nodes in one transaction: bounds its memory, and how long it takes.
-_NODES = 400
+# Nodes in one transaction, and rows of theirs, but for a single node's: bounds its memory, and how long it takes.
+_NODES, _ROWS = 400, 20_000
 # A fleet of more nodes than this is folded in larger portions, of what is this old (µs): a row is then touched less.
 _MANY, _PATIENCE = 500, 60_000_000
 _COLUMNS = {name: {"node": "node_id", "holder": "holder_id"}.get(name, name) for name in FIELDS}
@@ -56,11 +56,10 @@ def fold(store: Store, now: int, go_on: Callable[[], bool] = lambda: True, *, al
     Of a large fleet only nodes of which something waits for a minute, unless `all_`.
     """
     done = Folded()
-    waiting = _waiting(store, now, all_=all_)
-    for begin in range(0, len(waiting), _NODES):
+    for some in _portions(_waiting(store, now, all_=all_)):
         if not go_on():
             break
-        done += _fold_some(store, waiting[begin : begin + _NODES], now)
+        done += _fold_some(store, some, now)
     return done
 
 
@@ -70,13 +69,26 @@ def folded_until(connection: Connection, now: int) -> int:
     return now if oldest is None else min(now, oldest)
 
 
-def _waiting(store: Store, now: int, *, all_: bool) -> list[int]:
-    oldest = func.min(usage_recent.c.received_at)
-    query = select(usage_recent.c.node_id, oldest.label("oldest")).group_by(usage_recent.c.node_id)
+def _waiting(store: Store, now: int, *, all_: bool) -> list[tuple[int, int]]:
+    """Nodes, and how many rows of each wait."""
+    oldest, count = func.min(usage_recent.c.received_at).label("oldest"), func.count().label("rows")
+    query = select(usage_recent.c.node_id, oldest, count).group_by(usage_recent.c.node_id)
     with store.reading() as connection:
         rows = connection.execute(query.order_by(usage_recent.c.node_id)).all()
     patience = _PATIENCE if len(rows) > _MANY and not all_ else 0
-    return [row.node_id for row in rows if row.oldest <= now - patience]
+    return [(row.node_id, row.rows) for row in rows if row.oldest <= now - patience]
+
+
+def _portions(waiting: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
+    some, held = list[int](), 0
+    for node_id, rows in waiting:
+        if some and (len(some) == _NODES or held + rows > _ROWS):
+            yield some
+            some, held = [], 0
+        some.append(node_id)
+        held += rows
+    if some:
+        yield some
 
 
 def _fold_some(store: Store, some: Sequence[int], now: int) -> Folded:
@@ -212,6 +224,9 @@ def _see(connection: Connection, pieces: Pieces) -> None:
     for holder, end in zip(pieces.holder.tolist(), pieces.end.tolist(), strict=True):
         last[holder] = max(end, last.get(holder, 0))
     if last:
+        # In the order in which reports that name them take them: two that wait for each other would wait for ever.
+        mine = select(holders.c.holder_id).where(holders.c.holder_id.in_(sorted(last))).order_by(holders.c.digest)
+        connection.execute(mine.with_for_update())
         connection.execute(_SEEN, [{"this": holder, "at": last[holder]} for holder in sorted(last)])
 
 

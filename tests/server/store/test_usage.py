@@ -38,9 +38,12 @@ def _come(store: Store, fleet: Fleet, nodes: int) -> None:
                 connection.execute(insert(usage_recent).values(row))
 
 
-def test_folding_goes_on_where_it_ended(store: Store, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A portion of nodes a transaction; what was not done yet is done the next time, and nothing twice."""
-    monkeypatch.setattr(folding, "_NODES", 2)
+@pytest.mark.parametrize(("bound", "most"), [("_NODES", 2), ("_ROWS", 5)])
+def test_folding_goes_on_where_it_ended(
+    store: Store, fleet: Fleet, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
+) -> None:
+    """A portion of nodes, or of rows, a transaction; what was not done yet is done next time, and nothing twice."""
+    monkeypatch.setattr(folding, bound, most)
     _come(store, fleet, 5)
     turns = iter([True, False])
     assert fold(store, MIDNIGHT + HOUR, lambda: next(turns)).intervals == 2
