@@ -14,26 +14,30 @@ from gpufleet_server.store.tiers import recent
 
 
 class OwnFacts:
-    """`queued_reports`; of the time since the last call: `waited` (s, mean, from a report's arrival to its commit) and
-    `failed_commits`; `sealing_overdue` (s, where this server does the upkeep); `partitions_ahead` (s from now for which
-    PostgreSQL has partitions); `disk_free` (%, of the disk with an SQLite file; PostgreSQL does not tell its own).
+    """`queued_reports`; of the time since the last call: `waited` (s, mean, from a report's arrival to its commit),
+    `failed_commits`, and `turned_away` (reports whose agents were asked to come again later); `sealing_overdue` (s,
+    where this server does the upkeep); `partitions_ahead` (s from now for which PostgreSQL has partitions); `disk_free`
+    (%, of the disk with an SQLite file; PostgreSQL does not tell its own).
     """
 
     def __init__(self, store: Store, ingest: Statistics, kept: upkeep.Statistics, now: Callable[[], int]) -> None:
         self._store, self._ingest, self._kept, self._now = store, ingest, kept, now
-        self._waited, self._reports, self._failed = 0.0, 0, 0
+        self._waited, self._reports, self._failed, self._turned_away = 0.0, 0, 0, 0
 
     def __call__(self) -> Facts:
         """The figures now; None where one is not known."""
         now, done = self._now(), self._ingest
         waited, reports = done.waited_seconds - self._waited, done.committed_reports - self._reports
         failed = done.failed_commits - self._failed
-        self._waited, self._reports, self._failed = done.waited_seconds, done.committed_reports, done.failed_commits
+        turned_away = done.reports["unavailable"] - self._turned_away
+        self._waited, self._reports = done.waited_seconds, done.committed_reports
+        self._failed, self._turned_away = done.failed_commits, done.reports["unavailable"]
         overdue = self._kept.overdue(now) if self._kept.elected else None
         return {
             "queued_reports": done.queued_reports,
             "waited": waited / reports if reports else None,
             "failed_commits": failed,
+            "turned_away": turned_away,
             "sealing_overdue": None if overdue is None else overdue / SECOND,
             "partitions_ahead": self._ahead(now),
             "disk_free": self._disk_free(),

@@ -14,7 +14,9 @@ from gpufleet_server.alerts.sight import NothingSeen, Sight
 _ABSENT = "–"
 _LONGEST = 1024
 # Labels of an alert, from columns of these names: which it is, and where. They stay as they were when it began.
-_LABELS = ("site", "rack", "hostname", "node", "gpu", "index", "model", "serial", "partition", "server")
+_PLACE = ("site", "rack", "hostname", "node", "gpu", "index", "model", "serial", "partition", "server")
+# And whose job or pod it is about, so that it can be told to them.
+_LABELS = (*_PLACE, "user", "job", "namespace")
 
 
 @dataclass(frozen=True, slots=True)

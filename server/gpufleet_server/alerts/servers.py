@@ -12,8 +12,8 @@ from gpufleet_server.domain.clock import SECOND
 from gpufleet_server.store.alerts import servers
 from gpufleet_server.store.engine import Store
 
-# Figures by name; None where it is not known.
-Facts = Mapping[str, float | None]
+# Figures by name, and a few names; None where it is not known.
+Facts = Mapping[str, float | str | None]
 # A server that was not seen for so long has been put away, µs.
 _FORGET = 7 * 86_400 * SECOND
 

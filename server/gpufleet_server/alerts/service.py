@@ -12,7 +12,10 @@ from gpufleet_server.alerts.overrides import Overrides, usual
 from gpufleet_server.alerts.servers import Facts
 from gpufleet_server.alerts.xids import Table, catalogue
 from gpufleet_server.domain import clock
+from gpufleet_server.domain.clock import SECOND
 from gpufleet_server.store.engine import Store
+
+_LONGEST_ERROR = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Alerting:
         self.dispatcher = Dispatcher(
             store, settings.receivers, source, now, elected=lambda: self.engine.statistics.elected
         )
+        self._now, self._facts = now, facts
         self.engine = Engine(
             store,
             settings.overrides,
@@ -49,7 +53,7 @@ class Alerting:
             interval=settings.interval,
             xids=settings.xids,
             changed=self.dispatcher.wake,
-            facts=facts,
+            facts=self._all_facts if facts is not None else None,
         )
 
     def start(self) -> None:
@@ -70,3 +74,23 @@ class Alerting:
     def trouble(self) -> str | None:
         """Why alerts are not evaluated here, or None."""
         return self.engine.trouble
+
+    def _all_facts(self) -> Facts:
+        """What the server tells of itself, and of the receiver that has failed for longest.
+
+        Of receivers only where this server tells them: another one's standings are of when it last did. `receiver`,
+        `receiver_failing` (s), `receiver_error`, and how many fail, `receivers_failing`.
+        """
+        known = dict(self._facts()) if self._facts is not None else {}
+        if not self.dispatcher.elected:
+            return known
+        failing = [(each.failing_since, each) for each in self.dispatcher.standings if each.failing_since is not None]
+        if not failing:
+            return known | {"receiver_failing": 0.0}
+        since, worst = min(failing, key=lambda each: each[0])
+        told: Facts = {
+            "receiver": worst.name,
+            "receiver_error": worst.error[:_LONGEST_ERROR],
+            "receivers_failing": len(failing),
+        }
+        return {**known, **told, "receiver_failing": (self._now() - since) / SECOND}

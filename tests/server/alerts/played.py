@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gpufleet_agent import wire
-from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, ON_CHANGE, Kind, Reason, Unit
+from gpufleet_agent.catalogue import ACTIVITY, BY_NAME, EVERY_SAMPLE, ON_CHANGE, Kind, Reason, Unit
 
 from tests.server.alerts.scenario import NodeOf, Play, Value
 
@@ -52,6 +52,13 @@ class PlayedGpu:
     states: dict[str, Value] = dataclasses.field(default_factory=lambda: dict(_STATES))
     lost: bool = False
     there: bool = True
+    holder: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether something runs on it."""
+        values = (self.samples.get(name, 0) for name in ACTIVITY)
+        return any(not isinstance(value, str) and value >= 1 for value in values)
 
 
 @dataclasses.dataclass
@@ -100,7 +107,7 @@ class PlayedNode:
             _change(gpu, play)
         if play.event is not None:
             named = meant[0].uuid if play.gpu is not None else None
-            self.told.append(wire.Event(at=at, gpu=named, **_fields(play.event)))
+            self.told.append(wire.Event(at=at + self.clock, gpu=named, **_fields(play.event)))
 
     def clocks(self, at: int) -> wire.Clock:
         """Its clocks at a time."""
@@ -119,13 +126,15 @@ class PlayedNode:
             seq=next(self.seq),
             created=self.clocks(at),
             interval=step * 1000,
-            driver=wire.Driver(state=self.driver, since=self.driver_since or at, detail=self.detail),  # type: ignore[arg-type]
+            driver=wire.Driver(state=self.driver, since=(self.driver_since or at) + self.clock, detail=self.detail),  # type: ignore[arg-type]
             backlog=wire.Backlog(reports=self.backlog, bytes=self.backlog * 1000),
             roster=new,
             roster_digest=wire.digest(roster),
             samples=samples,
             states=list(self._states(seen, at + self.clock)) if self.driver == "ok" else [],
             events=events,
+            holders=[wire.Holder(**gpu.holder) for gpu in seen if gpu.holder],
+            usage=_usage([gpu for gpu in seen if gpu.holder], at + self.clock, step),
         )
 
     def _roster(self) -> wire.Roster:
@@ -158,6 +167,27 @@ def nodes(given: Sequence[NodeOf], began: int) -> list[PlayedNode]:
     return made
 
 
+def _usage(held: Sequence[PlayedGpu], at: int, step: int) -> list[wire.Usage]:
+    """The whole of the time is the one holder's that each of these GPUs has."""
+    return [
+        wire.Usage(
+            gpu=gpu.uuid,
+            partition=None,
+            holder=place,
+            begin=at - step * SECOND,
+            end=at,
+            observed=step * 1000,
+            active=step * 1000 if gpu.is_active else 0,
+            held=0 if gpu.is_active else step * 1000,
+            memory=None,
+            memory_most=None,
+            activity=None,
+            processes=1,
+        )
+        for place, gpu in enumerate(held)
+    ]
+
+
 def _change(gpu: PlayedGpu, play: Play) -> None:
     if play.use is not None:
         gpu.samples = dict(_USES[play.use])
@@ -165,8 +195,10 @@ def _change(gpu: PlayedGpu, play: Play) -> None:
         sampled = name in {metric.name for metric in EVERY_SAMPLE}
         (gpu.samples if sampled else gpu.states)[BY_NAME[name].name] = value
     gpu.identity |= play.identity
+    gpu.uuid = play.uuid or gpu.uuid
     gpu.lost = gpu.lost if play.lost is None else play.lost
     gpu.there = gpu.there if play.there is None else play.there
+    gpu.holder = gpu.holder if play.holder is None else play.holder
 
 
 def _gpu(gpu: PlayedGpu) -> wire.Gpu:

@@ -16,8 +16,9 @@ from gpufleet_server.alerts.sight import Sight
 from gpufleet_server.ingest.prepare import prepare
 from gpufleet_server.ingest.statistics import Statistics
 from gpufleet_server.ingest.writer import Writer
-from gpufleet_server.store.alerts import alerts
+from gpufleet_server.store.alerts import alerts, rule_runs
 from gpufleet_server.store.engine import Store
+from gpufleet_server.store.fold import fold
 from gpufleet_server.store.tokens import TokenCache
 from sqlalchemy import Select, select
 
@@ -62,7 +63,7 @@ class Player:
     def __init__(self, store: Store, scenario: Scenario) -> None:
         self.store, self.scenario, self.at = store, scenario, BEGAN
         self._failing: list[str] = []
-        self._facts: dict[str, float | None] = {}
+        self._facts: dict[str, float | str | None] = {}
         self._server = Self(store, lambda: self._facts, BEGAN)
         rules = {name: self._breakable(every_rule()[name]) for name in (scenario.rule, *scenario.with_rules)}
         given = overrides.parse(scenario.overrides, rules)
@@ -79,11 +80,18 @@ class Player:
                 while plays and micros(plays[0].at) <= offset:
                     self._take(plays.pop(0))
                 self._send(writer)
+                if any(play.holder for play in self.scenario.play):
+                    fold(self.store, self.at, all_=True)
                 if self._facts:
                     self._server.write(self.at)
                 self.engine.take_events()
                 self.engine.round()
         return self._told()
+
+    def error(self) -> str:
+        """Why the rule could not be evaluated the last time; empty where it could."""
+        with self.store.reading() as connection:
+            return str(connection.execute(select(rule_runs.c.error).filter_by(rule=self.scenario.rule)).scalar_one())
 
     def _take(self, play: Play) -> None:
         self._failing = self._failing if play.failing is None else play.failing

@@ -42,6 +42,7 @@ class Play(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     Of all nodes, or one; of all GPUs, or one. `use` sets what a GPU's samples look like, `metrics` single ones of any
     cadence, of increments the value a second. `sends = false`: the agent is silent, and what happens waits with it.
+    `uuid`: another GPU is in its place. `holder`: who has its GPUs, as fields of wire.Holder; none: nobody has.
     `clock` s: by how much its clock is ahead. `failing`: rules whose evaluation fails from then on;
     `server`: what the server tells of itself (`alerts/facts.py` has the names).
     """
@@ -52,8 +53,10 @@ class Play(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     use: Literal["idle", "busy"] | None = None
     metrics: dict[str, Value] = {}
     lost: bool | None = None
+    uuid: str | None = None
     there: bool | None = None
     event: Event | None = None
+    holder: dict[str, Any] | None = None
     driver: Literal["ok", "unresponsive", "absent", "failed", "paused"] | None = None
     detail: str = ""
     sends: bool | None = None
@@ -62,7 +65,7 @@ class Play(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     facts: dict[str, Any] = {}
     identity: dict[str, Any] = {}
     failing: list[str] | None = None
-    server: dict[str, float] = {}
+    server: dict[str, float | str] = {}
 
 
 class Expected(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

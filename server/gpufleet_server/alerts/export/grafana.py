@@ -24,7 +24,8 @@ DATASOURCE = "gpufleet-pg"
 FOLDER = "gpufleet"
 
 # Which alert it is: of the columns of a rule's select those that Grafana makes labels of.
-_LABELS = ("site", "rack", "hostname", "node", "gpu", "index", "model", "serial", "partition", "server", KEY)
+_PLACE = ("site", "rack", "hostname", "node", "gpu", "index", "model", "serial", "partition", "server")
+_LABELS = (*_PLACE, "user", "job", "namespace", KEY)
 # A rule whose select has this column says of each subject how severe it is.
 _SEVERITY = "severity"
 # What is of a server's own evaluation is of no use to who evaluates by other means.

@@ -36,6 +36,7 @@ RULE = Rule(
     advice="Look at the kernel log for XIDs; drain and reboot the node if calls hang.",
     needs=Needs.REPORT,
     on_events=("driver_unresponsive", "driver_absent", "driver_failed", "driver_recovered"),
+    held_by=("driver_mismatch",),
     keep=60,
     labels={"category": "driver"},
     source="The agent says so after 10 to 15 s without an answer: NVSentinel #1576, go-nvml #152, "
