@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter
 from fastapi import Query as FromQuery
+from gpufleet_agent.wire.usage import HolderKind
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from gpufleet_server.api import errors
@@ -151,7 +152,7 @@ class _Which(Query):
     account: Texts = Field([], description="Slurm's; may be repeated")
     slurm_partition: Texts = Field([], description="may be repeated")
     namespace: Texts = Field([], description="Kubernetes'; may be repeated")
-    kind: Texts = Field([], description="slurm, kubernetes, container, unit, unknown or nobody; may be repeated")
+    kind: list[HolderKind] = Field([], max_length=10, description="may be repeated")
     job: Texts = Field([], description="Slurm's number; may be repeated")
     pod: Texts = Field([], description="name; may be repeated")
     container: Texts = Field([], description="the runtime's id; may be repeated")

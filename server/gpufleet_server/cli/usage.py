@@ -33,6 +33,9 @@ Jobs = Annotated[Names, _who("--job", "JOB", "Only of this Slurm job")]
 Accounts = Annotated[Names, _who("--account", "NAME", "Only of this Slurm account")]
 Namespaces = Annotated[Names, _who("--namespace", "NAME", "Only of this Kubernetes namespace")]
 Pods = Annotated[Names, _who("--pod", "NAME", "Only of this pod")]
+Partitions = Annotated[Names, _who("--slurm-partition", "NAME", "Only of this Slurm partition")]
+Containers = Annotated[Names, _who("--container", "ID", "Only of this container, by the runtime's id")]
+Units = Annotated[Names, _who("--unit", "NAME", "Only of this systemd unit")]
 Kinds = Annotated[Names, _who("--kind", "KIND", "Only slurm, kubernetes, container, unit, unknown or nobody")]
 Gpus = Annotated[Names, _who("--gpu", "GPU", "Only on this GPU: UUID or serial")]
 
@@ -51,8 +54,11 @@ def usage(
     user: Users = None,
     job: Jobs = None,
     account: Accounts = None,
+    slurm_partition: Partitions = None,
     namespace: Namespaces = None,
     pod: Pods = None,
+    container: Containers = None,
+    unit: Units = None,
     kind: Kinds = None,
     simulated: options.Simulated = None,
     server: options.Server = None,
@@ -73,7 +79,8 @@ def usage(
         raise CliError("--by adds up what --intervals shows one by one: give one of them", 2)
     names = _names(by)
     given: Item = {"site": site, "node": node, "gpu": gpu, "user": user, "job": job, "account": account}
-    given |= {"namespace": namespace, "pod": pod, "kind": kind, "simulated": simulated}
+    given |= {"slurm_partition": slurm_partition, "namespace": namespace, "pod": pod, "container": container}
+    given |= {"unit": unit, "kind": kind, "simulated": simulated}
     given |= _range(since, until) | ({} if intervals else {"by": names})
     path, most = "/usage/intervals" if intervals else "/usage", None if all_ else limit
     with Api(access(server, token), raw=json) as api:
@@ -164,6 +171,7 @@ def _interval_columns(items: list[Item]) -> "list[Column]":
     from gpufleet_server.cli.holders import holder_text, share
     from gpufleet_server.cli.render import Column, marks
 
+    parted = any(each["partition"] for each in items)
     return [
         Column(f"FROM ({units.zone()})", lambda each: units.local(each["begin"])),
         Column("TO", lambda each: units.local(each["end"])),
@@ -171,7 +179,7 @@ def _interval_columns(items: list[Item]) -> "list[Column]":
         *marks(items),
         Column("NODE", lambda each: units.text(each["node"]["hostname"]), 1),
         Column("GPU", lambda each: each["gpu"], 2),
-        Column("PARTITION", lambda each: units.text(each["partition"]), 6),
+        *([Column("PARTITION", lambda each: units.text(each["partition"]), 6)] if parted else []),
         Column("ACTIVE GPU-H", lambda each: hours(each["active_seconds"]), 0, "right"),
         Column("HELD GPU-H", lambda each: hours(each["held_seconds"]), 1, "right"),
         Column("ACTIVITY", lambda each: share(each["activity"]), 4, "right"),

@@ -127,6 +127,7 @@ def test_who_holds_a_gpu_now(client: TestClient, used: Used, fleet: Fleet) -> No
         ({"since": "2026-09-21T13:00:00Z", "until": "2026-09-21T12:00:00Z"}, "query.since"),
         ({"cursor": "bad"}, "query.cursor"),
         ({"users": "alice"}, "query.users"),
+        ({"kind": "job"}, "query.kind.0"),
     ],
 )
 def test_what_can_not_be_asked(client: TestClient, given: dict[str, Any], field: str) -> None:

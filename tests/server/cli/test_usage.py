@@ -59,8 +59,8 @@ def test_by_user(env: Env) -> None:
         ["–", "1.00", "100 %", "0.0"],
         ["(nobody)", "1.00", "0 %", "1.00"],
     ]
-    assert "9.02 GPU-h owned, coverage 0 %" in shown
-    assert "3.00 GPU-h of known workloads, 1.00 held by nobody the driver lists" in shown
+    assert "9.00 GPU-h owned, coverage 0 %" in shown
+    assert "2.99 GPU-h of known workloads, 1.00 held by nobody the driver lists" in shown
     assert "counted until 2026-09-21 14:13:20 UTC" in shown
 
 
@@ -90,8 +90,8 @@ def test_intervals(env: Env) -> None:
     """From when to when, by whom and where."""
     shown = _table(call("usage", "--intervals", "--job", "4711", *_SINCE, env=env).stdout)
     assert shown[0][:5] == ["FROM (UTC)", "TO", "HOLDER", "NODE", "GPU"]
-    assert shown[1][:6] == ["2026-09-21 12:13:20", "2026-09-21 14:13:20", "alice job 4711", "alpha", "GPU-a", "–"]
-    assert shown[1][6] == "1.50"
+    assert shown[1][:6] == ["2026-09-21 12:13:20", "2026-09-21 14:13:20", "alice job 4711", "alpha", "GPU-a", "1.50"]
+    assert call("usage", "--intervals", "--unit", "gdm.service", *_SINCE, env=env).stdout == ""
 
 
 def test_who_holds_a_gpu_now(env: Env) -> None:
@@ -112,6 +112,7 @@ def test_who_holds_a_gpu_now(env: Env) -> None:
         (["--by", "user", "--intervals"], "give one of them"),
         (["--since", "yesterday"], "--since: 'yesterday' is no time"),
         (["--since", "1h", "--until", "2h"], "refuses --since: since"),
+        (["--kind", "job"], "refuses --kind: Input should be 'slurm'"),
     ],
 )
 def test_wrong_usage(env: Env, wrong: list[str], told: str) -> None:
