@@ -77,7 +77,8 @@ class GpuItem(Answer):
     at: Instant | None = Field(description="time of its newest sample; of one that is lost, since when it is")
     metrics: dict[str, Value] = Field(description="by name, as /metrics lists them")
     holders: list[HoldingAnswer] | None = Field(
-        description="who holds it or a partition of it now; null where its node's agent does not tell"
+        description="who holds it or a partition of it now, or did when that was last seen; null where its node's "
+        "agent does not tell, or does not see it"
     )
 
 

@@ -141,7 +141,7 @@ def _place(found: Item) -> list[tuple[str, "str | Text"]]:
         *_driver(found.get("driver")),
         ("site, room, rack", " / ".join(units.text(found[name]) for name in ("site", "room", "rack"))),
         ("last sample", units.age(found["at"])),
-        *([("held by", "nobody")] if found["holders"] == [] and found["state"] == "reporting" else []),
+        *([("held by", "nobody")] if found["holders"] == [] else []),
         ("first seen", f"{units.local(found['first_seen'])} {units.zone()}"),
         *removed,
     ]

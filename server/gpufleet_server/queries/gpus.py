@@ -23,7 +23,8 @@ from gpufleet_server.store.schema import gpus, nodes
 class Gpu:
     """A GPU. Memory in bytes; `at` is the time of its newest sample, µs; of one that is lost, since when it is.
 
-    `holdings`: who holds it now, or None where its node's agent does not tell; `holdings_at` is as of when, µs.
+    `holdings`: who holds it now, or did when that was last seen; None where its node's agent does not tell, or where
+    nobody looks at it. `holdings_at` is as of when, µs.
     """
 
     gpu_id: int
@@ -168,7 +169,8 @@ def _since_when(connection: Connection, row: Row[Any], held: list[Holding] | Non
 
 def _gpu(row: Row[Any], metrics: dict[str, Reading], held: Mapping[int, Present] | None, lost_since: int | None) -> Gpu:
     now = held.get(row.slot) if held is not None else None
-    nobody: list[Holding] | None = [] if held is not None else None
+    # That nobody holds one at which nobody looks is not known.
+    nobody: list[Holding] | None = [] if held is not None and row.state == GpuState.REPORTING else None
     return Gpu(
         gpu_id=row.gpu_id,
         uuid=row.uuid,

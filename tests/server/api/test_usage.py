@@ -114,6 +114,8 @@ def test_who_holds_a_gpu_now(client: TestClient, used: Used, fleet: Fleet) -> No
     assert (held["holder"]["job"], held["partition"], held["memory"]) == ("4711", "MIG-1", 3 << 30)
     assert (held["at"], held["activity"], held["processes"]) == ("2026-09-21T14:13:20.000000Z", 0.25, 2)
     assert "since" in held
+    fleet.gpu(1, "GPU-lost", lost=True)
+    assert get(client, "/gpus/GPU-lost")["holders"] is None
     listed = {each["id"]: each["holders"] for each in get(client, "/gpus")["items"]}
     assert (listed["GPU-b"], listed["GPU-c"]) == ([], None)
     assert listed["GPU-a"] == [{name: value for name, value in held.items() if name != "since"}]
