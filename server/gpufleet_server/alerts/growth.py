@@ -8,11 +8,11 @@ from gpufleet_server.alerts.sight import Sight
 
 
 def grown(sight: Sight, relation: FromClause, metric: str, seconds: ColumnElement[float] | float) -> ColumnElement[Any]:
-    """What a counter of a row of `observed` gained in the last so many s; NULL where it was not known before.
+    """What a counter of `observed` gained in the last so many s, or since it is known; NULL where it is not known.
 
     A counter that is lower than it was began anew in between: all that it has is new.
     """
-    now, then = relation.c[metric], sight.was(metric, relation.c.gpu_id, seconds)
+    now, then = relation.c[metric], sight.was(metric, relation.c.gpu_id, seconds, or_first=True)
     return case((now >= then, now - then), (now < then, now))
 
 

@@ -4,6 +4,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Subquery, and_, func, select
 
+from gpufleet_server.alerts.sight import OF_NODE
+
 
 def beside_the_usual(relation: FromClause, value: ColumnElement[Any], *kind: ColumnElement[Any]) -> Subquery:
     """The rows of a relation of GPUs with `own`, `usual`: the value that most of their kind have, and `most`, `peers`.
@@ -34,3 +36,10 @@ def differs(beside: Subquery, share: str = "limit_share", peers: str = "limit_pe
     """Whether a row has another value than most of its kind: these share (%) of at least so many, by thresholds."""
     c = beside.c
     return and_(c.own != c.usual, c.peers >= c[peers], 100 * c.most >= c[share] * c.peers)
+
+
+def of_nodes(relation: FromClause, *more: ColumnElement[Any], which: ColumnElement[bool] | None = None) -> Subquery:
+    """A row for each node with a row of a relation of GPUs: who and where, `gpus` of it, and `more`, aggregates."""
+    node = [relation.c[name] for name in OF_NODE]
+    query = select(*node, func.count().label("gpus"), *more).group_by(*node)
+    return (query if which is None else query.where(which)).subquery("of_node")

@@ -11,7 +11,6 @@ from sqlalchemy import (
     ColumnElement,
     Float,
     FromClause,
-    ScalarSelect,
     Select,
     and_,
     cast,
@@ -124,7 +123,7 @@ class Sight:
             *(n[name] for name in ("agent_version", "facts", "first_seen", "last_seen")),
             *self.limits.columns(n.site, None),
         )
-        return query.where(*self._mine(n.node_id)).subquery("node")
+        return query.where(*self._mine(n.node_id)).subquery()
 
     def gpus(self) -> FromClause:
         """A row for each GPU that its node holds, seen or not.
@@ -132,7 +131,7 @@ class Sight:
         Columns: IDENTITY, `state` (NodeState of its node), `lost`, `memory_total` (B), `identity` (JSON, wire.Gpu),
         `facts` (JSON, wire.Host, of its node), `first_seen` (µs), and limits.
         """
-        return self._gpus("gpu", self.tables.gpus.c.removed_at.is_(None))
+        return self._gpus(self.tables.gpus.c.removed_at.is_(None))
 
     def removed(self, within: str) -> FromClause:
         """The same of each GPU that left its node's roster in the last so many s, and is in no other node's now.
@@ -142,9 +141,9 @@ class Sight:
         g, other = self.tables.gpus.c, self.tables.gpus.alias("elsewhere").c
         length = self.limits.column(within, self.tables.nodes.c.site, g.model)
         moved = select(1).where(other.uuid == g.uuid, other.removed_at.is_(None)).exists()
-        return self._gpus("removed", g.removed_at > self._at - cast(length * SECOND, BigInteger), ~moved)
+        return self._gpus(g.removed_at > self._at - cast(length * SECOND, BigInteger), ~moved)
 
-    def _gpus(self, name: str, *which: ColumnElement[bool]) -> FromClause:
+    def _gpus(self, *which: ColumnElement[bool]) -> FromClause:
         n, g = self.tables.nodes.c, self.tables.gpus.c
         query = select(
             *_of_node(self.tables.nodes),
@@ -154,7 +153,7 @@ class Sight:
             n.facts,
             *self.limits.columns(n.site, g.model),
         ).select_from(self.tables.gpus.join(self.tables.nodes, g.node_id == n.node_id))
-        return query.where(*which, *self._mine(n.node_id)).subquery(name)
+        return query.where(*which, *self._mine(n.node_id)).subquery()
 
     def events(self, *kinds: str, within: str | float, where: Where | None = None) -> FromClause:
         """A row for each event of these kinds that came in the last `within` s: a number, or a threshold's name.
@@ -179,7 +178,7 @@ class Sight:
             .where(e.kind.in_(kinds), e.ts > self._at - int(longest * SECOND) - _LATE)
             .where(e.received_at > self._at - cast(length * SECOND, BigInteger), e.received_at <= self._at)
         )
-        return _narrowed(query.where(*self._mine(e.node_id)).subquery("event"), where)
+        return _narrowed(query.where(*self._mine(e.node_id)).subquery(), where)
 
     def usage(self, within: float = 900) -> FromClause:
         """A row for each holder that had a GPU, or a partition of it, in the last `within` s (ADR 0008).
@@ -202,29 +201,34 @@ class Sight:
         ).select_from(tables.join(holders, h.holder_id == u.holder_id))
         # An interval is not longer than a day.
         recent = (u.begin > self._at - 2 * _LATE, u.begin <= self._at, u.end > self._at - int(within * SECOND))
-        return query.where(*recent, *self._mine(n.node_id)).subquery("usage_seen")
+        return query.where(*recent, *self._mine(n.node_id)).subquery()
 
     def servers(self) -> FromClause:
         """A row for each server that was there in the last minute, or longer ago: `server`, `seen` (s ago), `facts`."""
         c = servers.c
         seen = cast(self._at - c.seen_at, Float(53)) / SECOND
         query = select(c.server, c.started_at, seen.label("seen"), c.facts, *self.limits.columns(None, None))
-        return query.where(self._now_only()).subquery("server_seen")
+        return query.where(self._now_only()).subquery()
 
     def runs(self) -> FromClause:
         """A row for each rule and how its evaluation went last: the columns of `rule_runs`, and limits."""
-        return select(rule_runs, *self.limits.columns(None, None)).where(self._now_only()).subquery("run")
+        return select(rule_runs, *self.limits.columns(None, None)).where(self._now_only()).subquery()
 
-    def was(self, metric: str, gpu_id: ColumnElement[int], seconds: ColumnElement[float] | float) -> ScalarSelect[Any]:
+    def was(
+        self, metric: str, gpu_id: ColumnElement[int], seconds: ColumnElement[float] | float, *, or_first: bool = False
+    ) -> ColumnElement[Any]:
         """What a metric that is sent on change was so many seconds ago, in its unit; NULL where nothing was known yet.
 
-        A look into an index for each row: for rows that a `where` has left.
+        `or_first`: where it was not known yet, what it was first. A look into an index for each row: for rows that a
+        `where` has left.
         """
         s, known = schema.states.alias("past").c, BY_NAME[metric]
         then = self._at - cast(seconds * SECOND, BigInteger)
-        before = s.gpu_id == gpu_id, s.metric == metric, s.ts <= then, s.value.is_not(None)
-        query = select(cells.in_unit(known, s.value)).where(*before)
-        return query.order_by(s.ts.desc()).limit(1).scalar_subquery()
+        told = select(cells.in_unit(known, s.value)).where(
+            s.gpu_id == gpu_id, s.metric == metric, s.value.is_not(None), s.ts <= self._at
+        )
+        before = told.where(s.ts <= then).order_by(s.ts.desc()).limit(1).scalar_subquery()
+        return func.coalesce(before, told.order_by(s.ts).limit(1).scalar_subquery()) if or_first else before
 
     def about(self, relation: FromClause, value: Any, *more: ColumnElement[Any], key: Any = None) -> Select[Any]:
         """The select that a condition gives: which subject, `value`, what else the text names, and the limits."""
@@ -317,7 +321,7 @@ class Sight:
                 *self.limits.columns(n.site, g.model),
             )
             .select_from(tables.join(self.tables.nodes, g.node_id == n.node_id))
-            .subquery("gpu")
+            .subquery()
         )
 
     def _by_sql(self, metrics: Sequence[Metric], where: Where | None, reasons: Sequence[str]) -> FromClause:
@@ -340,11 +344,11 @@ class Sight:
         ).select_from(tables)
         fresh = (not_(g.lost), g.removed_at.is_(None), self._state() == NodeState.REPORTING.value)
         query = query.where(*fresh, self._at - sampled.c.ts <= condition.tolerance(), *self._mine(n.node_id))
-        return _narrowed(query.subquery("gpu"), where)
+        return _narrowed(query.subquery(), where)
 
 
 def _narrowed(relation: FromClause, where: Where | None) -> FromClause:
-    return relation if where is None else select(relation).where(where(relation.c)).subquery(relation.name)  # type: ignore[attr-defined]
+    return relation if where is None else select(relation).where(where(relation.c)).subquery()
 
 
 def _replaced(then: FromClause, element: Any, **_: Any) -> Any:

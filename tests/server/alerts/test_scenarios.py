@@ -14,7 +14,9 @@ from tests.server.alerts.player import Player, is_met
 def test_scenario(store: Store, path: Path) -> None:
     """The alerts are those that are expected, and no others."""
     given = scenario.read(path)
-    told = Player(store, given).play()
+    player = Player(store, given)
+    told = player.play()
+    assert not player.error(), player.error()
     missing, others = list(given.expect), list(told)
     for expected in given.expect:
         met = next((one for one in others if is_met(expected, one, given.step)), None)
