@@ -30,7 +30,7 @@ BUSY = _COMMON | {
 }  # fmt: skip
 _USES = {"idle": IDLE, "busy": BUSY}
 _STATES: dict[str, Value] = {
-    "power_limit": 700, "pcie_link_generation": 5, "pcie_link_width": 16, "nvlink_links_up": 18,
+    "power_limit": 700, "pcie_link_generation": 5, "pcie_link_width": 16, "nvlink_links_up": 18, "fabric_state": 3,
 }  # fmt: skip
 _IDENTITY = {
     "architecture": "Hopper", "vbios_version": "96.00.74.00.01", "power_limit_default": 700.0,
