@@ -24,11 +24,11 @@ def beside_the_usual(relation: FromClause, value: ColumnElement[Any], *kind: Col
     )
     each = counted.where(value.is_not(None)).subquery("counted")
     kinds = [each.c[f"kind_{number}"] for number in range(len(of_kind))]
-    first = {"partition_by": kinds, "order_by": (each.c.alike.desc(), each.c.own.desc())}
+    order = (each.c.alike.desc(), each.c.own.desc())
     return select(
         *each.c,
-        func.first_value(each.c.own).over(**first).label("usual"),
-        func.first_value(each.c.alike).over(**first).label("most"),
+        func.first_value(each.c.own).over(partition_by=kinds, order_by=order).label("usual"),
+        func.first_value(each.c.alike).over(partition_by=kinds, order_by=order).label("most"),
     ).subquery("beside")
 
 

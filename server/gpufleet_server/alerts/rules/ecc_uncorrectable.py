@@ -14,7 +14,7 @@ The alert ends with the reset, or a day after the last new error.
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, or_
+from sqlalchemy import ColumnElement, Select, and_, func, or_
 
 from gpufleet_server.alerts.growth import changed_within, grown
 from gpufleet_server.alerts.rule import Needs, Rule, Scope, Severity, Threshold
@@ -30,7 +30,7 @@ def _condition(sight: Sight) -> Select[Any]:
 
 
 def _recent(gpu: Any, metric: str) -> ColumnElement[bool]:
-    return (gpu[metric] > 0) & changed_within(gpu, metric, gpu.limit_counts)
+    return and_(gpu[metric] > 0, changed_within(gpu, metric, gpu.limit_counts))
 
 
 RULE = Rule(

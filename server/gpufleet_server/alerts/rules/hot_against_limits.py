@@ -34,6 +34,7 @@ RULE = Rule(
     needs=Needs.SAMPLE,
     wait=300,
     keep=300,
+    held_by=("thermal_slowdown",),
     thresholds={"margin": Threshold(2, "°C", "NVSentinel alarms 2 °C (B200: 3 °C) past the limit, GPUd at it.")},
     labels={"category": "cooling"},
 )

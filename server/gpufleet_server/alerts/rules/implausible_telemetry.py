@@ -11,7 +11,7 @@ firmware, to be told to the vendor.
 from typing import Any
 
 from gpufleet_agent.catalogue import Reason
-from sqlalchemy import ColumnElement, Select, case, or_
+from sqlalchemy import ColumnElement, Select, and_, case, or_
 
 from gpufleet_server.alerts.rule import Needs, Rule, Scope, Severity, Threshold
 from gpufleet_server.alerts.seen import REASON
@@ -34,7 +34,7 @@ def _condition(sight: Sight) -> Select[Any]:
 
 
 def _idle_at_work(gpu: Any) -> ColumnElement[bool]:
-    return (gpu.sm_active == 0) & (gpu.power > _FULL * gpu.power_limit) & (gpu.gpu_utilization >= gpu.limit_busy)
+    return and_(gpu.sm_active == 0, gpu.power > _FULL * gpu.power_limit, gpu.gpu_utilization >= gpu.limit_busy)
 
 
 RULE = Rule(
