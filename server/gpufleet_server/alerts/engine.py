@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import threading
 import time
+import zlib
 from collections.abc import Callable, Collection, Iterable
 
 import psycopg
@@ -26,6 +27,8 @@ _LOG = logging.getLogger(__name__)
 INTERVAL_S = 15.0
 # Events that come together are evaluated together, s.
 _GATHER_S = 0.05
+# Rules that are looked at more seldom than this have their first turn within so long, s.
+_OFTEN_S, _SPREAD_S = 60, 240
 # How often a server that is not elected asks again, s.
 _ELECTION_S = 5.0
 # How often alerts that go on are told with what was measured since, µs.
@@ -63,17 +66,20 @@ class Engine:
         xids: Table | None = None,
         changed: Callable[[], None] = lambda: None,
         facts: Callable[[], Facts] | None = None,
+        spread: bool = False,
     ) -> None:
         """A round every `interval` s; `xids` are those in force.
 
         `changed` is called after a commit in which an alert began, fired or ended. `facts` are what this server tells
-        of itself, elected or not.
+        of itself, elected or not. With `spread` rules that are looked at seldom have their first turns one after the
+        other, not all in the first round.
         """
         self.statistics = Statistics()
         self._store, self._now, self._interval, self._changed = store, now, interval, changed
         self._overrides, self._evaluation = overrides, Evaluation(store, overrides, xids)
         self._on = {name: each for name, each in overrides.rules.items() if each.manner.enabled}
         self._own = Self(store, facts, now()) if facts is not None else None
+        self._spread, self._first = spread, 0
         self._ran: dict[str, int] = {}
         self._texts, self._heard_since, self._told_at = 0, 0, 0
         self._events: dict[str, set[int]] = {}
@@ -116,6 +122,7 @@ class Engine:
         at = self._now() if at is None else at
         began = time.monotonic()
         self._listen(at)
+        self._first = self._first or at
         due = [name for name, each in self._on.items() if self._due(name, each.rule.every, at)]
         texts = at - self._texts >= _TEXTS
         made = self._evaluation.of_fleet(due, at, self._heard_since, texts=texts)
@@ -147,8 +154,12 @@ class Engine:
         return [name for name, each in self._on.items() if any(kind in each.rule.on_events for kind in kinds)]
 
     def _due(self, name: str, every: int, at: int) -> bool:
+        last = self._ran.get(name)
+        if last is None:
+            turn = zlib.crc32(name.encode()) % _SPREAD_S if self._spread and every > _OFTEN_S else 0
+            return at - self._first >= turn * SECOND
         # A round that is a little early still is the one.
-        return at - self._ran.get(name, 0) >= (every - self._interval / 2) * SECOND
+        return at - last >= (every - self._interval / 2) * SECOND
 
     def _listen(self, at: int) -> None:
         """After a time without rounds, of any server, nodes have to be given the time to be heard again."""

@@ -54,6 +54,7 @@ class Alerting:
             xids=settings.xids,
             changed=self.dispatcher.wake,
             facts=self._all_facts if facts is not None else None,
+            spread=True,
         )
 
     def start(self) -> None:

@@ -234,6 +234,20 @@ def test_what_is_not_known_ends_nothing(store: Store, fleet: Fleet) -> None:
     assert _alerts(store) == []
 
 
+def test_rules_looked_at_seldom_do_not_all_begin_at_once(store: Store) -> None:
+    """Their first turns lie within minutes; those looked at often begin with the first round."""
+    rules = {f"r{n}": dataclasses.replace(_RULES["gpu_lost"], name=f"r{n}", every=3600) for n in range(12)}
+    rules["gpu_lost"] = _RULES["gpu_lost"]
+    engine = Engine(store, usual(rules), lambda: NOW, spread=True)
+    ran = []
+    for n in range(17):
+        engine.round(NOW + n * 15 * SECOND)
+        ran.append(_rows(store, select(rule_runs.c.rule)))
+    assert ("gpu_lost",) in ran[0]
+    assert len(ran[0]) < 6
+    assert len(ran[-1]) == 13
+
+
 def test_the_threads_evaluate_and_end(store: Store, fleet: Fleet) -> None:
     """A round at the start, events as they come; stopped, both end."""
     _lost_gpus(fleet, 1)
