@@ -1,8 +1,10 @@
-"""Writes the pages that are generated: docs/metrics.md from the catalogue."""
+"""Writes the pages that are generated: metrics from the catalogue, alert rules and runbooks from the rules."""
 
 from pathlib import Path
 
 from gpufleet_agent.catalogue import METRICS, Metric
+from gpufleet_server.alerts.discovery import every_rule
+from gpufleet_server.alerts.pages import rules_page, runbook_page
 
 HEAD = """# Metrics
 
@@ -49,5 +51,23 @@ def metrics_page() -> str:
     return HEAD + table + "".join(flags(metric) for metric in METRICS if metric.flags)
 
 
+def pages() -> dict[str, str]:
+    """All pages: path below docs/ → text."""
+    rules = every_rule()
+    runbooks = {f"runbooks/{name}.md": runbook_page(rule) for name, rule in rules.items()}
+    return {"metrics.md": metrics_page(), "alert-rules.md": rules_page(rules), **runbooks}
+
+
+def write(folder: Path) -> None:
+    """Write them all, and remove runbooks of rules that there are not."""
+    found = pages()
+    (folder / "runbooks").mkdir(exist_ok=True)
+    for name, text in found.items():
+        (folder / name).write_text(text)
+    for old in folder.glob("runbooks/*.md"):
+        if f"runbooks/{old.name}" not in found:
+            old.unlink()
+
+
 if __name__ == "__main__":
-    Path(__file__).with_name("metrics.md").write_text(metrics_page())
+    write(Path(__file__).parent)

@@ -60,7 +60,8 @@ def test_why_a_metric_is_absent(store: Store, fleet: Fleet) -> None:
 
 def test_who_differs_from_most_of_its_kind(store: Store, fleet: Fleet) -> None:
     """One of five of a model at a site; not where a site has three, and not by what is unknown."""
-    for site, modes in {"s1": ["on"] * 4 + ["off", None], "s2": ["on", "on", "off"]}.items():
+    sites: dict[str, list[str | None]] = {"s1": [*["on"] * 4, "off", None], "s2": ["on", "on", "off"]}
+    for site, modes in sites.items():
         for number, mode in enumerate(modes):
             node = fleet.node(f"{site}-{number // 4}", site=site)
             fleet.gpu(node, f"{site}-{number}", model="H100", identity={"ecc_mode": mode})
