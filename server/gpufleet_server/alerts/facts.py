@@ -1,9 +1,10 @@
 """Figures of a server about itself and its store, by name, as rules over servers read them."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from gpufleet_server.alerts.delivery.channels import Standing
 from gpufleet_server.alerts.servers import Facts
 from gpufleet_server.domain.clock import SECOND
 from gpufleet_server.ingest.statistics import Statistics
@@ -11,6 +12,21 @@ from gpufleet_server.store import upkeep
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.partitions import listing
 from gpufleet_server.store.tiers import recent
+
+_LONGEST_ERROR = 256
+
+
+def of_receivers(standings: Sequence[Standing], now: int) -> Facts:
+    """Of the receiver that has failed for longest, at `now` (µs): `receiver_failing` (s), `receiver`, `receiver_error`.
+
+    `receivers_failing` is how many do.
+    """
+    failing = [(each.failing_since, each) for each in standings if each.failing_since is not None]
+    if not failing:
+        return {"receivers_failing": 0, "receiver_failing": 0.0}
+    since, worst = min(failing, key=lambda each: each[0])
+    told = {"receiver": worst.name, "receiver_error": worst.error[:_LONGEST_ERROR]}
+    return {"receivers_failing": len(failing), "receiver_failing": (now - since) / SECOND, **told}
 
 
 class OwnFacts:
@@ -47,8 +63,12 @@ class OwnFacts:
         if self._store.dialect == "sqlite":
             return None
         with self._store.reading() as connection:
-            ends = [each.end for each in listing(connection, recent) if each.end is not None]
-        return (max(ends, default=now) - now) / SECOND
+            found = listing(connection, recent)
+        until = now
+        for each in found:
+            if each.begin is not None and each.end is not None and each.begin <= until:
+                until = max(until, each.end)
+        return (until - now) / SECOND
 
     def _disk_free(self) -> float | None:
         if self._store.dialect != "sqlite":

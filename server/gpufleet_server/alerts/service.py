@@ -8,14 +8,12 @@ from gpufleet_server.alerts.delivery.settings import Receivers
 from gpufleet_server.alerts.delivery.source import StoreSource
 from gpufleet_server.alerts.discovery import every_rule
 from gpufleet_server.alerts.engine import INTERVAL_S, Engine
+from gpufleet_server.alerts.facts import of_receivers
 from gpufleet_server.alerts.overrides import Overrides, usual
 from gpufleet_server.alerts.servers import Facts
 from gpufleet_server.alerts.xids import Table, catalogue
 from gpufleet_server.domain import clock
-from gpufleet_server.domain.clock import SECOND
 from gpufleet_server.store.engine import Store
-
-_LONGEST_ERROR = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +75,9 @@ class Alerting:
         return self.engine.trouble
 
     def _all_facts(self) -> Facts:
-        """What the server tells of itself, and of the receiver that has failed for longest.
+        """What the server tells of itself, and of receivers where it is this server that tells them.
 
-        Of receivers only where this server tells them: another one's standings are of when it last did. `receiver`,
-        `receiver_failing` (s), `receiver_error`, and how many fail, `receivers_failing`.
+        Another one's standings are of when it last did.
         """
-        known = dict(self._facts()) if self._facts is not None else {}
-        if not self.dispatcher.elected:
-            return known
-        failing = [(each.failing_since, each) for each in self.dispatcher.standings if each.failing_since is not None]
-        if not failing:
-            return known | {"receiver_failing": 0.0}
-        since, worst = min(failing, key=lambda each: each[0])
-        told: Facts = {
-            "receiver": worst.name,
-            "receiver_error": worst.error[:_LONGEST_ERROR],
-            "receivers_failing": len(failing),
-        }
-        return {**known, **told, "receiver_failing": (self._now() - since) / SECOND}
+        known = self._facts() if self._facts is not None else {}
+        return {**known, **(of_receivers(self.dispatcher.standings, self._now()) if self.dispatcher.elected else {})}
