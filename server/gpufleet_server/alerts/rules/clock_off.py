@@ -31,6 +31,7 @@ RULE = Rule(
     text="the clock of {hostname} is {value:.1f} s off the server's",
     advice="Look at its time service (chronyc tracking).",
     needs=Needs.REPORT,
+    every=60,
     wait=600,
     keep=300,
     thresholds={"off": Threshold(5, "s", "What servers note as an event, docs/operating.md; NTP keeps within 0.1 s.")},

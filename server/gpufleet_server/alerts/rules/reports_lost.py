@@ -32,6 +32,7 @@ RULE = Rule(
     text="{hostname}: {message}",
     advice="See why they were not sent in time, or not taken.",
     needs=Needs.NOTHING,
+    every=60,
     on_events=("spool_dropped", "report_rejected"),
     thresholds={"counts": Threshold(3600, "s", "Our choice: an agent tells of what it drops every ten minutes.")},
     key_label="event",

@@ -45,6 +45,7 @@ RULE = Rule(
     text="{hostname} shows {there} GPUs, {value:.0f} fewer than it had (serial {gone_serial})",
     advice="Look for it on the PCI bus; power the machine off and on; have the board looked at.",
     needs=Needs.DRIVER,
+    every=60,
     on_events=("gpu_removed", "gpu_added"),
     thresholds={
         "remembers": Threshold(

@@ -29,6 +29,7 @@ RULE = Rule(
     text="{hostname} can't keep reports on its disk: {message}",
     advice="Look at the disk of the agent's state folder.",
     needs=Needs.NOTHING,
+    every=60,
     on_events=("spool_degraded", "spool_recovered"),
     thresholds={
         "counts": Threshold(86_400, "s", "Our choice: an agent that was ended meanwhile does not tell of its end.")
