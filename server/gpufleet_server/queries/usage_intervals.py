@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, Select, and_, func, select
 
 from gpufleet_server.domain.usage import DAY
 from gpufleet_server.queries import paging
+from gpufleet_server.queries.filters import Conditions
 from gpufleet_server.queries.holder import COLUMNS, Holder, of_row
 from gpufleet_server.queries.paging import Key, Order, Page
 from gpufleet_server.queries.usage import Range
@@ -27,6 +28,7 @@ _ORDER = Order(
         Key(usage.c.partition, str),
     ],
 )
+_MONTH = 31 * DAY
 _SUMMED = (
     *("begin", "end", "partition", "observed", "active", "held", "processes"),
     *("memory_sum", "memory_ms", "memory_most", "activity_sum", "activity_ms"),
@@ -112,21 +114,28 @@ def _interval(row: Row[Any]) -> Interval:
 
 def begun(connection: Connection, node_id: int, slot: int, partition: str, holder_id: int, since: int) -> int:
     """When an interval that goes on, of which `since` (µs) is known, began: over midnights as long as it is folded."""
-    mine = (
+    mine: Conditions = [
         usage.c.node_id == node_id,
         usage.c.slot == slot,
         usage.c.holder_id == holder_id,
         usage.c.partition == partition,
-    )
+    ]
     newest = select(func.max(usage.c.begin)).where(*mine, usage.c.begin > since - DAY, usage.c.end >= since - DAY)
     begin: int | None = connection.execute(newest).scalar()
     if begin is None:
         return since
-    while begin % DAY == 0:
-        # Cut at midnight: whether there is one that ends there.
-        before = select(usage.c.begin).where(*mine, usage.c.begin >= begin - DAY, usage.c.end == begin)
-        earlier = connection.execute(before).scalar()
-        if earlier is None:
-            break
+    while begin % DAY == 0 and (earlier := _before_midnight(connection, mine, begin)) < begin:
         begin = earlier
     return min(begin, since)
+
+
+def _before_midnight(connection: Connection, mine: Conditions, midnight: int) -> int:
+    """When what goes on at a midnight began, as far as it was cut in the month before; that midnight if it did then."""
+    month = (usage.c.begin >= midnight - _MONTH, usage.c.begin < midnight)
+    query = select(usage.c.begin, usage.c.end).where(*mine, *month).order_by(usage.c.begin.desc())
+    begin = midnight
+    for row in connection.execute(query):
+        if row.end != begin or begin % DAY:
+            break
+        begin = row.begin
+    return begin

@@ -257,6 +257,11 @@ def test_since_when_over_midnights(site: Site) -> None:
     with site.store.reading() as connection:
         assert begun(connection, node_id, 1, "", holder_id, now) == day + 3 * HOUR
         assert begun(connection, node_id, 0, "", holder_id, now) == now
+    for number in range(40):
+        begin = day + (49 if number == 0 else 48 + 24 * number) * HOUR
+        site.used.interval(node_id, 1, holder_id, begin, day + (72 + 24 * number) * HOUR)
+    with site.store.reading() as connection:
+        assert begun(connection, node_id, 1, "", holder_id, day + 42 * DAY - HOUR) == day + 49 * HOUR
 
 
 def test_days_are_added_up_again_but_never_from_less(site: Site) -> None:
