@@ -15,7 +15,7 @@ from gpufleet_server.ingest.memory import Holders, Memory, Node
 from gpufleet_server.store.bulk import insert_new
 from gpufleet_server.store.usage import NAMES, OWNER, holders, owners
 
-# A holder that was not named for so long is looked up again: what is gone for longer than usage is kept is forgotten.
+# So long what a node named is remembered, µs: one that it names again later may be gone from the store by then.
 _FRESH = 86_400 * SECOND
 # Of one node; beyond that it begins anew.
 _MOST = 4096
@@ -69,7 +69,7 @@ def _look_up(connection: Connection, memory: Memory, lacking: Sequence[Named]) -
     """Have the ids of these reports' holders in the memory of their nodes."""
     for each in lacking:
         if not each.fresh or len(each.node.holders.by_encoded) > _MOST:
-            each.node.holders = Holders()
+            each.node.holders = Holders(at=each.received_at)
     new: list[dict[bytes, str]] = []
     wanted: dict[str, tuple[Named, wire.Holder]] = {}
     for each in lacking:
@@ -82,8 +82,7 @@ def _look_up(connection: Connection, memory: Memory, lacking: Sequence[Named]) -
     for each, digests in zip(lacking, new, strict=True):
         remembered = each.node.holders
         remembered.by_encoded |= {encoded: found[one] for encoded, one in digests.items()}
-        remembered.encoded, remembered.at = each.encoded, each.received_at
-        remembered.ids = _one_by_one(each)
+        remembered.encoded, remembered.ids = each.encoded, _one_by_one(each)
 
 
 def digest(node: Node, holder: wire.Holder) -> str:

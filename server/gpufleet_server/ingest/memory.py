@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from gpufleet_server.domain.clock import Correction
 from gpufleet_server.ingest.columns import NAMES, PRESENT
 
-# Beyond this everything is forgotten and read again as it is needed.
-MOST_NODES, MOST_GPUS = 50_000, 400_000
+# Beyond this it is forgotten and read again as it is needed.
+MOST_NODES, MOST_GPUS, MOST_OWNERS = 50_000, 400_000, 100_000
 STATES = {metric.name: number for number, metric in enumerate(ON_CHANGE)}
 # The label of nodes that says which Slurm cluster they are of: job numbers are a cluster's own.
 SLURM_CLUSTER = "slurm_cluster"
@@ -94,9 +94,9 @@ class Newest:
 
 @dataclasses.dataclass(slots=True)
 class Holders:
-    """What a node's newest report named as holders, `encoded` as a whole, and their `ids`; when that was taken (µs).
+    """What a node's newest report named as holders, `encoded` as a whole, and their `ids`.
 
-    `by_encoded`: all that it named of late.
+    `by_encoded`: all that it named since `at` (µs).
     """
 
     encoded: bytes = b""
@@ -212,6 +212,8 @@ class Memory:
             self.gpus.remove(gpu.row)
 
     def make_room(self) -> None:
-        """Forget everything where it has become too much."""
+        """Forget what has become too much: owners, or everything."""
+        if len(self.owners) > MOST_OWNERS:
+            self.owners.clear()
         if len(self.nodes) > MOST_NODES or len(self.gpus) > MOST_GPUS:
             self.__init__()  # type: ignore[misc]

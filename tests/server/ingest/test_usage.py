@@ -10,6 +10,8 @@ from gpufleet_server.ingest import record
 from gpufleet_server.ingest.holders import Named, ids
 from gpufleet_server.ingest.memory import Memory, Node
 from gpufleet_server.store.engine import Store
+from gpufleet_server.store.usage import holders
+from sqlalchemy import delete, select
 from sqlalchemy.exc import OperationalError
 
 from tests.server.ingest.agents import NOW, SECOND, Server, Time, run
@@ -255,6 +257,18 @@ def test_a_day_old_memory_within_one_commit(store: Store) -> None:
         again, second = ids(connection, memory, told)
         assert again == first != second
         assert ids(connection, memory, [Named(node, [slurm("1")], NOW, NOW + DAY)]) == [first]
+
+
+def test_a_holder_that_was_removed_meanwhile(store: Store) -> None:
+    """However often others were looked up since, one that was not named for a day is looked up again."""
+    node, memory = Node("node", 1, 1, Correction(0), 0, "", "", False), Memory()
+    with store.writing() as connection:
+        for job, days in (("1", 0.0), ("2", 0.6)):
+            ids(connection, memory, [Named(node, [slurm(job)], NOW, NOW + int(days * DAY))])
+        connection.execute(delete(holders))
+        ((found,),) = ids(connection, memory, [Named(node, [slurm("1")], NOW, NOW + int(1.2 * DAY))])
+        assert connection.execute(select(holders.c.holder_id)).scalars().all() == [found]
+        assert len(node.holders.by_encoded) == 1
 
 
 def test_jobs_of_a_node_that_goes_to_another_cluster(store: Store) -> None:
