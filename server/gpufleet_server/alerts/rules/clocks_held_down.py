@@ -47,7 +47,7 @@ RULE = Rule(
     text="GPU {index} of {hostname} ({model}) is busy at {value:.0f} of {highest} MHz, and no reason is given",
     advice="See whether somebody locked its clocks; else reset the GPU.",
     needs=Needs.SAMPLE,
-    every=300,
+    every=600,
     wait=600,
     keep=1800,
     held_by=("gpu_lost", "thermal_slowdown", "power_brake"),
@@ -58,3 +58,9 @@ RULE = Rule(
     },
     labels={"category": "performance"},
 )
+
+PROMQL = """
+gpufleet_gpu_sm_clock_hertz * 100 < $share * max_over_time(gpufleet_gpu_sm_clock_hertz[7d])
+and gpufleet_gpu_utilization_ratio * 100 >= $busy
+unless max without (reason) (gpufleet_gpu_clock_event_reasons) == 1
+"""

@@ -31,7 +31,7 @@ RULE = Rule(
     text="GPU {index} of {hostname} ({model}) runs without ECC; {most} of {peers} of its model at {site} do not",
     advice="Turn ECC on (nvidia-smi -e 1) and reset the GPU.",
     needs=Needs.DRIVER,
-    every=900,
+    every=3600,
     thresholds={
         "share": Threshold(60, "%", "Own choice: what so many of a model at a site have in common is meant."),
         "peers": Threshold(4, "GPUs", "Own choice: of fewer there is no telling what is usual."),

@@ -41,6 +41,7 @@ RULE = Rule(
     text="GPU {index} of {hostname} ({model}) had new uncorrectable memory errors: {dram} of DRAM, {sram} of SRAM",
     advice="Drain the node and reset the GPU; if they come again, or of SRAM, have the board replaced.",
     needs=Needs.SAMPLE,
+    every=60,
     held_by=("gpu_lost", "xid_reset_gpu", "xid_reboot_node"),
     thresholds={"counts": Threshold(86_400, "s", "NVSentinel counts the errors of a day together.")},
     labels={"category": "memory"},

@@ -45,6 +45,7 @@ RULE = Rule(
     text="what GPU {index} of {hostname} ({model}) tells as {metric} can't be, at {value:.0f} W of {power_limit:.0f} W",
     advice="Reset the GPU or load the driver again when its job has ended.",
     needs=Needs.SAMPLE,
+    every=60,
     wait=600,
     keep=600,
     held_by=("gpu_lost",),
@@ -52,3 +53,9 @@ RULE = Rule(
     labels={"category": "telemetry"},
     source="DCGM #303; the agent's own checks.",
 )
+
+PROMQL = """
+gpufleet_gpu_sm_active_ratio == 0
+and gpufleet_gpu_utilization_ratio * 100 >= $busy
+and gpufleet_gpu_power_watts > 0.6 * gpufleet_gpu_power_limit_watts
+"""

@@ -33,7 +33,7 @@ RULE = Rule(
     text="GPU {index} of {hostname} ({model}) waits for a reset: {change}",
     advice="Reset the GPU when its jobs have ended, or set the mode back.",
     needs=Needs.DRIVER,
-    every=900,
+    every=3600,
     wait=3600,
     # Somebody who changes the mode of many does that on purpose.
     share=None,

@@ -52,7 +52,7 @@ RULE = Rule(
     "generation {pcie_generation_max} × {pcie_width_max}",
     advice="Reseat board and riser; all GPUs of a node: its PCIe switch or BIOS.",
     needs=Needs.SAMPLE,
-    every=300,
+    every=600,
     wait=600,
     # Nothing is known of it while the GPU is idle.
     keep=3600,

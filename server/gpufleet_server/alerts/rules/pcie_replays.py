@@ -45,7 +45,7 @@ RULE = Rule(
     "for generation {generation}",
     advice="Reseat board and riser; several GPUs behind one switch: that switch.",
     needs=Needs.SAMPLE,
-    every=60,
+    every=300,
     keep=600,
     held_by=("gpu_lost",),
     thresholds={

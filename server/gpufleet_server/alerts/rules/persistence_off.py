@@ -30,7 +30,7 @@ RULE = Rule(
     text="GPU {index} of {hostname} ({model}) has persistence mode off; {most} of {peers} of its kind at {site} do not",
     advice="Enable nvidia-persistenced, as on the other nodes.",
     needs=Needs.DRIVER,
-    every=900,
+    every=3600,
     thresholds={
         "share": Threshold(60, "%", "Own choice: what so many of a model at a site have in common is meant."),
         "peers": Threshold(4, "GPUs", "Own choice: of fewer there is no telling what is usual."),

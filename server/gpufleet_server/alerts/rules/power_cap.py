@@ -12,7 +12,7 @@ meant to differ: silence the alert for it.
 
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, and_, func, select
 
 from gpufleet_server.alerts.peers import beside_the_usual, differs, of_nodes
 from gpufleet_server.alerts.rule import Needs, Rule, Scope, Severity, Threshold
@@ -26,8 +26,11 @@ def _condition(sight: Sight) -> Select[Any]:
     with_built = select(*gpu.c, built).join_from(gpu, own, own.c.gpu_id == gpu.c.gpu_id).subquery("limited")
     c = with_built.c
     beside = beside_the_usual(with_built, c.power_limit, c.built)
+    settled = beside.c.ts - beside.c.power_limit_since >= beside.c.limit_settled * 1_000_000
     names = ("own", "usual", "most", "peers", "built")
-    of = of_nodes(beside, *(func.max(beside.c[name]).label(name) for name in names), which=differs(beside))
+    of = of_nodes(
+        beside, *(func.max(beside.c[name]).label(name) for name in names), which=and_(differs(beside), settled)
+    )
     return sight.about(of, of.c.gpus, *(of.c[name] for name in names))
 
 
@@ -40,10 +43,10 @@ RULE = Rule(
     "have {usual:.0f} W (built for {built:.0f} W)",
     advice="Set the limit that was meant: nvidia-smi -pl; see what sets it at boot.",
     needs=Needs.DRIVER,
-    every=900,
-    wait=900,
+    every=1800,
     thresholds={
         "share": Threshold(60, "%", "Own choice: what so many of a model at a site have in common is meant."),
+        "settled": Threshold(900, "s", "Own choice: after a load of the driver the cap takes a while to be set again."),
         "peers": Threshold(4, "GPUs", "Own choice: of fewer there is no telling what is usual."),
     },
     labels={"category": "power"},

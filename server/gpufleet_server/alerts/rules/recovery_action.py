@@ -38,6 +38,7 @@ RULE = Rule(
     text="the driver asks for {asked}: GPU {index} of {hostname} ({model})",
     advice="Drain the node, and do what the driver asks for.",
     needs=Needs.SAMPLE,
+    every=60,
     on_events=("gpu_recovery_action",),
     held_by=("gpu_lost", "xid_reset_gpu", "xid_reboot_node"),
     labels={"category": "hardware"},

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Select, case, func, select
 
+from gpufleet_server.alerts.promql import xids_seen
 from gpufleet_server.alerts.rule import Needs, Rule, Scope, Severity, Threshold
 from gpufleet_server.alerts.sight import OF_NODE, Sight
 from gpufleet_server.alerts.xid_events import CURES, cured, known_xids
@@ -56,3 +57,6 @@ RULE = Rule(
     labels={"category": "xid"},
     source="NVSentinel.",
 )
+
+_SEEN = xids_seen(Action.RESTART_APP, Action.RESET_GPU, Action.REBOOT_NODE, within="1h")
+PROMQL = f"count by (instance, job, xid) ({_SEEN}) >= $gpus"

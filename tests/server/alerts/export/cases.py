@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 GPU = 'instance="node-1:9400",job="gpu",uuid="GPU-1",index="0",model="H100"'
+_OTHER = GPU.replace("GPU-1", "GPU-2").replace('index="0"', 'index="1"')
 AGENT = 'instance="node-1:9400",job="gpu"'
 
 
@@ -110,6 +111,28 @@ CASES = {
     ),
     "energy_counter_stuck": several(
         {"energy_joules_total": ("100x20", "0+600x20"), "power_watts": ("300x20", "300x20")}, 18
+    ),
+    "implausible_telemetry": several(
+        {
+            "sm_active_ratio": ("0x20", "_x20"),
+            "utilization_ratio": ("1x20", "1x20"),
+            "power_watts": ("600x20", "600x20"),
+            "power_limit_watts": ("700x20", "700x20"),
+        },
+        15,
+    ),
+    "clocks_held_down": several(
+        {
+            "sm_clock_hertz": ("1.9e9x3 6e8x30", "1.9e9x3 6e8x30"),
+            "utilization_ratio": ("0.98x33", "0.98x2 0.05x31"),
+        },
+        20,
+    ),
+    "xids_across_node": Case(
+        {f'gpufleet_gpu_xids_total{{{each},xid="31"}}': "_x12 1x8" for each in (GPU, _OTHER)},
+        {f'gpufleet_gpu_xids_total{{{GPU},xid="{code}"}}': "_x12 1x8" for code in (31, 13)},
+        18,
+        labels(AGENT) | {"xid": "31"},
     ),
     "xid_restart_app": xid(31, 79),
     "xid_workflow": xid(74, 13),
