@@ -19,11 +19,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, FromClause, Select, case, func, or_, select
 
 from gpufleet_server.alerts import workload
+from gpufleet_server.alerts.limits import PREFIX
 from gpufleet_server.alerts.rule import Needs, Rule, Scope, Severity, Threshold
-from gpufleet_server.alerts.sight import OF_HOLDER, Sight
+from gpufleet_server.alerts.sight import Sight
 
 _METRICS = ("sm_active", "gpu_utilization", "sm_clock", "compute_processes")
 _JOB = ("holder_id", "model")
+_COMPARED = ("activity", "sm_clock")
+_JOBS = ("slurm", "kubernetes", "container")
 
 
 def _runs_something(gpu: Any) -> ColumnElement[bool]:
@@ -32,69 +35,61 @@ def _runs_something(gpu: Any) -> ColumnElement[bool]:
 
 
 def _of_jobs(sight: Sight) -> FromClause:
-    """The GPUs that one holder has to itself, with what they do."""
+    """The GPUs that one holder has to itself, with what they do; narrow, for there are as many as the fleet has.
+
+    Nothing is joined behind the grouping: how many rows that leaves PostgreSQL can only guess, and guesses few.
+    """
     gpu, had = sight.observed(*_METRICS, where=_runs_something), sight.usage(within=900)
-    alone = (
-        select(had.c.gpu_id, *(func.min(had.c[name]).label(name) for name in OF_HOLDER))
-        .group_by(had.c.gpu_id)
-        .having(func.min(had.c.holder_id) == func.max(had.c.holder_id), func.count(had.c.partition) == 0)
-        .subquery("alone")
-    )
     activity = func.coalesce(gpu.c.sm_active, gpu.c.gpu_utilization)
+    kept = [gpu.c.gpu_id, gpu.c.model, gpu.c.sm_clock, *(each for each in gpu.c if each.name.startswith(PREFIX))]
     return (
-        select(gpu, activity.label("activity"), *(alone.c[name] for name in OF_HOLDER))
-        .join_from(gpu, alone, alone.c.gpu_id == gpu.c.gpu_id)
-        .where(alone.c.kind.not_in(("nobody", "unknown", "unit")), activity.is_not(None), gpu.c.sm_clock.is_not(None))
+        select(*kept, func.min(activity).label("activity"), func.min(had.c.holder_id).label("holder_id"))
+        .join_from(gpu, had, had.c.gpu_id == gpu.c.gpu_id)
+        .where(activity.is_not(None), gpu.c.sm_clock.is_not(None))
+        .group_by(*kept)
+        .having(func.min(had.c.holder_id) == func.max(had.c.holder_id), func.count(had.c.partition) == 0)
+        .having(func.min(had.c.kind).in_(_JOBS))
         .subquery("each")
     )
 
 
-def _medians(each: FromClause) -> FromClause:
-    """By holder and model: how many GPUs there are, and the median of their activity and clock."""
+def _beside_medians(each: FromClause) -> FromClause:
+    """The same, with how many GPUs of its model its job has, and the medians of these: without a join of so many."""
     job = [each.c[name] for name in _JOB]
-    places = {
-        name: func.row_number().over(partition_by=job, order_by=(each.c[name], each.c.gpu_id))
-        for name in ("activity", "sm_clock")
-    }
-    ranked = select(
-        *job,
-        *(each.c[name] for name in places),
-        *(place.label(f"{name}_place") for name, place in places.items()),
-        func.count().over(partition_by=job).label("gpus"),
-    ).subquery("ranked")
+    places = [
+        func.row_number().over(partition_by=job, order_by=(each.c[name], each.c.gpu_id)).label(f"{name}_place")
+        for name in _COMPARED
+    ]
+    ranked = select(each, *places, func.count().over(partition_by=job).label("gpus")).subquery("ranked")
     middle = (ranked.c.gpus + 1) // 2
-    return (
-        select(*(ranked.c[name] for name in (*_JOB, "gpus")))
-        .add_columns(
-            *(
-                func.max(case((ranked.c[f"{name}_place"] == middle, ranked.c[name]))).label(f"usual_{name}")
-                for name in places
-            )
-        )
-        .group_by(*(ranked.c[name] for name in (*_JOB, "gpus")))
-        .subquery("medians")
-    )
+    medians = [
+        func.max(case((ranked.c[f"{name}_place"] == middle, ranked.c[name])))
+        .over(partition_by=[ranked.c[key] for key in _JOB])
+        .label(f"usual_{name}")
+        for name in _COMPARED
+    ]
+    return select(ranked, *medians).subquery("beside")
 
 
 def _condition(sight: Sight) -> Select[Any]:
-    each = _of_jobs(sight)
-    medians = _medians(each)
-    c, m = each.c, medians.c
+    beside = _beside_medians(_of_jobs(sight))
+    c = beside.c
     is_slow = or_(
-        100 * c.activity < c.limit_activity * m.usual_activity, 100 * c.sm_clock < c.limit_clock * m.usual_sm_clock
+        100 * c.activity < c.limit_activity * c.usual_activity, 100 * c.sm_clock < c.limit_clock * c.usual_sm_clock
     )
-    names = ("gpus", "usual_activity", "usual_sm_clock")
     slow = (
-        select(
-            each, *(m[name] for name in names), func.count().over(partition_by=[c[name] for name in _JOB]).label("slow")
-        )
-        .join_from(each, medians, (c.holder_id == m.holder_id) & (c.model == m.model))
-        .where(m.gpus > c.limit_peers, m.usual_activity >= c.limit_busy, is_slow)
+        select(beside, func.count().over(partition_by=[c[name] for name in _JOB]).label("slow"))
+        .where(c.gpus > c.limit_peers, c.usual_activity >= c.limit_busy, is_slow)
         .subquery("slow")
     )
-    more = (slow.c[name] for name in ("sm_clock", *names, "user", "job", "namespace"))
-    told = sight.about(slow, slow.c.activity, *more, workload.name(slow.c).label("who"))
-    return told.where(or_(slow.c.slow == 1, 100 * slow.c.slow <= slow.c.limit_few * slow.c.gpus))
+    gpu, had = sight.gpus(), sight.usage(within=900)
+    more = (slow.c[name] for name in ("sm_clock", "gpus", "usual_activity", "usual_sm_clock"))
+    of_job = (had.c[name] for name in ("user", "job", "namespace"))
+    told = sight.about(gpu, slow.c.activity, *more, *of_job, workload.name(had.c).label("who"))
+    joined = told.join_from(slow, gpu, gpu.c.gpu_id == slow.c.gpu_id).join(
+        had, (had.c.gpu_id == slow.c.gpu_id) & (had.c.holder_id == slow.c.holder_id)
+    )
+    return joined.where(or_(slow.c.slow == 1, 100 * slow.c.slow <= slow.c.limit_few * slow.c.gpus))
 
 
 RULE = Rule(
@@ -106,7 +101,7 @@ RULE = Rule(
     "the {gpus} GPUs of {who} for {usual_activity:.0f} % at {usual_sm_clock} MHz",
     advice="Compare it with a GPU of the same job: heat, power limit, link, its node's CPUs and network.",
     needs=Needs.SAMPLE,
-    every=300,
+    every=600,
     wait=1800,
     keep=900,
     held_by=("hot_against_limits",),
