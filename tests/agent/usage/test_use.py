@@ -1,29 +1,23 @@
-"""The rule for the use of a GPU, with and without numpy."""
+"""The rule for the use of a GPU in the agent; that the server has the same is tested with the server."""
 
-import numpy as np
-from gpufleet_agent.catalogue import ACTIVE_FROM, BY_NAME, HOLDING, RESERVED
+import pytest
+from gpufleet_agent.catalogue import BY_NAME, Reason, Use
 from gpufleet_agent.usage.use import use
-from gpufleet_server.domain.use import metrics
-from gpufleet_server.domain.use import use as uses
-from hypothesis import given
-from hypothesis import strategies as st
 
-_BOUNDS = {ACTIVE_FROM, *HOLDING.values()}
+_UNSUPPORTED = BY_NAME["gpu_utilization"].absent(Reason.UNSUPPORTED)
 
 
-def _stored(name: str) -> st.SearchStrategy[int]:
-    metric = BY_NAME[name]
-    near = [n + by for n in {*_BOUNDS, metric.lowest, metric.lowest + RESERVED} for by in (-1, 0, 1)]
-    return st.sampled_from([n for n in near if metric.lowest <= n <= metric.highest])
-
-
-_SAMPLES = st.lists(st.fixed_dictionaries({}, optional={name: _stored(name) for name in metrics()}), min_size=1)
-
-
-@given(_SAMPLES)
-def test_agent_and_server_agree(samples: list[dict[str, int]]) -> None:
-    """Whatever is known of a GPU, both tell the same use."""
-    for stored in samples:
-        columns = {name: [0, value] for name, value in stored.items()}
-        arrays = {name: np.array([value]) for name, value in stored.items()}
-        assert uses(arrays or {"other": np.zeros(1, np.int64)}).tolist() == [use(columns, 1)]
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        ({"gpu_utilization": 9000}, Use.ACTIVE),
+        ({"gpu_utilization": 0, "compute_processes": 1}, Use.HELD),
+        ({"gpu_utilization": 0, "compute_processes": 0}, Use.FREE),
+        ({"gpu_utilization": _UNSUPPORTED, "compute_processes": 1}, Use.UNKNOWN),
+        ({"gpu_utilization": _UNSUPPORTED, "fb_used": 0, "compute_processes": 0}, Use.FREE),
+        ({}, Use.UNKNOWN),
+    ],
+)
+def test_use(stored: dict[str, int], expected: Use) -> None:
+    """Of the GPU at its place in the columns, whatever another one did."""
+    assert use({name: [9000, value] for name, value in stored.items()}, 1) is expected
