@@ -37,7 +37,9 @@ def accounting(proc: ProcFiles, pid: int, job: str | None) -> tuple[dict[str, st
         variables = proc.environment(pid, _WANTED)
     except Unseen as unseen:
         return {}, dict.fromkeys(_VARIABLES, str(unseen))
-    if job is None or variables.get(_JOB) != job:
+    if _JOB not in variables:
+        return {}, dict.fromkeys(_VARIABLES, f"{_JOB} is not in its environment")
+    if job is None or variables[_JOB] != job:
         return {}, dict.fromkeys(_VARIABLES, f"{_JOB} in its environment is not this job")
     found = {field: variables[name] for field, name in _VARIABLES.items() if variables.get(name)}
     missing = {field: f"{name} is not in its environment" for field, name in _VARIABLES.items() if field not in found}

@@ -1,4 +1,7 @@
-"""What `/proc/PID/cgroup` holds on nodes, by runtime: recorded by the project named, else after its documentation."""
+"""What `/proc/PID/cgroup` holds on nodes, by runtime: recorded by the project named, else after its documentation.
+
+What was run and recorded for this project is in trials.py.
+"""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from tests.agent.usage.recorded import v1, v2
 from tests.agent.usage.tree import FIRST_PID, Node
+from tests.agent.usage.trials import EXTERN_ENVIRONMENT, TASK_ENVIRONMENT, unified
 
 _CONTAINER = "0123456789abcdef" * 4
 _UID = "8ca306fa-3c03-47fa-97dd-19979c345572"
@@ -72,6 +73,22 @@ def test_an_environment_that_does_not_fit_is_not_believed(environment: dict[str,
     assert (holder.job, holder.account, holder.slurm_partition) == ("42", None, None)
     assert reason in holder.absent["account"]
     assert reason in holder.absent["slurm_partition"]
+
+
+def test_a_task_as_slurm_started_it(node: Node) -> None:
+    """Recorded on a cluster without accounting: the partition is told, and that there is no account."""
+    step = "/system.slice/node1_slurmstepd.scope/job_3/step_0/user/task_special"
+    holder = held(node, node.process(unified(step), environment=TASK_ENVIRONMENT))
+    assert (holder.job, holder.step, holder.slurm_partition) == ("3", "0", "gpu")
+    assert holder.absent["account"] == "SLURM_JOB_ACCOUNT is not in its environment"
+
+
+def test_a_process_that_slurm_gave_no_job(node: Node) -> None:
+    """Recorded: those of the extern step, where logins are adopted, have a job's group and none of its variables."""
+    step = "/system.slice/node1_slurmstepd.scope/job_3/step_extern/user/task_special"
+    holder = held(node, node.process(unified(step), environment=EXTERN_ENVIRONMENT))
+    assert (holder.job, holder.step) == ("3", "extern")
+    assert holder.absent["slurm_partition"] == "SLURM_JOB_ID is not in its environment"
 
 
 @pytest.mark.parametrize("mount", ["sys/fs/cgroup", "sys/fs/cgroup/unified"])

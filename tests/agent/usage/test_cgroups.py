@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.agent.usage.recorded import RECORDED, Recorded, v2
+from tests.agent.usage.trials import TRIALS
 
 _ID = "0123456789abcdef" * 4
 _UID = "8ca306fa_3c03_47fa_97dd_19979c345572"
@@ -23,7 +24,7 @@ _PARTS = st.sampled_from(
 _PATHS = st.lists(st.one_of(_PARTS, st.text(max_size=8)), max_size=8).map("/".join)
 
 
-@pytest.mark.parametrize("recorded", RECORDED, ids=lambda recorded: recorded.name)
+@pytest.mark.parametrize("recorded", (*RECORDED, *TRIALS), ids=lambda recorded: recorded.name)
 def test_recorded_groups(recorded: Recorded) -> None:
     """Every recorded text gives the workload that ran there, and nothing besides."""
     assert workload(recorded.text) == recorded.workload
