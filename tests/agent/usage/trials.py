@@ -11,7 +11,7 @@ systemd 252 and in namespaces of their own, whose host was named node1. What tha
 * crun ran under v1 only: under v2 it raises RLIMIT_MEMLOCK, which this machine forbids root.
 
 Not run, since Debian 12 has no package and no registry of images was in reach: kubelet, CRI-O, nerdctl, k3s, kind. Nor
-Slurm from 26.05 on, or a login through pam_systemd, or systemd under v1. For these see recorded.py.
+Slurm from 26.05 on, or systemd under v1. For these see recorded.py.
 """
 
 from __future__ import annotations
@@ -292,6 +292,12 @@ UNITS = (
     ),
     Recorded(
         "here: a user's manager", _SYSTEMD, unified(f"{_USER}/init.scope"), Workload(unit="init.scope", owner=1000)
+    ),
+    Recorded(
+        "here: a login through pam_systemd",
+        _SYSTEMD,
+        unified("/user.slice/user-1000.slice/session-c1.scope"),
+        Workload(unit="session-c1.scope", owner=1000),
     ),
     Recorded("here: systemd itself", _SYSTEMD, unified("/init.scope"), Workload(unit="init.scope")),
 )
