@@ -27,7 +27,7 @@ PATHS = ["/summary", "/nodes", "/gpus", "/events", "/metrics"]
         ("/summary?limit=5", "query.limit", "no such parameter"),
         ("/metrics?x=", "query.x", "no such parameter"),
         ("/gpus/GPU-1?full=1", "query.full", "no such parameter"),
-        ("/gpus?state=busy", "query.state.0", "'reporting', 'lost'"),
+        ("/gpus?state=busy", "query.state.0", "'reporting', 'in_maintenance', 'lost'"),
         ("/gpus?sort=powr", "query.sort", "near it: power; there are site, state, hostname"),
         ("/gpus/GPU-1/samples?metrics=powr", "query.metrics.0", "power_limit"),
         ("/gpus?cursor=abc", "query.cursor", "'abc'"),
@@ -122,7 +122,8 @@ def test_every_operation_is_described(document: dict[str, Any]) -> None:
 def test_operations_have_short_and_distinct_ids(document: dict[str, Any]) -> None:
     """Generated clients get readable names."""
     ids = [operation["operationId"] for methods in document["paths"].values() for operation in methods.values()]
-    assert len(ids) == len(set(ids)) == 15
+    assert len(ids) == len(set(ids))
+    assert len(max(ids, key=len)) <= 32, max(ids, key=len)
     assert all(name.isidentifier() for name in ids)
 
 

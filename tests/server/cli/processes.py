@@ -90,8 +90,9 @@ def terminal(*arguments: str, env: Env, width: int = 80, height: int = 24) -> It
     """The program on a terminal of this size."""
     screen, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-    # setsid makes the terminal the one whose Ctrl-C the program gets, and becomes the program.
-    command = ["setsid", "--ctty", PROGRAM, *arguments]
+    # setsid makes the terminal the one whose Ctrl-C the program gets; who runs the tests may ignore it. Both become
+    # the program.
+    command = ["setsid", "--ctty", "env", "--default-signal=INT", PROGRAM, *arguments]
     with subprocess.Popen(command, env=env, stdin=end, stdout=end, stderr=end) as process:
         os.close(end)
         try:
