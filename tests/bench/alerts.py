@@ -154,7 +154,8 @@ def latency(folder: Path, args: argparse.Namespace) -> tuple[list[float], dict[s
             _tell(f"{args.gpus:,} simulated GPUs report, and {nodes} real agents")
             found = delays(it, agents, args.events)
         told = [one for request in pager.requests for one in request.json["alerts"] if "xid" in one["labels"]]
-    firing = [(one["labels"]["gpu"], one["labels"]["xid"]) for one in told if one["status"] == "firing"]
+    # Several rules tell of one XID, some of them of a whole node's.
+    firing = [tuple(sorted(one["labels"].items())) for one in told if one["status"] == "firing"]
     arrived = [delay for delay in found if delay < math.inf]
     return arrived, {"lost": len(found) - len(arrived), "doubled": len(firing) - len(set(firing))}
 
