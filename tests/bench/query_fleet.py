@@ -158,10 +158,12 @@ class QueryFleet:
             }  # fmt: skip
 
     def _mig(self, found: wire.Roster, number: int) -> Iterator[dict[str, Any]]:
+        slots = itertools.count(PER_NODE)
         for slot, gpu in enumerate(found.gpus):
             for each in gpu.partitions:
                 yield {
-                    "gpu_id": number * PER_NODE + slot + 1, "uuid": each.uuid, "profile": each.profile,
+                    "node_id": number + 1, "uuid": each.uuid, "slot": next(slots),
+                    "gpu_id": number * PER_NODE + slot + 1, "profile": each.profile,
                     "facts": msgspec.to_builtins(each), "first_seen": self.scope.now - 40 * DAY, "removed_at": None,
                 }  # fmt: skip
 
