@@ -20,6 +20,13 @@ _NOT_COMPARED = ("uuid", "state", "partitions", "absent", "labels")
 # A node's first roster is one event, however many GPUs it has.
 _COME_WITH_NODE = ("gpu_added", "partition_added")
 _OF_DRIVER = ("driver_version", "nvml_version", "cuda_version")
+# Fields of the wire that are columns too.
+_HOST_COLUMNS = ("hostname", "site", "room", "rack", "simulated", "agent_version")
+_SOFTWARE = ("driver_version", "cuda_version", "kernel", "os")
+_GPU_COLUMNS = (
+    *("vendor", "model", "serial", "pci_address", "memory_total"),
+    *("vbios_version", "inforom_image_version", "gsp_firmware_version", "board_part_number"),
+)
 _HOST_FIELDS = tuple(name for name in wire.Host.__struct_fields__ if name not in _NOT_COMPARED)
 _GPU_FIELDS = tuple(name for name in wire.Gpu.__struct_fields__ if name not in _NOT_COMPARED)
 
@@ -176,8 +183,8 @@ def _host(writes: _Writes, told: Told, old: dict[str, Any]) -> Iterator[Differen
     if not told.read:
         # An update of the driver with a restart of the agent in between is a change all the same.
         new = {name: old[name] for name in _OF_DRIVER if name in old} | new
-    columns = ("hostname", "site", "room", "rack", "simulated", "agent_version")
-    writes.nodes.append({"this": node.node_id} | {name: getattr(host, name) for name in columns} | {"facts": new})
+    columns = {name: getattr(host, name) for name in _HOST_COLUMNS} | {name: new.get(name) for name in _SOFTWARE}
+    writes.nodes.append({"this": node.node_id, "facts": new} | columns)
     if old:
         fields = [*_fields(old, new, _HOST_FIELDS, _SET_BY_HAND), *_labels(old, new)]
         yield from (Difference("node_changed", _arrow(detail), detail=detail) for detail in fields)
@@ -188,9 +195,8 @@ def _columns(gpu: wire.Gpu, old: dict[str, Any]) -> dict[str, Any]:
     new = msgspec.to_builtins(gpu)
     # A GPU that is lost can't be asked: what is known of it stays known.
     identity = old | new if gpu.state == "lost" else new
-    # A field of the wire that is a column too; `position` is the driver's index.
-    names = ("vendor", "model", "serial", "pci_address", "memory_total")
-    values = {name: identity.get(name) for name in names} | {"position": gpu.index, "lost": gpu.state == "lost"}
+    # `position` is the driver's index.
+    values = {name: identity.get(name) for name in _GPU_COLUMNS} | {"position": gpu.index, "lost": gpu.state == "lost"}
     return values | {"identity": identity, "removed_at": None}
 
 

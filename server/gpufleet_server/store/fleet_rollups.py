@@ -1,4 +1,4 @@
-"""What is known of the whole fleet: its hours from its minutes, and how many GPUs are in which state."""
+"""What is known of the whole fleet: ten minutes and hours from its minutes, and how many GPUs are in which state."""
 
 import functools
 import operator
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from gpufleet_agent.catalogue import EVERY_SAMPLE, Metric, Rollup
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, func, literal_column, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gpufleet_server.domain.state import GpuState
@@ -16,16 +16,18 @@ from gpufleet_server.store.engine import Store
 from gpufleet_server.store.schema import gpus, nodes
 from gpufleet_server.store.tiers import (
     HOUR,
+    MINUTE,
+    TEN_MINUTES,
     begin_of,
     due,
     fleet_groups,
     fleet_hours,
     fleet_minutes,
     fleet_states,
+    fleet_ten_minutes,
     group_columns,
 )
 
-MINUTE = 60_000_000
 _HOUR_DUE = due.c.kind == "hour"
 # site, model, simulated, state
 Group = tuple[str, str, bool, str]
@@ -66,19 +68,28 @@ def _owe_missed(store: Store, until: int) -> None:
 
 
 def roll_hour(connection: Connection, begin: int) -> None:
-    """Make the rows of `fleet_hours` of one hour from its minutes. One that covers more stays: minutes may be gone."""
-    end = begin + HOUR
+    """Make the rows of one hour, and of its six ten minutes, from its minutes.
+
+    One that covers more stays: minutes may be gone.
+    """
+    for table, length in ((fleet_ten_minutes, TEN_MINUTES), (fleet_hours, HOUR)):
+        _roll(connection, table, length, begin)
+
+
+def _roll(connection: Connection, table: Table, length: int, begin: int) -> None:
+    ts, group = fleet_minutes.c.ts, fleet_minutes.c.group_id
+    # Written out: PostgreSQL does not see that two parameters, here and in GROUP BY, are the same.
+    last = literal_column(f"((ts - 1) / {length} + 1) * {length}")
     parts = {name: total for metric in EVERY_SAMPLE for name, total in _totals(connection.dialect.name, metric)}
     parts = {"observed": func.sum(fleet_minutes.c.observed)} | parts
-    query = select(fleet_minutes.c.group_id, bindparam("end", end), *parts.values())
-    query = query.where(fleet_minutes.c.ts > begin, fleet_minutes.c.ts <= end).group_by(fleet_minutes.c.group_id)
+    query = select(group, last, *parts.values()).where(ts > begin, ts <= begin + HOUR).group_by(group, last)
     make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    added = make(fleet_hours).from_select(["group_id", "ts", *parts], query)
+    added = make(table).from_select(["group_id", "ts", *parts], query)
     connection.execute(
         added.on_conflict_do_update(
             index_elements=["group_id", "ts"],
             set_={name: added.excluded[name] for name in parts},
-            where=added.excluded.observed >= fleet_hours.c.observed,
+            where=added.excluded.observed >= table.c.observed,
         )
     )
 
@@ -125,7 +136,7 @@ def _counted(connection: Connection, now: int) -> dict[Group, int]:
 
 
 def _totals(dialect: str, metric: Metric) -> Iterator[tuple[str, ColumnElement[Any]]]:
-    """The columns of a metric in `fleet_hours`, each from those of the minutes."""
+    """The columns of a metric in longer times, each from those of the minutes."""
     for column in group_columns(metric):
         minutes: ColumnElement[Any] = fleet_minutes.c[column.name]
         match metric.rollup:

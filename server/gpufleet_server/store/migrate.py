@@ -16,7 +16,15 @@ from gpufleet_server.store import functions, partitions, postgres, views
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.errors import StoreError, told_plainly
 from gpufleet_server.store.latest_states import latest_states
-from gpufleet_server.store.tiers import TIERS, fleet_hours, fleet_minutes, group_columns, latest, recent
+from gpufleet_server.store.tiers import (
+    TIERS,
+    fleet_hours,
+    fleet_minutes,
+    fleet_ten_minutes,
+    group_columns,
+    latest,
+    recent,
+)
 
 _PACKED = (recent, latest, *(tier.table for tier in TIERS))
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('gpufleet migrate', 0))"
@@ -81,7 +89,7 @@ def add_metric_columns(connection: Connection, metrics: Iterable[Metric]) -> Non
     wanted = list(metrics)
     for table in _PACKED:
         _add_columns(connection, table, [Column(metric.name, LargeBinary()) for metric in wanted])
-    for table in (fleet_minutes, fleet_hours):
+    for table in (fleet_minutes, fleet_ten_minutes, fleet_hours):
         _add_columns(connection, table, [column for metric in wanted for column in group_columns(metric)])
 
 

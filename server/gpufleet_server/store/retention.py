@@ -19,6 +19,7 @@ from gpufleet_server.store.tiers import (
     fleet_hours,
     fleet_minutes,
     fleet_states,
+    fleet_ten_minutes,
     recent,
 )
 from gpufleet_server.store.usage import holders, usage, usage_daily, usage_fleet
@@ -36,7 +37,8 @@ def _always() -> bool:
 class Keep:
     """For how long each tier is kept, µs; 0: for ever. Events, states and rosters are kept for ever.
 
-    `usage`: intervals, and holders that were not seen since; each day's usage is kept as long as `daily` is.
+    `fleet_minutes`: and each ten of them. `usage`: intervals, and holders that were not seen since; each day's usage
+    is kept as long as `daily` is.
     """
 
     samples: int = 30 * DAY
@@ -58,7 +60,8 @@ def retain(store: Store, keep: Keep, now: int, go_on: Callable[[], bool] = _alwa
     if keep.fleet_minutes:
         # Whole hours: of one that is cut nobody could tell that it is.
         hour = (now - keep.fleet_minutes) // HOUR * HOUR
-        removed[fleet_minutes.name] = _remove_rows(store, fleet_minutes, hour + 1, go_on)
+        for table in (fleet_minutes, fleet_ten_minutes):
+            removed[table.name] = _remove_rows(store, table, hour + 1, go_on)
     if keep.fleet_hours:
         removed[fleet_hours.name] = _remove_rows(store, fleet_hours, now - keep.fleet_hours, go_on)
     if keep.fleet_minutes:

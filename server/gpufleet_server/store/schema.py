@@ -42,6 +42,10 @@ nodes = Table(
     Column("rack", String(256)),
     Column("simulated", Boolean, nullable=False, default=False),
     Column("agent_version", String(256)),
+    Column("driver_version", String(256)),
+    Column("cuda_version", String(256)),
+    Column("kernel", String(256)),
+    Column("os", String(256)),
     Column("interval_ms", Integer, nullable=False),
     Column("driver_state", String(16), nullable=False),
     Column("driver_since", BigInteger, nullable=False),
@@ -77,6 +81,8 @@ streams = Table(
 
 _NARROW = ("gpu_id", "slot", "model", "memory_total", "lost", "removed_at", "position")
 _UNWELL = text("lost OR removed_at IS NOT NULL")
+# What the whole fleet is counted by in its inventory.
+_VERSIONS = ("vbios_version", "inforom_image_version", "gsp_firmware_version", "board_part_number")
 
 # A row is a GPU in a node: a node can speak only for its own, and a GPU that moves begins a new row.
 gpus = Table(
@@ -92,6 +98,10 @@ gpus = Table(
     Column("position", Integer, comment="the driver's index"),
     Column("pci_address", String(256)),
     Column("memory_total", BigInteger),
+    Column("vbios_version", String(256)),
+    Column("inforom_image_version", String(256)),
+    Column("gsp_firmware_version", String(256)),
+    Column("board_part_number", String(256)),
     Column("lost", Boolean, nullable=False, default=False),
     Column("identity", JSON, nullable=False, comment="wire.Gpu as it came"),
     Column("first_seen", BigInteger, nullable=False),
@@ -101,6 +111,7 @@ gpus = Table(
     # What the whole fleet is counted and sorted by, without its identities; and the few that are not as they should be.
     Index("ix_gpus_narrow", "node_id", postgresql_include=_NARROW),
     Index("ix_gpus_unwell", "gpu_id", postgresql_where=_UNWELL),
+    Index("ix_gpus_versions", "node_id", postgresql_include=("model", "lost", "removed_at", *_VERSIONS)),
 )
 for _name in ("uuid", "serial"):
     # What is searched for by its beginning, in any case. SQLite's LIKE has no use for it.
@@ -123,6 +134,17 @@ partitions = Table(
     info=BY_NODE,
 )
 
+# Metrics of health that seldom change and begin with 0: the few other values are found by time in the whole fleet.
+OF_HEALTH = (
+    *("ecc_sram_corrected", "ecc_sram_uncorrected", "ecc_dram_corrected", "ecc_dram_uncorrected"),
+    *("remapped_rows_correctable", "remapped_rows_uncorrectable", "remap_pending", "remap_failed"),
+    *("remap_banks_no_spares", "retired_pages_single_bit", "retired_pages_double_bit", "retirement_pending"),
+    *("sram_threshold_exceeded", "recovery_action", "pcie_replays", "nvlink_links_down", "fabric_trouble"),
+    *("nvlink_crc_flit_errors", "nvlink_crc_data_errors", "nvlink_replay_errors", "nvlink_recovery_errors"),
+    *("nvlink_ecc_errors", "nvlink_receive_errors", "nvlink_effective_errors", "nvlink_failed_recoveries"),
+)
+_SELDOM = text("value > 0 AND metric IN ({})".format(", ".join(f"'{name}'" for name in OF_HEALTH)))
+
 # For metrics sent on change: each value from ts on. For metrics of every sample: only why they are absent from ts
 # on (value NULL, reason set), and that they are present again (both NULL).
 states = Table(
@@ -133,6 +155,7 @@ states = Table(
     Column("ts", BigInteger, primary_key=True, autoincrement=False),
     Column("value", BigInteger),
     Column("reason", SmallInteger, comment="catalogue Reason"),
+    Index("ix_states_of_health", "metric", "ts", postgresql_where=_SELDOM, sqlite_where=_SELDOM),
     sqlite_with_rowid=False,
     info=BY_GPU,
 )

@@ -22,6 +22,7 @@ from gpufleet_server.store.tiers import (
     fleet_hours,
     fleet_minutes,
     fleet_states,
+    fleet_ten_minutes,
     recent,
 )
 from gpufleet_server.store.usage import holders, usage, usage_daily, usage_fleet, usage_recent
@@ -103,6 +104,7 @@ def _settings(keep: Keep) -> Iterable[tuple[Table, int | None]]:
         (HOURLY.table, keep.hourly),
         (DAILY.table, keep.daily),
         (fleet_minutes, keep.fleet_minutes),
+        (fleet_ten_minutes, keep.fleet_minutes),
         (fleet_hours, keep.fleet_hours),
         (fleet_states, keep.fleet_minutes),
         (usage_recent, None),

@@ -5,11 +5,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpufleet_agent.catalogue import EVERY_SAMPLE, Metric, Rollup
-from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, String, Table, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    UniqueConstraint,
+    text,
+)
 
 from gpufleet_server.store.schema import BY_NODE, Key, metadata
 
-HOUR = 3_600_000_000
+MINUTE = 60_000_000
+TEN_MINUTES = 10 * MINUTE
+HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
 
@@ -115,7 +129,7 @@ def group_columns(metric: Metric) -> list[Column[Any]]:
     return [Column(metric.name, BigInteger)]
 
 
-def _fleet(name: str, comment: str) -> Table:
+def _fleet(name: str, length: int, comment: str) -> Table:
     return Table(
         name,
         metadata,
@@ -124,11 +138,20 @@ def _fleet(name: str, comment: str) -> Table:
         Column("observed", BigInteger, nullable=False, comment="ms, of all GPUs together"),
         *(column for metric in EVERY_SAMPLE for column in group_columns(metric)),
         Index(None, "ts"),
+        # Who asks through views asks for beginnings.
+        Index(f"ix_{name}_begin", text(f"(ts - {length})")).ddl_if("postgresql"),
     )
 
 
-fleet_minutes = _fleet("fleet_minutes", "end of the minute")
-fleet_hours = _fleet("fleet_hours", "end of the hour")
+fleet_minutes = _fleet("fleet_minutes", MINUTE, "end of the minute")
+fleet_ten_minutes = _fleet("fleet_ten_minutes", TEN_MINUTES, "end of the ten minutes")
+fleet_hours = _fleet("fleet_hours", HOUR, "end of the hour")
+
+
+def _full(name: str, length: int) -> Index:
+    full = text(f"ts % {length} = 0")
+    return Index(f"ix_fleet_states_{name}", "ts", postgresql_where=full, sqlite_where=full)
+
 
 fleet_states = Table(
     "fleet_states",
@@ -137,6 +160,9 @@ fleet_states = Table(
     Column("ts", BigInteger, primary_key=True, autoincrement=False, comment="when they were counted"),
     Column("gpus", Integer, nullable=False),
     Index(None, "ts"),
+    # For long times each tenth count is enough, or each sixtieth.
+    _full("ten_minutes", TEN_MINUTES),
+    _full("hours", HOUR),
 )
 
 # Windows whose rollup is to be made again: kind `hour` (of the fleet, node_id 0) or `day` (of a node).
