@@ -21,18 +21,18 @@ from typing import Any
 import msgspec
 import numpy as np
 from gpufleet_agent import wire
-from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, ON_CHANGE, RESERVED, Metric
-from gpufleet_server.simulate import physics
+from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, ON_CHANGE
 from gpufleet_server.simulate.boards import Boards
 from gpufleet_server.simulate.identity import roster
 from gpufleet_server.simulate.plan import SimNode, fleet_of
 from gpufleet_server.store import fleet_rollups, partitions, schema, seal, tiers
 from gpufleet_server.store.bulk import insert_rows
 from gpufleet_server.store.engine import Store
+from gpufleet_server.store.latest_states import latest_states
 from gpufleet_server.store.tiers import DAY, HOUR, begin_of
 from sqlalchemy import Connection, Table, text
 
-from tests.bench import query_blocks
+from tests.bench import query_blocks, query_states
 from tests.bench.query_blocks import Rows
 from tests.bench.query_groups import COLUMNS, Minutes
 
@@ -41,6 +41,8 @@ WATCHED_MS, OTHERS_MS = 10_000, 60_000
 # The simulator's nodes of eight GPUs repeat after so many, sites and models alike.
 ROUND = 33
 _XIDS = (13, 31, 43, 48, 63, 74, 79, 94, 95)
+_NAMED = ("uuid", "vendor", "model", "serial", "pci_address", "vbios_version", "inforom_image_version",
+          "gsp_firmware_version", "board_part_number")  # fmt: skip
 _Job = Callable[[Connection], None]
 
 
@@ -76,6 +78,7 @@ class QueryFleet:
         self.templates = self.nodes[:templates]
         places = range(len(self.nodes))
         self.watched = sorted(random.Random(SEED).sample(places, min(scope.watched, len(self.nodes))))
+        self.changes = query_states.changes(len(self.nodes) * PER_NODE, scope.now, scope.days)
         # One node in a hundred is silent, one GPU in a thousand has fallen off the bus.
         self.silent = frozenset(places[57::100])
         self.lost = frozenset((number, 3) for number in places[33::125])
@@ -139,8 +142,9 @@ class QueryFleet:
         seen = self.scope.now - HOUR if number in self.silent else self.scope.shown
         host = {"site": node.site.name, "room": node.room, "rack": node.rack, "agent_version": found.host.agent_version}
         driver = {"driver_state": "ok", "driver_since": self.scope.now - 40 * DAY, "driver_detail": ""}
+        software = {name: getattr(found.host, name) for name in ("driver_version", "cuda_version", "kernel", "os")}
         rest = dict.fromkeys(("clock_offset", "clock_measured", "backlog_reports", "backlog_bytes"), 0)
-        return host | driver | rest | {
+        return host | driver | software | rest | {
             "node_id": number + 1, "uuid": node.id, "hostname": node.hostname, "simulated": True,
             "interval_ms": WATCHED_MS, "backlog_dropped": 0, "roster_digest": wire.digest(found),
             "facts": msgspec.to_builtins(found.host), "first_seen": self.scope.now - 40 * DAY, "last_seen": seen,
@@ -150,7 +154,7 @@ class QueryFleet:
     def _gpus(self, number: int, found: wire.Roster) -> Iterator[dict[str, Any]]:
         for slot, gpu in enumerate(found.gpus):
             known = msgspec.to_builtins(gpu)
-            named = {name: known.get(name) for name in ("uuid", "vendor", "model", "serial", "pci_address")}
+            named = {name: known.get(name) for name in _NAMED}
             yield named | {
                 "gpu_id": number * PER_NODE + slot + 1, "node_id": number + 1, "slot": slot, "position": gpu.index,
                 "memory_total": gpu.memory_total, "lost": (number, slot) in self.lost, "identity": known,
@@ -174,12 +178,12 @@ class QueryFleet:
         columns = ["node_id", *query_blocks.names(tiers.latest)]
         insert_rows(connection, tiers.latest, columns, ([first + n + 1, *row] for n, row in enumerate(rows)))
         boards, since = Boards.of(nodes), self.scope.now - 40 * DAY
-        states = zip(ON_CHANGE, physics.states_of(boards, self.scope.now).tolist(), strict=True)
-        told = (_state(first * PER_NODE + n + 1, metric, since, stored)
-                for metric, row in states for n, stored in enumerate(row))  # fmt: skip
+        told = query_states.told(nodes, first, self.scope.now, since, self.changes)
         absent = ([first * PER_NODE + int(n) + 1, name, since, None, 0]
                   for name, those in boards.unsupported.items() if BY_NAME[name] in EVERY_SAMPLE
                   for n in those)  # fmt: skip
+        in_force = query_states.latest(nodes, first, self.scope.now, since, self.changes)
+        insert_rows(connection, latest_states, ["node_id", *(metric.name for metric in ON_CHANGE)], in_force)
         columns = ["gpu_id", "metric", "ts", "value", "reason"]
         insert_rows(connection, schema.states, columns, itertools.chain(told, absent))
 
@@ -251,6 +255,7 @@ class QueryFleet:
         for hour in range(this - DAY, this + 1, HOUR):
             fleet_rollups.roll_hour(connection, hour)
         self._repeat(connection, tiers.fleet_hours, self.scope.days + 1, this)
+        self._repeat(connection, tiers.fleet_ten_minutes, self.scope.minute_days, this)
         day = begin_of(self.scope.sealed_until, DAY)
         insert_rows(
             connection, tiers.due, ["kind", "node_id", "at"], (["day", n + 1, day] for n in range(len(self.nodes)))
@@ -302,11 +307,6 @@ def _insert(connection: Connection, table: Table, rows: Iterable[dict[str, Any]]
     found = list(rows)
     if found:
         insert_rows(connection, table, list(found[0]), (list(row.values()) for row in found))
-
-
-def _state(gpu_id: int, metric: Metric, since: int, stored: int) -> list[Any]:
-    absent = stored < metric.lowest + RESERVED
-    return [gpu_id, metric.name, since, None if absent else stored, stored - metric.lowest if absent else None]
 
 
 def _rounds(nodes: Sequence[SimNode]) -> Iterator[Sequence[SimNode]]:
