@@ -29,8 +29,8 @@ import numpy as np
 from gpufleet_server.alerts.discovery import every_rule
 from gpufleet_server.alerts.engine import INTERVAL_S, Engine
 from gpufleet_server.alerts.overrides import usual
-from gpufleet_server.alerts.xids import Action, catalogue
 from gpufleet_server.domain import clock
+from gpufleet_server.domain.xids import Action, catalogue
 from gpufleet_server.store.engine import Store
 from rich.console import Console
 from rich.table import Table

@@ -14,10 +14,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from gpufleet_server.alerts.evaluation import Evaluation
 from gpufleet_server.alerts.overrides import Overrides
 from gpufleet_server.alerts.servers import Facts, Self
-from gpufleet_server.alerts.xids import Table
 from gpufleet_server.domain import clock
 from gpufleet_server.domain.clock import SECOND
 from gpufleet_server.domain.problem import Problem
+from gpufleet_server.domain.xids import Table
 from gpufleet_server.store.alerts import rule_runs
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.errors import cause

@@ -20,10 +20,10 @@ from gpufleet_server.alerts.runs import Ran, write_runs
 from gpufleet_server.alerts.seen import Seen, seen_now
 from gpufleet_server.alerts.sight import Sight
 from gpufleet_server.alerts.silences import Silence
-from gpufleet_server.alerts.xids import Table, catalogue
 from gpufleet_server.domain.alerting import AlertState, Life, Truth, step
 from gpufleet_server.domain.clock import SECOND
 from gpufleet_server.domain.problem import Problem
+from gpufleet_server.domain.xids import Table, catalogue
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.errors import cause
 from gpufleet_server.store.schema import gpus, nodes

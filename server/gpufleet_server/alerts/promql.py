@@ -1,6 +1,6 @@
 """Parts of PromQL that rules over the agents' pages share."""
 
-from gpufleet_server.alerts.xids import Action
+from gpufleet_server.domain.xids import Action
 
 
 def xids_seen(*actions: Action, within: str = "10m") -> str:

@@ -8,20 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Select
 
+from gpufleet_server.domain.alerting import Severity
+
 if TYPE_CHECKING:
     from gpufleet_server.alerts.sight import Sight
+
+__all__ = ["KEY", "NAME", "Needs", "Rule", "Scope", "Severity", "Threshold"]
 
 NAME = "[a-z][a-z0-9_]{0,62}"
 # Of the columns that a condition's select gives, those that say which subject a row is of.
 KEY = "key"
-
-
-class Severity(enum.StrEnum):
-    """How soon somebody should look: at once; today; when there is time."""
-
-    CRITICAL = "critical"
-    WARNING = "warning"
-    INFO = "info"
 
 
 class Scope(enum.StrEnum):

@@ -11,8 +11,8 @@ from gpufleet_server.alerts.engine import INTERVAL_S, Engine
 from gpufleet_server.alerts.facts import of_receivers
 from gpufleet_server.alerts.overrides import Overrides, usual
 from gpufleet_server.alerts.servers import Facts
-from gpufleet_server.alerts.xids import Table, catalogue
 from gpufleet_server.domain import clock
+from gpufleet_server.domain.xids import Table, catalogue
 from gpufleet_server.store.engine import Store
 
 

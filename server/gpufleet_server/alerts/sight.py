@@ -32,9 +32,9 @@ from gpufleet_server.alerts.limits import PREFIX, Limits
 from gpufleet_server.alerts.predicate import Values, true_where
 from gpufleet_server.alerts.rule import KEY, Needs
 from gpufleet_server.alerts.seen import REASON, Seen, reasons_of
-from gpufleet_server.alerts.xids import Table, catalogue
 from gpufleet_server.domain.clock import SECOND
 from gpufleet_server.domain.state import NodeState
+from gpufleet_server.domain.xids import Table, catalogue
 from gpufleet_server.store import condition, latest_states, schema
 from gpufleet_server.store import newest as store_newest
 from gpufleet_server.store.alerts import rule_runs, servers

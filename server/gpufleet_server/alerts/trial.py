@@ -11,7 +11,7 @@ from gpufleet_server.alerts.overrides import InForce
 from gpufleet_server.alerts.past import sight_of
 from gpufleet_server.alerts.seen import seen_now
 from gpufleet_server.alerts.sight import Sight
-from gpufleet_server.alerts.xids import Table
+from gpufleet_server.domain.xids import Table
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, ColumnElement, FromClause, Select, String, fu
 from gpufleet_server.alerts.given import given
 from gpufleet_server.alerts.rule import Needs, Rule, Scope, Severity, Threshold
 from gpufleet_server.alerts.sight import Sight
-from gpufleet_server.alerts.xids import Action, Xid
+from gpufleet_server.domain.xids import Action, Xid
 from gpufleet_server.store.schema import events
 
 # After these nothing is left of what the driver or a GPU was in.

@@ -57,10 +57,10 @@ def settings(
     from gpufleet_server.alerts.discovery import every_rule
     from gpufleet_server.alerts.overrides import OverridesError
     from gpufleet_server.alerts.service import Settings
-    from gpufleet_server.alerts.xids import XidsError, catalogue
     from gpufleet_server.cli.receivers import load
     from gpufleet_server.cli.times import length
     from gpufleet_server.domain.clock import SECOND
+    from gpufleet_server.domain.xids import XidsError, catalogue
 
     every = length(interval, "--alert-interval") / SECOND
     if not _LEAST_S <= every <= _MOST_S:

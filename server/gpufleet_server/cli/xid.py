@@ -9,7 +9,7 @@ from gpufleet_server.cli import options
 from gpufleet_server.cli.errors import CliError
 
 if TYPE_CHECKING:
-    from gpufleet_server.alerts.xids import Table, Xid
+    from gpufleet_server.domain.xids import Table, Xid
 
 Item = dict[str, Any]
 
@@ -37,8 +37,8 @@ def xid(
 
     Where a server is known it is also told how often its fleet had them of late; without one all the rest is.
     """
-    from gpufleet_server.alerts.xids import parse_codes
     from gpufleet_server.cli.times import moment
+    from gpufleet_server.domain.xids import parse_codes
 
     try:
         wanted = list(dict.fromkeys(parse_codes(codes)))
@@ -57,7 +57,7 @@ def xid(
 
 def xid_table(file: Path | None) -> "Table":
     """What is known of XIDs, with the changes of a file. CliError where that can't be used."""
-    from gpufleet_server.alerts.xids import XidsError, catalogue
+    from gpufleet_server.domain.xids import XidsError, catalogue
 
     try:
         return catalogue() if file is None else catalogue().changed(file)

@@ -4,6 +4,14 @@ import enum
 from dataclasses import dataclass, replace
 
 
+class Severity(enum.StrEnum):
+    """How soon somebody should look: at once; today; when there is time."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    INFO = "info"
+
+
 class AlertState(enum.StrEnum):
     """Pending: it holds, but not for long enough yet. Resolved is the end: what comes back is another alert."""
 

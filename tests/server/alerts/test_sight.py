@@ -11,8 +11,8 @@ from gpufleet_server.alerts.rule import Scope
 from gpufleet_server.alerts.seen import seen_now
 from gpufleet_server.alerts.sight import Sight
 from gpufleet_server.alerts.trial import trial
-from gpufleet_server.alerts.xids import catalogue
 from gpufleet_server.domain.use import Use
+from gpufleet_server.domain.xids import catalogue
 from gpufleet_server.queries.present import USE, present
 from gpufleet_server.store import partitions
 from gpufleet_server.store import usage as tables

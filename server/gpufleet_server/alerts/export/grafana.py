@@ -17,7 +17,7 @@ from gpufleet_server.alerts.export.telling import length, summary
 from gpufleet_server.alerts.overrides import InForce, Overrides
 from gpufleet_server.alerts.rule import KEY
 from gpufleet_server.alerts.sight import Sight
-from gpufleet_server.alerts.xids import Table, catalogue
+from gpufleet_server.domain.xids import Table, catalogue
 
 FILE = "gpufleet-alerts.yml"
 DATASOURCE = "gpufleet-pg"

@@ -13,7 +13,7 @@ from gpufleet_server.alerts import rules
 from gpufleet_server.alerts.export.telling import length, summary
 from gpufleet_server.alerts.overrides import InForce, Overrides
 from gpufleet_server.alerts.rule import Rule, Scope
-from gpufleet_server.alerts.xids import Action, Table, catalogue
+from gpufleet_server.domain.xids import Action, Table, catalogue
 
 FILE = "gpufleet.rules.yml"
 # What a rule's text calls what, where the agent's page and Prometheus have a label for it.

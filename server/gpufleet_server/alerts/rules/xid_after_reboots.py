@@ -14,7 +14,7 @@ from sqlalchemy import Select, func, select
 from gpufleet_server.alerts.rule import Needs, Rule, Scope, Severity, Threshold
 from gpufleet_server.alerts.sight import OF_GPU, OF_NODE, Sight
 from gpufleet_server.alerts.xid_events import CURES, known_xids
-from gpufleet_server.alerts.xids import Action
+from gpufleet_server.domain.xids import Action
 from gpufleet_server.store.schema import events
 
 

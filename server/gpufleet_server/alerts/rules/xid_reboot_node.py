@@ -17,7 +17,7 @@ from gpufleet_server.alerts.promql import xids_seen
 from gpufleet_server.alerts.rule import Needs, Rule, Scope, Severity, Threshold
 from gpufleet_server.alerts.sight import Sight
 from gpufleet_server.alerts.xid_events import CURES, xids
-from gpufleet_server.alerts.xids import Action
+from gpufleet_server.domain.xids import Action
 
 
 def _condition(sight: Sight) -> Select[Any]:

@@ -18,7 +18,7 @@ from sqlalchemy import Select, case, func, select
 from gpufleet_server.alerts.rule import Needs, Rule, Scope, Severity, Threshold
 from gpufleet_server.alerts.sight import OF_GPU, OF_NODE, Sight
 from gpufleet_server.alerts.xid_events import known_xids
-from gpufleet_server.alerts.xids import Action
+from gpufleet_server.domain.xids import Action
 
 # What follows another XID, or tells of it.
 _FOLLOWERS = (45, 154)

@@ -14,7 +14,7 @@ from sqlalchemy import Select, func, select
 from gpufleet_server.alerts.rule import Severity
 from gpufleet_server.alerts.sight import Sight
 from gpufleet_server.alerts.xid_events import cured, known_xids, of_class
-from gpufleet_server.alerts.xids import Action
+from gpufleet_server.domain.xids import Action
 
 
 def _condition(sight: Sight) -> Select[Any]:

@@ -16,7 +16,7 @@ from sqlalchemy import Select
 from gpufleet_server.alerts.rule import Severity
 from gpufleet_server.alerts.sight import Sight
 from gpufleet_server.alerts.xid_events import of_class, xids
-from gpufleet_server.alerts.xids import Action
+from gpufleet_server.domain.xids import Action
 
 
 def _condition(sight: Sight) -> Select[Any]:

@@ -20,7 +20,7 @@ Codes are put into classes by NVIDIA's catalogue; the file of changes of XIDs pu
 from gpufleet_server.alerts.promql import xids_seen
 from gpufleet_server.alerts.rule import Severity
 from gpufleet_server.alerts.xid_events import of_class
-from gpufleet_server.alerts.xids import Action
+from gpufleet_server.domain.xids import Action
 
 RULE = of_class(
     "xid_workflow",

@@ -18,7 +18,7 @@ from gpufleet_server.alerts.promql import xids_seen
 from gpufleet_server.alerts.rule import Needs, Rule, Scope, Severity, Threshold
 from gpufleet_server.alerts.sight import OF_NODE, Sight
 from gpufleet_server.alerts.xid_events import CURES, cured, known_xids
-from gpufleet_server.alerts.xids import Action
+from gpufleet_server.domain.xids import Action
 
 
 def _condition(sight: Sight) -> Select[Any]:

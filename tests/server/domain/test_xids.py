@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from gpufleet_agent.xids import xid_text
 from gpufleet_server.alerts.rule import Severity
-from gpufleet_server.alerts.xids import Action, Table, XidsError, catalogue, parse_codes
+from gpufleet_server.domain.xids import Action, Table, XidsError, catalogue, parse_codes
 
 
 def changed(tmp_path: Path, text: str) -> Table:

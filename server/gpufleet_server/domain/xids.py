@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 from gpufleet_agent.xids import xid_text
 
-from gpufleet_server.alerts.rule import Severity
+from gpufleet_server.domain.alerting import Severity
 
 
 class Action(enum.StrEnum):
@@ -238,7 +238,7 @@ def _changes(text: str) -> _Changes:
 
 
 def _packaged(name: str) -> str:
-    return resources.files("gpufleet_server.alerts").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("gpufleet_server.domain").joinpath(name).read_text(encoding="utf-8")
 
 
 def parse_codes(texts: Sequence[str]) -> list[int]:
