@@ -1,4 +1,4 @@
-"""Gathers the dependencies and scripts of the three distributions for the workspace's own wheel."""
+"""Gathers the dependencies, scripts and entry points of the three distributions for the workspace's own wheel."""
 
 import tomllib
 from pathlib import Path
@@ -10,7 +10,7 @@ MEMBERS = ("agent", "server", "dashboards")
 
 
 class WorkspaceMetadata(MetadataHookInterface):
-    """Fills `dependencies` and `scripts` from the members' own pyproject files."""
+    """Fills `dependencies`, `scripts` and `entry-points` from the members' own pyproject files."""
 
     def update(self, metadata: dict[str, Any]) -> None:
         """Merge the members' project tables into the workspace's."""
@@ -18,3 +18,6 @@ class WorkspaceMetadata(MetadataHookInterface):
         wanted = {line for project in projects for line in project.get("dependencies", [])}
         metadata["dependencies"] = sorted(line for line in wanted if not line.startswith("gpufleet-"))
         metadata["scripts"] = {key: value for project in projects for key, value in project.get("scripts", {}).items()}
+        metadata["entry-points"] = {
+            group: points for project in projects for group, points in project.get("entry-points", {}).items()
+        }

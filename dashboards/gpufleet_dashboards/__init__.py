@@ -1,3 +1,3 @@
-"""Grafana dashboards over the store; a skeleton for now."""
+"""Grafana dashboards over the store, as code."""
 
 __version__ = "0.1.0"

@@ -8,11 +8,11 @@ from gpufleet_server import __version__
 from gpufleet_server.cli.alerts import app as alerts
 from gpufleet_server.cli.db import app as db
 from gpufleet_server.cli.demo import demo
-from gpufleet_server.cli.errors import Commands
 from gpufleet_server.cli.events import events
 from gpufleet_server.cli.fleet import gpus, nodes, summary
 from gpufleet_server.cli.gpu import gpu
 from gpufleet_server.cli.history import history, quantiles, use
+from gpufleet_server.cli.others import WithOthers
 from gpufleet_server.cli.serve import serve
 from gpufleet_server.cli.simulate import simulate
 from gpufleet_server.cli.token import app as token
@@ -25,7 +25,7 @@ _SEEING = "See a fleet"
 _RUNNING = "Run a server"
 
 app = typer.Typer(
-    cls=Commands,
+    cls=WithOthers,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

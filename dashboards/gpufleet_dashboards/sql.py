@@ -1,0 +1,129 @@
+"""SQL for panels: conditions of time and variables, and statements over the tier of views that the range asks for.
+
+A view names itself in a statement (`f"FROM {view}"`) and its columns are asked for by name (`view["power"]`): what was
+renamed fails when the board is built. What is written here keeps to Grafana's rules for its macros (no parenthesis
+within one, none that it does not know) and to what PostgreSQL can prune before it runs a statement.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from gpufleet_server.store.grafana.view import View
+
+# What the range shows, in µs; bigint, for an int4 holds no µs.
+BEGIN = "$__unixEpochFrom() * 1000000::bigint"
+END = "$__unixEpochTo() * 1000000::bigint"
+# How far a panel's points are from each other.
+INTERVAL_MS = "$__interval_ms"
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+
+
+class Columns(Protocol):
+    """What columns are asked of by name: a view, or a branch of a statement. KeyError: there is no such column."""
+
+    def __getitem__(self, column: str, /) -> str:
+        """The column as it is written in SQL."""
+        ...
+
+
+def within(view: Columns, at: str = "at") -> str:
+    """That a row's time lies in the shown range; `at` is a column of µs."""
+    return f"{view[at]} >= {BEGIN} AND {view[at]} < {END}"
+
+
+def chosen(view: Columns, *columns: str, **named: str) -> str:
+    """That columns have one of the values chosen in the variables of their names (`column="variable"`: of another).
+
+    For variables of several values. Nothing to choose from is no row, and no error as `IN ()` would be.
+    """
+    wanted = {name: name for name in columns} | named
+    return " AND ".join(f"{view[name]} = ANY (ARRAY[${variable}]::text[])" for name, variable in wanted.items())
+
+
+def is_one(view: Columns, column: str, variable: str) -> str:
+    """That a column has the value of a variable of a single value."""
+    return f"{view[column]} = '${variable}'"
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """A view to read while a panel's interval is below `below_ms` (None: however long it is).
+
+    `step_ms`: how far its rows of one subject are from each other; None where that is each agent's own.
+    """
+
+    view: View
+    step_ms: int | None
+    below_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A tier within a statement: its view, and what depends on the tier."""
+
+    tier: Tier
+    from_ms: int
+
+    def __str__(self) -> str:
+        return str(self.tier.view)
+
+    def __getitem__(self, column: str) -> str:
+        return self.tier.view[column]
+
+    @property
+    def here(self) -> str:
+        """That this is the tier to read, and that a row lies in the shown range. PostgreSQL skips the others unread."""
+        low = [f"{INTERVAL_MS} >= {self.from_ms}"] if self.from_ms else []
+        high = [f"{INTERVAL_MS} < {self.tier.below_ms}"] if self.tier.below_ms is not None else []
+        return " AND ".join((*low, *high, within(self), *self._span()))
+
+    @property
+    def width_us(self) -> str:
+        """How long an interval of the panel is here, µs: never shorter than a row's."""
+        shown = f"{INTERVAL_MS}" if self.tier.step_ms is None else f"GREATEST({INTERVAL_MS}, {self.tier.step_ms})"
+        return f"({shown} * 1000::bigint)"
+
+    @property
+    def seconds(self) -> str:
+        """How long an interval of the panel is here, s."""
+        return f"({self.width_us} / 1000000.0::float8)"
+
+    @property
+    def time(self) -> str:
+        """When a row's interval of the panel begins, timestamptz: what to group by, and to name `time`."""
+        return f"to_timestamp({self['at']} / {self.width_us} * {self.width_us} / 1000000.0::float8)"
+
+    def mean(self, metric: str) -> str:
+        """The mean of a metric over any group of rows that have it as a sum and the seconds that it is over."""
+        return self.tier.view.mean(metric)
+
+    def _span(self) -> list[str]:
+        length = self.tier.view.span
+        if length is None:
+            return []
+        return [f"{self['span']} >= {BEGIN} - {length}::bigint", f"{self['span']} < {END}"]
+
+
+def by_tier(tiers: tuple[Tier, ...], select: Callable[[Branch], str]) -> str:
+    """One statement that reads the tier which the panel's interval asks for.
+
+    `select` writes the statement for a branch; its WHERE must have `branch.here`, and where it has aggregates it must
+    have a GROUP BY: without, a tier that is not read would still give a row.
+    """
+    starts = [0, *(tier.below_ms for tier in tiers if tier.below_ms is not None)]
+    if len(starts) != len(tiers) or tiers[-1].below_ms is not None or starts != sorted(set(starts)):
+        raise ValueError("tiers go from the finest to the coarsest, each but the last with an end")
+    parts = [select(Branch(tier, start)) for tier, start in zip(tiers, starts, strict=True)]
+    for part, tier in zip(parts, tiers, strict=True):
+        if INTERVAL_MS not in part:
+            raise ValueError(f"the statement over {tier.view} does not say when it is to be read: `branch.here`")
+    return "\nUNION ALL\n".join(f"({part.strip()})" for part in parts)
+
+
+def over_tiers(tiers: tuple[Tier, ...], rows: Callable[[Branch], str], outer: str) -> str:
+    """`outer`, in which `{rows}` stands for the rows of the tier that is asked for: for totals without groups."""
+    return outer.replace("{rows}", f"({by_tier(tiers, rows)}) AS tier")

@@ -1,0 +1,22 @@
+"""Ends lines where nothing was told: Grafana draws one from value to value, however far apart, unless a NULL is between."""
+
+from collections.abc import Sequence
+
+
+def ended(rows: str, labels: Sequence[str], values: Sequence[str]) -> str:
+    """The rows, in the order of time, and one of NULLs wherever the next of the same labels does not follow at once.
+
+    `rows` is a statement that gives `time` (when an interval begins), the labels (texts), the values (numbers), and
+    `step`: after how many seconds the next row is due.
+    """
+    of_series = f"PARTITION BY {', '.join(labels)} " if labels else ""
+    nothing = (f"NULL::float8 AS {name}" for name in values)
+    return f"""WITH told AS MATERIALIZED (
+{rows}
+)
+SELECT {", ".join(("time", *labels, *values))} FROM told
+UNION ALL
+SELECT {", ".join(("time + step * interval '1 second'", *labels, *nothing))}
+FROM (SELECT *, lead(time) OVER ({of_series}ORDER BY time) AS following FROM told) AS each
+WHERE following > time + 1.5 * step * interval '1 second'
+ORDER BY 1"""
