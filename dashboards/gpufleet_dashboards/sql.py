@@ -75,16 +75,22 @@ class Branch:
         return self.tier.view[column]
 
     @property
-    def here(self) -> str:
-        """That this is the tier to read, and that a row lies in the shown range. PostgreSQL skips the others unread."""
+    def asked(self) -> str:
+        """That this is the tier to read; of the coarsest and only one, true."""
         low = [f"{INTERVAL_MS} >= {self.from_ms}"] if self.from_ms else []
         high = [f"{INTERVAL_MS} < {self.tier.below_ms}"] if self.tier.below_ms is not None else []
-        return " AND ".join((*low, *high, within(self), *self._span()))
+        return " AND ".join((*low, *high)) or f"{INTERVAL_MS} > 0"
+
+    @property
+    def here(self) -> str:
+        """That this is the tier to read, and that a row lies in the shown range. PostgreSQL skips the others unread."""
+        return " AND ".join((self.asked, within(self), *self._span()))
 
     @property
     def width_us(self) -> str:
-        """How long an interval of the panel is here, µs: never shorter than a row's."""
-        shown = f"{INTERVAL_MS}" if self.tier.step_ms is None else f"GREATEST({INTERVAL_MS}, {self.tier.step_ms})"
+        """How long an interval of the panel is here, µs: a whole number of rows, for sums would go up and down else."""
+        step = self.tier.step_ms
+        shown = INTERVAL_MS if step is None else f"({INTERVAL_MS} + {step - 1}) / {step} * {step}"
         return f"({shown} * 1000::bigint)"
 
     @property
