@@ -27,7 +27,7 @@ def node_state(now: int | ColumnElement[int]) -> ColumnElement[str]:
     )
 
 
-def gpu_state(now: int) -> ColumnElement[str]:
+def gpu_state(now: int | ColumnElement[int]) -> ColumnElement[str]:
     """The word of GpuState for a row of `gpus` joined with its node, at `now` µs."""
     node = node_state(now)
     return case(

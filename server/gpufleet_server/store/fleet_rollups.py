@@ -79,7 +79,7 @@ def roll_hour(connection: Connection, begin: int) -> None:
 def _roll(connection: Connection, table: Table, length: int, begin: int) -> None:
     ts, group = fleet_minutes.c.ts, fleet_minutes.c.group_id
     # Written out: PostgreSQL does not see that two parameters, here and in GROUP BY, are the same.
-    last = literal_column(f"((ts - 1) / {length} + 1) * {length}")
+    last: ColumnElement[int] = literal_column(f"((ts - 1) / {length} + 1) * {length}")
     parts = {name: total for metric in EVERY_SAMPLE for name, total in _totals(connection.dialect.name, metric)}
     parts = {"observed": func.sum(fleet_minutes.c.observed)} | parts
     query = select(group, last, *parts.values()).where(ts > begin, ts <= begin + HOUR).group_by(group, last)

@@ -21,12 +21,13 @@ def newest(metrics: Sequence[str]) -> Subquery:
         gpus.c.node_id,
         func.nullif(ts, 0, type_=BigInteger).label("ts"),
         duration.label("duration"),
-        *(_value(name).label(name) for name in metrics),
+        *(stored_value(name).label(name) for name in metrics),
     ).join_from(gpus, latest, gpus.c.node_id == latest.c.node_id)
     return query.subquery("newest")
 
 
-def _value(name: str) -> ColumnElement[int]:
+def stored_value(name: str) -> ColumnElement[int]:
+    """A metric's stored integer for a row of `gpus` joined with its node's of `latest`; NULL where it is absent."""
     metric = BY_NAME[name]
     stored = getattr(func, f"gpufleet_int{metric.width}")(latest.c[name], gpus.c.slot)
     return func.gpufleet_above(stored, metric.lowest + RESERVED - 1, type_=BigInteger)

@@ -5,7 +5,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from gpufleet_agent.catalogue import Metric, Unit
-from sqlalchemy import BigInteger, Boolean, ColumnElement, DateTime, Float, Integer, Select, SmallInteger, Text, cast
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    DateTime,
+    Float,
+    FromClause,
+    Integer,
+    Select,
+    SmallInteger,
+    Text,
+    cast,
+    select,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
@@ -113,3 +126,9 @@ def columns(fields: Iterable[Field]) -> tuple[Column, ...]:
 def cells(fields: Iterable[Field]) -> list[ColumnElement[Any]]:
     """What to select: each under its column's name, and of its type."""
     return [cast(value, TYPES[column.type]).label(column.name) for column, value in fields]
+
+
+def view(name: str, help: str, fields: Iterable[Field], tables: FromClause, *where: ColumnElement[bool]) -> View:
+    """A view of these fields of tables that are joined, and of the rows for which `where` holds."""
+    listed = tuple(fields)
+    return View(name, help, columns(listed), compiled(select(*cells(listed)).select_from(tables).where(*where)))

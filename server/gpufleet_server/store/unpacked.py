@@ -1,0 +1,86 @@
+"""SQL that unpacks blocks on PostgreSQL: selects of a row a GPU, or partition, and time, values in their units."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Final
+
+from gpufleet_agent.catalogue import EVERY_SAMPLE, RESERVED, Metric
+
+from gpufleet_server.store.tiers import HOUR, SEALED, USES, Tier
+
+# In the columns of a Subject: when the time that a row is of ended, µs, and how much of it was observed, s.
+ENDED: Final = "t.ended"
+DURATION: Final = "{duration}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose rows: the table of slots, how to find the rest, the first columns as SQL, and metrics.
+
+    `table` is joined with `nodes`. The columns may use ENDED and DURATION.
+    """
+
+    table: str
+    join: str
+    columns: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+
+
+def samples(subject: Subject) -> str:
+    """All samples, sealed or not: `span`, the subject's columns, metrics."""
+    return f"{points(SEALED, subject)} UNION ALL {_recent(subject)}"
+
+
+def points(tier: Tier, subject: Subject) -> str:
+    """What a tier holds: `span`, the subject's columns, how long it was active, held and unknown (s), metrics."""
+    uses = USES if tier.step is not None else ()
+    duration = _plane("durations", wide=False)
+    wide = {metric.name: tier.wide(metric) for metric in subject.metrics}
+    columns = (
+        *_first(subject, duration),
+        *(f'{_plane(name, wide=False)} / 1000.0::float8 AS "{name}"' for name in uses),
+        *(_metric(metric, _plane(metric.name, wide=wide[metric.name])) for metric in subject.metrics),
+    )
+    # Put together with nothing, a column is unpacked once a row: get_byte would unpack it again for every byte.
+    names = ("times", "durations", *uses, *wide)
+    packed = ", ".join(f's."{name}" || \'\' AS "{name}"' for name in names)
+    return f"""SELECT s.span, {", ".join(columns)}
+    FROM {subject.table} JOIN nodes USING (node_id) JOIN {tier.name} s USING (node_id){subject.join}
+    CROSS JOIN LATERAL (SELECT s.points AS n, length(s.slots) / 2 AS m, {packed} OFFSET 0) b
+    CROSS JOIN LATERAL generate_series(0, b.m - 1) g
+    CROSS JOIN LATERAL (SELECT i, gpufleet_plane8(b.times, 0, i, 1, b.n) AS ended
+        FROM generate_series(0, b.n - 1) i OFFSET 0) t
+    WHERE gpufleet_int2(s.slots, g) = {subject.table}.slot AND {duration} > 0"""
+
+
+def _recent(subject: Subject) -> str:
+    columns = (
+        *_first(subject, "gpufleet_int4(b.durations, t.i)"),
+        *(_metric(metric, f'gpufleet_int{metric.width}(b."{metric.name}", t.i * m + g)') for metric in subject.metrics),
+    )
+    return f"""SELECT (b.first - 1) / {HOUR} * {HOUR} AS span, {", ".join(columns)}
+    FROM {subject.table} JOIN nodes USING (node_id) JOIN recent b USING (node_id){subject.join}
+    CROSS JOIN LATERAL (SELECT length(b.slots) / 2 AS m, length(b.times) / 8 AS n OFFSET 0) size
+    CROSS JOIN LATERAL generate_series(0, m - 1) g
+    CROSS JOIN LATERAL (SELECT i, gpufleet_int8(b.times, i) AS ended FROM generate_series(0, n - 1) i OFFSET 0) t
+    WHERE gpufleet_int2(b.slots, g) = {subject.table}.slot"""
+
+
+def _first(subject: Subject, duration: str) -> Iterable[str]:
+    return (column.replace(DURATION, f"{duration} / 1000.0::float8") for column in subject.columns)
+
+
+def _plane(name: str, *, wide: bool) -> str:
+    return f'gpufleet_plane{8 if wide else 4}(b."{name}", g, t.i, b.m, b.n)'
+
+
+def _metric(metric: Metric, stored: str) -> str:
+    step = metric.step
+    known = f"gpufleet_above({stored}, {metric.lowest + RESERVED - 1})"
+    if step.denominator == 1:
+        return f'{known} * {step.numerator} AS "{metric.name}"'
+    return f'{known} * {step.numerator}::float8 / {step.denominator} AS "{metric.name}"'
+
+
+# Partitions have the metrics that a driver tells of a part of a GPU.
+OF_PARTITIONS: Final = tuple(metric for metric in EVERY_SAMPLE if metric.of_partitions)
