@@ -16,6 +16,7 @@ from grafana_foundation_sdk.builders import (
     timeseries,
 )
 from grafana_foundation_sdk.models import common as model
+from grafana_foundation_sdk.models.dashboard import DataTransformerConfig
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode, HeatmapColorScale
 from grafana_foundation_sdk.models.piechart import PieChartLegendValues, PieChartType
 from grafana_foundation_sdk.models.text import TextMode
@@ -167,6 +168,35 @@ class States:
     def complaint(self, query: Query) -> str | None:
         """See Kind."""
         return _series(query)
+
+
+@dataclass(frozen=True, slots=True)
+class Bands:
+    """A band for each text in the column `by`, of rows in the order of time: the other column holds from each on.
+
+    That may be a text; NULL is a gap. Unlike series by time, which take numbers, and where one of them has a value at a
+    time, want one of all.
+    """
+
+    by: str
+    height: float = 0.9
+    reads: ClassVar[Format] = Format.TABLE
+
+    def builder(self) -> Any:
+        """See Kind."""
+        panel = statetimeline.Panel().legend(_legend(False)).tooltip(_tooltip()).merge_values(True)
+        panel.show_value(model.VisibilityMode.AUTO).span_nulls(False).align_value(model.TimelineValueAlignment.LEFT)
+        panel.row_height(self.height).fill_opacity(70).line_width(0)
+        naming = {"asLabels": True}
+        options = {"fields": [self.by], "keepFields": False, "naming": naming}
+        panel.display_name(f"${{__field.labels.{self.by}}}")
+        return panel.with_transformation(DataTransformerConfig(id_val="partitionByValues", options=options))
+
+    def complaint(self, query: Query) -> str | None:
+        """See Kind."""
+        if self.by not in query.of_type(Type.TEXT) or query.of_type(Type.TIME) != ["time"] or len(query.returns) != 3:
+            return f"needs a column `time` of times, the text `{self.by}`, and one of what holds"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
