@@ -1,7 +1,7 @@
 """Boards as Grafana keeps them: classic JSON, the same bytes each time."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from grafana_foundation_sdk.builders import dashboard as build
@@ -10,6 +10,7 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from gpufleet_dashboards import layout
 from gpufleet_dashboards.board import Annotation, Board, Row
+from gpufleet_dashboards.kinds import Bands
 from gpufleet_dashboards.links import Link
 from gpufleet_dashboards.panel import Panel
 from gpufleet_dashboards.query import DATASOURCE, PLUGIN, Column, Format, SqlTarget, Type
@@ -32,7 +33,12 @@ def encoded(board: model.Dashboard) -> str:
     for each in (*plain["links"], *plain["annotations"].get("list", [])):
         # The SDK says of all of them that they are within a menu.
         each.pop("placement", None)
-    return json.dumps(plain, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+    return text_of(plain)
+
+
+def text_of(document: Mapping[str, Any]) -> str:
+    """A dashboard's JSON as the text of a file: keys in order, so that the same has the same bytes."""
+    return json.dumps(document, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
 
 
 def dashboard(board: Board) -> model.Dashboard:
@@ -105,7 +111,7 @@ def _values(panel: Panel, made: Any) -> None:
 
 
 def _colouring(panel: Panel) -> model.FieldColorModeId:
-    if panel.steps or panel.values or panel.kind.reads is Format.TABLE:
+    if panel.steps or panel.values or (panel.kind.reads is Format.TABLE and not isinstance(panel.kind, Bands)):
         return model.FieldColorModeId.THRESHOLDS
     return model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME
 

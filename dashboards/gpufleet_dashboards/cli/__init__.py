@@ -4,9 +4,13 @@ import typer
 from gpufleet_server.cli.errors import Commands
 
 from gpufleet_dashboards.cli.build import build
+from gpufleet_dashboards.cli.check import check
+from gpufleet_dashboards.cli.diff import diff
+from gpufleet_dashboards.cli.provision import provision
 
 app = typer.Typer(cls=Commands, no_args_is_help=True)
-app.command()(build)
+for _command in (build, check, diff, provision):
+    app.command()(_command)
 
 
 @app.callback()
