@@ -1,0 +1,59 @@
+"""The variables that boards share: site, model, node, GPU. Each also takes what those before it are."""
+
+from gpufleet_server.store.grafana.views.gpus import VIEW as GPUS
+from gpufleet_server.store.grafana.views.nodes import VIEW as NODES
+from gpufleet_server.store.grafana.views.places import VIEW as PLACES
+
+from gpufleet_dashboards.query import Query
+from gpufleet_dashboards.sql import chosen, is_one
+from gpufleet_dashboards.variable import OPTIONS, Variable
+
+
+# Its past can still be looked at.
+_GONE = f"CASE WHEN {GPUS['removed_at']} IS NOT NULL THEN '(gone)' END"
+
+
+def _options(sql: str) -> Query:
+    return Query(sql, OPTIONS)
+
+
+SITE = Variable(
+    name="site",
+    label="Site",
+    description="Where nodes are; (none) is of those that say no site.",
+    query=_options(f"SELECT DISTINCT {PLACES['site']} AS __text, {PLACES['site']} AS __value FROM {PLACES} ORDER BY 1"),
+    several=True,
+)
+
+MODEL = Variable(
+    name="model",
+    label="Model",
+    description="Of GPUs; (none) is of those whose driver names no model.",
+    query=_options(
+        f"SELECT DISTINCT {PLACES['model']} AS __text, {PLACES['model']} AS __value FROM {PLACES}"
+        f" WHERE {chosen(PLACES, 'site')} ORDER BY 1"
+    ),
+    several=True,
+)
+
+NODE = Variable(
+    name="node",
+    label="Node",
+    description="By its hostname; those of the sites and models that are chosen.",
+    query=_options(
+        f"SELECT {NODES['node']} AS __text, {NODES['node_uuid']} AS __value FROM {NODES}"
+        f" WHERE {chosen(NODES, 'site')} AND {NODES['node_id']} IN"
+        f" (SELECT {GPUS['node_id']} FROM {GPUS} WHERE {chosen(GPUS, 'model')}) ORDER BY 1"
+    ),
+)
+
+GPU = Variable(
+    name="gpu",
+    label="GPU",
+    description="Of the node that is chosen, by its place in it.",
+    query=_options(
+        f"SELECT concat_ws(' ', {GPUS['position']}, {GPUS['model']}, {_GONE}) AS __text, {GPUS['gpu']} AS __value"
+        f" FROM {GPUS} WHERE {is_one(GPUS, 'node_uuid', 'node')}"
+        f" ORDER BY {GPUS['removed_at']} IS NOT NULL, {GPUS['position']}, 2"
+    ),
+)
