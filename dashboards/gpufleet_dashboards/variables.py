@@ -8,7 +8,6 @@ from gpufleet_dashboards.query import Query
 from gpufleet_dashboards.sql import chosen, is_one
 from gpufleet_dashboards.variable import OPTIONS, Variable
 
-
 # Its past can still be looked at.
 _GONE = f"CASE WHEN {GPUS['removed_at']} IS NOT NULL THEN '(gone)' END"
 
