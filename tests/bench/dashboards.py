@@ -25,6 +25,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gpufleet_dashboards.discovery import every_board
+from gpufleet_dashboards.provision import Source, settings
 from gpufleet_dashboards.render import document
 from gpufleet_server.store.engine import Store
 from rich.console import Console
@@ -45,7 +46,8 @@ RANGES = {"1 h": HOUR_MS, "24 h": 24 * HOUR_MS, "30 d": 720 * HOUR_MS}
 WIDE = ("24 h", "30 d")
 RAW = ("recent", "sealed")
 # As the provisioned data source has it; and the role that it comes as.
-CONNECTIONS, READER = 10, "gpufleet_bench_reader"
+CONNECTIONS: int = settings(Source("", "", "", ""))["jsonData"]["maxOpenConns"]
+READER = "gpufleet_bench_reader"
 
 
 @dataclass

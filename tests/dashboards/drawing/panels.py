@@ -99,7 +99,8 @@ def _drawn(ax: Axes, its: Look, moments: Any, base: Any, top: Any, tint: str, st
         ax.bar(moments, top - base, width=width, bottom=base, color=tint, align="edge")
         return
     step: Literal["post"] | None = "post" if its.custom.get("lineInterpolation") == "stepAfter" else None
-    if filled or stacked:
+    # What is only tinted would draw the axis down to nought.
+    if filled >= 0.1 or stacked:
         ax.fill_between(moments, base, top, color=tint, alpha=max(filled, 0.1), linewidth=0, step=step)
     marker = "." if np.isfinite(top).sum() < 3 or its.custom.get("drawStyle") == "points" else None
     style = "none" if its.custom.get("drawStyle") == "points" else "-"
@@ -269,7 +270,7 @@ def state_timeline(panel: Panel, frames: Sequence[Frame], box: Box) -> None:
         edges = _days([*of.times, end])
         held: Any = None
         for place, value in enumerate(each.values):
-            held = value if value is not None else held
+            held = value if value is not None or not its.custom.get("spanNulls") else held
             if held is None or edges[place + 1] <= edges[place]:
                 continue
             tint = its.colour(held, abs(hash(str(held))) % 16)
