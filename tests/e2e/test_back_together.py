@@ -18,9 +18,8 @@ from gpufleet_server.simulate.agent import Sent
 from gpufleet_server.simulate.fleet import Fleet
 from gpufleet_server.simulate.plan import fleet_of
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.fleet_rollups import MINUTE
 from gpufleet_server.store.seal import horizon, pending
-from gpufleet_server.store.tiers import DAILY, DAY, HOUR, HOURLY, fleet_hours, fleet_minutes
+from gpufleet_server.store.tiers import DAILY, DAY, HOUR, HOURLY, MINUTE, fleet_hours, fleet_minutes
 from gpufleet_server.store.upkeep import run_once
 
 from tests.chaos.proxy import Proxy

@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 from gpufleet_server.domain.use import Use
 from gpufleet_server.ingest.cells import Cells, joined
 from gpufleet_server.ingest.memory import Memory
-from gpufleet_server.store.fleet_rollups import MINUTE, group_ids
-from gpufleet_server.store.tiers import HOUR, begin_of, due, fleet_minutes
+from gpufleet_server.store.fleet_rollups import group_ids
+from gpufleet_server.store.tiers import HOUR, MINUTE, begin_of, due, fleet_minutes
 from gpufleet_server.store.upsert import Change, Upsert, add, greatest, least, unite
 
 _INT64 = np.iinfo(np.int64)

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.fleet_rollups import MINUTE, group_ids
-from gpufleet_server.store.tiers import fleet_minutes
+from gpufleet_server.store.fleet_rollups import group_ids
+from gpufleet_server.store.tiers import MINUTE, fleet_minutes
 from sqlalchemy import insert
 from starlette.testclient import TestClient
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.fleet_rollups import MINUTE, count_states, group_ids, roll_hours
-from gpufleet_server.store.tiers import HOUR, due, fleet_groups, fleet_hours, fleet_minutes, fleet_states
+from gpufleet_server.store.fleet_rollups import count_states, group_ids, roll_hours
+from gpufleet_server.store.tiers import HOUR, MINUTE, due, fleet_groups, fleet_hours, fleet_minutes, fleet_states
 from sqlalchemy import Table, insert, select, update
 
 from tests.server.fleet import NOW, SECOND, Fleet

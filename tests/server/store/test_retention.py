@@ -3,7 +3,6 @@
 import pytest
 from gpufleet_server.store import partitions
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.fleet_rollups import MINUTE
 from gpufleet_server.store.retention import Keep, drop_emptied, retain
 from gpufleet_server.store.rollups import roll_days
 from gpufleet_server.store.seal import seal_until
@@ -12,6 +11,7 @@ from gpufleet_server.store.tiers import (
     DAY,
     HOUR,
     HOURLY,
+    MINUTE,
     SEALED,
     fleet_hours,
     fleet_minutes,
