@@ -79,6 +79,14 @@ def test_what_is_not_known_fails() -> None:
         transformed({"transformations": [{"id": "pivot"}]}, [NAMES])
 
 
+def test_bands_are_parts_of_a_table() -> None:
+    """A frame for each value, which becomes its label; rows keep their order."""
+    step = {"id": "partitionByValues", "options": {"fields": ["user"], "keepFields": False}}
+    ada, bob = transformed({"transformations": [step]}, [NAMES])
+    assert [(each.name, each.values, each.labels) for each in ada.fields] == [("hours", [1500.0], {"user": "ada"})]
+    assert bob.fields[0].labels == {"user": "bob"}
+
+
 def test_closed_rows_are_drawn_open() -> None:
     """Their panels stand below them, and what follows moves down."""
     inside = {"id": 2, "type": "stat", "title": "", "gridPos": {"x": 0, "y": 1, "w": 24, "h": 4}}

@@ -1,7 +1,7 @@
 """How a field of a panel is to be shown: its name, unit, colour and texts, of the defaults and the overrides."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,18 +109,36 @@ def _set(config: dict[str, Any], path: str, value: Any) -> None:
 def transformed(panel: Mapping[str, Any], frames: Sequence[Frame]) -> list[Frame]:
     """The frames after the panel's transformations; NotImplementedError for one that is not known here."""
     for step in panel.get("transformations") or []:
-        if step.get("disabled"):
-            continue
-        if step["id"] != "organize":
-            raise NotImplementedError(f"a transformation {step['id']}")
-        frames = [_organized(each, step.get("options") or {}) for each in frames]
+        if not step.get("disabled"):
+            change = _CHANGES.get(step["id"])
+            if change is None:
+                raise NotImplementedError(f"a transformation {step['id']}")
+            frames = [each for frame in frames for each in change(frame, step.get("options") or {})]
     return list(frames)
 
 
-def _organized(of: Frame, options: Mapping[str, Any]) -> Frame:
+def _partitioned(of: Frame, options: Mapping[str, Any]) -> Iterator[Frame]:
+    """A frame for each value of the fields that are named, which become labels."""
+    keys = [each for each in of.fields if each.name in options["fields"]]
+    rest = [each for each in of.fields if each not in keys or options.get("keepFields")]
+    rows: dict[tuple[Any, ...], list[int]] = {}
+    for row in range(len(of)):
+        rows.setdefault(tuple(each.values[row] for each in keys), []).append(row)
+    for values, mine in rows.items():
+        labels = {each.name: str(value) for each, value in zip(keys, values, strict=True)}
+        yield Frame(of.ref, [Field(each.name, each.kind, [each.values[row] for row in mine], labels) for each in rest])
+
+
+def _organized(of: Frame, options: Mapping[str, Any]) -> Iterator[Frame]:
     left_out, names, order = (options.get(key) or {} for key in ("excludeByName", "renameByName", "indexByName"))
     kept = [each for each in of.fields if not left_out.get(each.name)]
     kept.sort(key=lambda each: order.get(each.name, len(order)))
-    return Frame(
+    yield Frame(
         of.ref, [Field(names.get(each.name) or each.name, each.kind, each.values, each.labels) for each in kept]
     )
+
+
+_CHANGES: Mapping[str, Callable[[Frame, Mapping[str, Any]], Iterator[Frame]]] = {
+    "organize": _organized,
+    "partitionByValues": _partitioned,
+}
