@@ -1,4 +1,4 @@
-"""Ends lines where nothing was told: Grafana draws one from value to value, however far apart, unless a NULL is between."""
+"""Ends lines where nothing was told: Grafana draws one from value to value unless a NULL is between them."""
 
 from collections.abc import Sequence
 

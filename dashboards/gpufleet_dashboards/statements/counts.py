@@ -1,0 +1,33 @@
+"""GPUs by state over time, in SQL: of counts that a server makes once a minute."""
+
+from gpufleet_server.store.grafana.views.fleet_states import VIEW as STATES
+from gpufleet_server.store.grafana.views.fleet_states_hours import VIEW as STATES_HOURS
+from gpufleet_server.store.grafana.views.fleet_states_ten_minutes import VIEW as STATES_TEN_MINUTES
+
+from gpufleet_dashboards.sql import HOUR_MS, MINUTE_MS, Branch, Tier, by_tier, chosen
+from gpufleet_dashboards.statements.gaps import ended
+
+_TIERS = (
+    Tier(STATES, MINUTE_MS, 2 * MINUTE_MS),
+    Tier(STATES_TEN_MINUTES, 10 * MINUTE_MS, HOUR_MS),
+    Tier(STATES_HOURS, HOUR_MS),
+)
+
+
+def by_state() -> str:
+    """A series for each state: columns `time`, `state`, and `gpus`, the mean of an interval. None counted is 0."""
+    rows = f"""WITH told AS MATERIALIZED (
+{by_tier(_TIERS, _select)}
+),
+shown AS (SELECT at / width * width AS begin, max(width) AS width, count(DISTINCT at) AS counted FROM told GROUP BY 1)
+SELECT to_timestamp(begin / 1000000.0::float8) AS time, named.state, coalesce(sum(gpus), 0) / counted AS gpus,
+  shown.width / 1000000.0::float8 AS step
+FROM shown CROSS JOIN (SELECT DISTINCT state FROM told) AS named
+LEFT JOIN told ON told.at / told.width * told.width = begin AND told.state = named.state
+GROUP BY begin, counted, shown.width, named.state"""
+    return ended(rows, ("state",), ("gpus",))
+
+
+def _select(branch: Branch) -> str:
+    return f"""SELECT {branch["at"]}, {branch["state"]}, sum({branch["gpus"]})::float8 AS gpus, {branch.width_us} AS width
+FROM {branch} WHERE {branch.here} AND {chosen(branch, "site", "model")} GROUP BY {branch["at"]}, {branch["state"]}"""

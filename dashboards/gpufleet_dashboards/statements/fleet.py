@@ -1,0 +1,108 @@
+"""The fleet over time and in all: sums of its rollups by site, model and use, beside how many GPUs there were.
+
+Values are SQL over groups of rows with the sums that were asked for, and with
+
+* `owned`: how many GPUs there were, in rows of their own, which have nothing else;
+* `seconds`: how long the interval is, counting what rollups or counts tell of alone;
+* `counted`: how many times of it GPUs were counted.
+"""
+
+from collections.abc import Callable, Sequence
+
+from gpufleet_server.store.grafana.views.fleet_hours import VIEW as HOURS
+from gpufleet_server.store.grafana.views.fleet_minutes import VIEW as MINUTES
+from gpufleet_server.store.grafana.views.fleet_states import VIEW as STATES
+from gpufleet_server.store.grafana.views.fleet_states_hours import VIEW as STATES_HOURS
+from gpufleet_server.store.grafana.views.fleet_states_ten_minutes import VIEW as STATES_TEN_MINUTES
+from gpufleet_server.store.grafana.views.fleet_ten_minutes import VIEW as TEN_MINUTES
+
+from gpufleet_dashboards.sql import END, HOUR_MS, MINUTE_MS, Branch, Tier, by_tier, chosen
+from gpufleet_dashboards.statements.gaps import ended
+
+# Minutes of a whole fleet are many: up to some hours.
+_TIERS = (
+    Tier(MINUTES, MINUTE_MS, 2 * MINUTE_MS),
+    Tier(TEN_MINUTES, 10 * MINUTE_MS, HOUR_MS),
+    Tier(HOURS, HOUR_MS, None),
+)
+_COUNTS = tuple(
+    Tier(view, tier.step_ms, tier.below_ms)
+    for view, tier in zip((STATES, STATES_TEN_MINUTES, STATES_HOURS), _TIERS, strict=True)
+)
+# Sums over rows of a rollup, by name.
+Sums = Callable[[Branch], dict[str, str]]
+
+# How many GPUs there were, the mean of an interval.
+OWNED = "(sum(owned) / nullif(counted, 0))"
+# Which share of their time is in samples, where `gpu_seconds` is among the sums. Nothing heard of them is 0.
+COVERAGE = f"least(1, coalesce(sum(gpu_seconds), 0) / nullif(seconds * {OWNED}, 0))"
+
+
+def observed(branch: Branch) -> dict[str, str]:
+    """GPUs × seconds that are in samples."""
+    return {"gpu_seconds": f"sum({branch['gpu_seconds']})"}
+
+
+def of_use(branch: Branch, *uses: str, column: str = "gpu_seconds") -> str:
+    """A sum of a column over GPUs in one of these uses."""
+    listed = ", ".join(f"'{use}'" for use in uses)
+    return f"sum({branch[column]}) FILTER (WHERE {branch['use']} IN ({listed}))"
+
+
+def over_time(labels: Sequence[str], sums: Sums, values: dict[str, str]) -> str:
+    """A series for each combination of labels, of `site`, `model` and `use`, and each value."""
+    same = "".join(f" AND told.{label} = named.{label}" for label in labels)
+    names = f"(SELECT DISTINCT {', '.join(labels) or '1 AS one'} FROM told) AS named"
+    rows = f"""WITH {_told(labels, sums)},
+shown AS (
+  SELECT at / width * width AS begin, max(width) AS width, count(DISTINCT at) * max(each) AS seconds,
+    count(DISTINCT at) FILTER (WHERE owned IS NOT NULL) AS counted
+  FROM told GROUP BY 1
+)
+SELECT to_timestamp(begin / 1000000.0::float8) AS time, {_listed(labels, "named.")}{_values(values)},
+  shown.width / 1000000.0::float8 AS step
+FROM shown CROSS JOIN {names}
+LEFT JOIN told ON told.at / told.width * told.width = shown.begin{same}
+GROUP BY {_listed(labels, "named.")}begin, seconds, counted, shown.width"""
+    return ended(rows, labels, tuple(values))
+
+
+def in_all(labels: Sequence[str], sums: Sums, values: dict[str, str]) -> str:
+    """A row for each combination of labels, of the whole range; none where nothing was told."""
+    return f"""WITH {_told(labels, sums)},
+shown AS (
+  SELECT count(DISTINCT at) * max(each) AS seconds, count(DISTINCT at) FILTER (WHERE owned IS NOT NULL) AS counted
+  FROM told
+)
+SELECT {_listed(labels)}{_values(values)}
+FROM told CROSS JOIN shown GROUP BY {_listed(labels)}seconds, counted"""
+
+
+def _told(labels: Sequence[str], sums: Sums) -> str:
+    """Rows of the tier that is asked for, a time and combination of labels each, and counts of the same times."""
+    of_rollups = by_tier(_TIERS, lambda branch: _select(branch, labels, {**sums(branch), "owned": "NULL::float8"}))
+    if "use" in labels:
+        return f"told AS MATERIALIZED (\n{of_rollups}\n)"
+    nothing = dict.fromkeys(sums(Branch(_TIERS[0], 0)), "NULL::float8")
+    of_counts = by_tier(
+        _COUNTS, lambda branch: _select(branch, labels, {**nothing, "owned": f"sum({branch['gpus']})::float8"})
+    )
+    return f"told AS MATERIALIZED (\n{of_rollups}\nUNION ALL\n{of_counts}\n)"
+
+
+def _select(branch: Branch, labels: Sequence[str], sums: dict[str, str]) -> str:
+    step = (branch.tier.step_ms or 0) * 1000
+    # What is going on is not over: its sums would be too small.
+    over = f"{branch['at']} + {step} <= {END}"
+    return f"""SELECT {branch["at"]}, {_listed([branch[label] for label in labels])}{_values(sums)},
+  {branch.width_us} AS width, {step / 1_000_000} AS each
+FROM {branch} WHERE {branch.here} AND {over} AND {chosen(branch, "site", "model")}
+GROUP BY {_listed([branch[label] for label in labels])}{branch["at"]}"""
+
+
+def _listed(labels: Sequence[str], before: str = "") -> str:
+    return "".join(f"{before}{label}, " for label in labels)
+
+
+def _values(values: dict[str, str]) -> str:
+    return ", ".join(f"{value} AS {name}" for name, value in values.items())

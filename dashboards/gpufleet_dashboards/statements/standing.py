@@ -1,0 +1,47 @@
+"""How the fleet stands at the end of the range, in SQL: counts of GPUs by state, their use, and open alerts.
+
+Each is the body of a common table expression with `site`, `model` and what it counts.
+"""
+
+from gpufleet_server.store.grafana.views.alerts import VIEW as ALERTS
+from gpufleet_server.store.grafana.views.fleet_minutes import VIEW as MINUTES
+from gpufleet_server.store.grafana.views.fleet_states import VIEW as STATES
+from gpufleet_server.store.grafana.views.gpus import VIEW as GPUS
+
+from gpufleet_dashboards.sql import END, HOUR_MS, chosen
+
+_MINUTE_US = 60_000_000
+# Old counts are kept for each hour only; further back is not how the fleet stands.
+_OLDEST_US = HOUR_MS * 1000 + 5 * _MINUTE_US
+# Agents' reports of a minute are all there half a minute after it, unless they report seldom or are behind.
+_COME_US = 30_000_000
+# The last whole minute: when it begins.
+LAST_MINUTE = f"(({END} - {_COME_US}) / {_MINUTE_US} - 1) * {_MINUTE_US}"
+MINUTE_SECONDS = 60
+
+# GPUs by site, model and state: of the last time that they were counted.
+COUNTED = f"""SELECT site, model, state, gpus FROM (
+  SELECT {STATES["site"]} AS site, {STATES["model"]} AS model, {STATES["state"]} AS state, {STATES["gpus"]} AS gpus,
+    {STATES["at"]} = max({STATES["at"]}) OVER () AS newest
+  FROM {STATES} WHERE {STATES["at"]} <= {END} AND {STATES["at"]} > {END} - {_OLDEST_US}::bigint
+) AS counted WHERE newest AND {{chosen}}""".replace(
+    "{chosen}", chosen({"site": "site", "model": "model"}, "site", "model")
+)
+
+# GPUs that report and have, or whose node has, a critical alert that fires; each once.
+AILING = f"""SELECT {GPUS["site"]} AS site, {GPUS["model"]} AS model, count(*) AS gpus
+FROM {GPUS} WHERE {GPUS["state"]} = 'reporting' AND {chosen(GPUS, "site", "model")} AND (
+  {GPUS["gpu"]} IN (SELECT {ALERTS["gpu"]} FROM {ALERTS} WHERE {{open}})
+  OR {GPUS["node_uuid"]} IN (SELECT {ALERTS["node_uuid"]} FROM {ALERTS} WHERE {{open}} AND {ALERTS["gpu"]} IS NULL)
+) GROUP BY 1, 2""".replace("{open}", f"{ALERTS['state']} = 'firing' AND {ALERTS['severity']} = 'critical'")
+
+# GPU-seconds of the last whole minute by use, and watt-seconds.
+USED = f"""SELECT {MINUTES["site"]} AS site, {MINUTES["model"]} AS model, {MINUTES["use"]} AS use,
+  {MINUTES["gpu_seconds"]} AS gpu_seconds, {MINUTES["power_sum"]} AS power_sum
+FROM {MINUTES} WHERE {MINUTES["at"]} = {LAST_MINUTE} AND {chosen(MINUTES, "site", "model")}"""
+
+
+def gpus_in(*uses: str) -> str:
+    """How many GPUs were in these uses in the last whole minute: a mean over it. NULL where nothing was told."""
+    listed = ", ".join(f"'{use}'" for use in uses)
+    return f"sum(CASE WHEN use IN ({listed}) THEN gpu_seconds ELSE 0 END) / {MINUTE_SECONDS}"
