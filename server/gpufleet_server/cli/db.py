@@ -6,12 +6,15 @@ import typer
 
 from gpufleet_server.cli import keep, options
 from gpufleet_server.cli.database import Database, opened
+from gpufleet_server.cli.db_reader import grant_reader
 from gpufleet_server.cli.errors import CliError, Commands
 
 if TYPE_CHECKING:
     from gpufleet_server.store.size import StoreSize, TableSize
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, help="Look after the database: migrate, measure, seal, trim it.")
+
+app.command()(grant_reader)
 
 # What people call them.
 _NAMES = {

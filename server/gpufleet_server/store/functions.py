@@ -17,8 +17,8 @@ def _plane(width: int) -> str:
     )
     return (
         f"CREATE OR REPLACE FUNCTION gpufleet_plane{width}(c bytea, g integer, i integer, m integer, n integer) "
-        f"RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ "
-        f"SELECT gpufleet_int{width}(c, g) + {' + '.join(planes)} $$"
+        f"RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE "
+        f"RETURN gpufleet_int{width}(c, g) + {' + '.join(planes)}"
     )
 
 
@@ -28,25 +28,26 @@ def _packed(width: int, kind: str, whole: str) -> str:
     parts = (f"(get_byte(b, {width} * i + {n})::{kind} << {8 * n})" for n in range(width))
     return (
         f"CREATE OR REPLACE FUNCTION gpufleet_int{width}(b bytea, i integer) RETURNS {kind} "
-        f"LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT CASE WHEN {width} * i + {width - 1} < length(b) "
-        f"THEN {whole.format(' | '.join(parts))} END $$"
+        f"LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN CASE WHEN {width} * i + {width - 1} < length(b) "
+        f"THEN {whole.format(' | '.join(parts))} END"
     )
 
 
-# No plpgsql: these are plain SQL, which PostgreSQL writes into the statement instead of calling it.
+# No plpgsql: these are plain SQL, which PostgreSQL writes into the statement instead of calling it. RETURN, and not a
+# text: what they call is found now, not by the search path of whoever asks.
 POSTGRESQL = (
     _packed(2, "integer", "(({0}) << 16) >> 16"),
     _packed(4, "integer", "{0}"),
     _packed(8, "bigint", "{0}"),
     "CREATE OR REPLACE FUNCTION gpufleet_above(stored bigint, bound bigint) RETURNS bigint "
-    "LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT NULLIF(GREATEST(stored, bound), bound) $$",
+    "LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN NULLIF(GREATEST(stored, bound), bound)",
     _plane(4),
     _plane(8),
     "CREATE OR REPLACE FUNCTION gpufleet_bits(bits bigint) RETURNS bigint "
-    "LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT bit_count(bits::bit(64)) $$",
+    "LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN bit_count(bits::bit(64))",
     # For whoever asks by hand: `span >= gpufleet_micros(now() - interval '1 day')` finds the partitions.
     "CREATE OR REPLACE FUNCTION gpufleet_micros(at timestamptz) RETURNS bigint "
-    "LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT (extract(epoch FROM at) * 1000000)::bigint $$",
+    "LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN (extract(epoch FROM at) * 1000000)::bigint",
 )
 
 
