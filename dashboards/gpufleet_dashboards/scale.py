@@ -8,6 +8,11 @@ BLUE, GREY, PURPLE = "blue", "#8e8e8e", "purple"
 
 # What a GPU does, everywhere in the same colours.
 USE_COLOURS = {"active": GREEN, "held": ORANGE, "free": BLUE, "unknown": GREY}
+# What state a GPU, or a node, is in.
+STATE_COLOURS = {
+    "reporting": GREEN, "in_maintenance": YELLOW, "lost": RED, "driver_failed": PURPLE, "not_reporting": GREY,
+    "removed": GREY,
+}  # fmt: skip
 SEVERITY_COLOURS = {"page": RED, "critical": RED, "warning": ORANGE, "ticket": YELLOW, "info": BLUE}
 
 

@@ -22,6 +22,7 @@ from gpufleet_dashboards.scale import (
     ORANGE,
     PURPLE,
     RED,
+    STATE_COLOURS,
     USE_COLOURS,
     YELLOW,
     numbered,
@@ -32,9 +33,6 @@ from gpufleet_dashboards.sql import Columns, is_one
 from gpufleet_dashboards.statements import flags, held, listed, single
 from gpufleet_dashboards.variables import MODEL, NODE, SITE
 
-_STATES = {
-    "reporting": GREEN, "in_maintenance": BLUE, "lost": RED, "driver_failed": RED, "not_reporting": ORANGE,
-}  # fmt: skip
 # The colours of Use by their numbers.
 USES = numbered({use.word: USE_COLOURS[use.word] for use in sorted(Use)})
 HELD_DOWN = numbered({"nothing": GREEN, "power cap": BLUE, "heat": ORANGE, "hardware": RED})
@@ -80,7 +78,7 @@ def _facts() -> Query:
     sql = f"""SELECT fact.name, fact.value FROM {NODES}
 CROSS JOIN LATERAL (VALUES {rows}) AS fact (number, name, value)
 WHERE {_here(NODES)} ORDER BY fact.number"""
-    return Query(sql, {"name": text("What", width=190), "value": text("Now", values=words(_STATES))})
+    return Query(sql, {"name": text("What", width=190), "value": text("Now", values=words(STATE_COLOURS))})
 
 
 def _gpus() -> Query:
@@ -101,7 +99,7 @@ WHERE gpus.{_here(GPUS)} AND gpus.{GPUS["removed_at"]} IS NULL ORDER BY 1"""
         "position": number(units.PLAIN, "GPU", link=_OF_ROW, width=60),
         "model": text("Model"),
         "serial": text("Serial"),
-        "state": text("State", values=words(_STATES)),
+        "state": text("State", values=words(STATE_COLOURS)),
         "use": text("Use", values=words(USE_COLOURS), width=80),
         "gpu_utilization": metric("gpu_utilization", "Kernel ran", decimals=0),
         "sm_active": metric("sm_active", "SM active", decimals=0),
@@ -210,7 +208,7 @@ _SIDE_BY_SIDE = Row(
             kind=Lines(), title="Coverage",
             description="Share of the time of the GPUs that the node has now that is in samples. Below 100 % all else"
             " here is of that share only: the agent was down or paused, the driver hung, a GPU was lost, or GPUs came"
-            " later..",
+            " later.",
             unit=units.SHARE, query=_coverage(), w=12, h=8, low=0, high=1,
             steps=steps(RED, (0.9, YELLOW), (0.99, GREEN)),
         ),
