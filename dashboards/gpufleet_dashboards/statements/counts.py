@@ -29,5 +29,6 @@ GROUP BY begin, counted, shown.width, named.state"""
 
 
 def _select(branch: Branch) -> str:
-    return f"""SELECT {branch["at"]}, {branch["state"]}, sum({branch["gpus"]})::float8 AS gpus, {branch.width_us} AS width
+    return f"""SELECT {branch["at"]}, {branch["state"]}, sum({branch["gpus"]})::float8 AS gpus,
+  {branch.width_us} AS width
 FROM {branch} WHERE {branch.here} AND {chosen(branch, "site", "model")} GROUP BY {branch["at"]}, {branch["state"]}"""

@@ -21,23 +21,27 @@ MINUTE_SECONDS = 60
 
 # GPUs by site, model and state: of the last time that they were counted.
 COUNTED = f"""SELECT site, model, state, gpus FROM (
-  SELECT {STATES["site"]} AS site, {STATES["model"]} AS model, {STATES["state"]} AS state, {STATES["gpus"]} AS gpus,
+  SELECT {STATES["site"]}, {STATES["model"]}, {STATES["state"]}, {STATES["gpus"]},
     {STATES["at"]} = max({STATES["at"]}) OVER () AS newest
   FROM {STATES} WHERE {STATES["at"]} <= {END} AND {STATES["at"]} > {END} - {_OLDEST_US}::bigint
-) AS counted WHERE newest AND {{chosen}}""".replace(
-    "{chosen}", chosen({"site": "site", "model": "model"}, "site", "model")
-)
+) AS counts WHERE newest AND {chosen(STATES, "site", "model")}"""
+
+_OPEN = f"{ALERTS['state']} = 'firing' AND {ALERTS['severity']} = 'critical'"
+_ONE = f"""SELECT {GPUS["gpu_id"]}, {GPUS["site"]}, {GPUS["model"]}
+  FROM {GPUS} WHERE {GPUS["state"]} = 'reporting' AND {chosen(GPUS, "site", "model")}"""
 
 # GPUs that report and have, or whose node has, a critical alert that fires; each once.
-AILING = f"""SELECT {GPUS["site"]} AS site, {GPUS["model"]} AS model, count(*) AS gpus
-FROM {GPUS} WHERE {GPUS["state"]} = 'reporting' AND {chosen(GPUS, "site", "model")} AND (
-  {GPUS["gpu"]} IN (SELECT {ALERTS["gpu"]} FROM {ALERTS} WHERE {{open}})
-  OR {GPUS["node_uuid"]} IN (SELECT {ALERTS["node_uuid"]} FROM {ALERTS} WHERE {{open}} AND {ALERTS["gpu"]} IS NULL)
-) GROUP BY 1, 2""".replace("{open}", f"{ALERTS['state']} = 'firing' AND {ALERTS['severity']} = 'critical'")
+AILING = f"""SELECT site, model, count(*) AS gpus FROM (
+  {_ONE} AND {GPUS["gpu"]} IN (SELECT {ALERTS["gpu"]} FROM {ALERTS} WHERE {_OPEN})
+  UNION
+  {_ONE} AND {GPUS["node_uuid"]} IN (
+    SELECT {ALERTS["node_uuid"]} FROM {ALERTS} WHERE {_OPEN} AND {ALERTS["gpu"]} IS NULL
+  )
+) AS each GROUP BY site, model"""
 
 # GPU-seconds of the last whole minute by use, and watt-seconds.
-USED = f"""SELECT {MINUTES["site"]} AS site, {MINUTES["model"]} AS model, {MINUTES["use"]} AS use,
-  {MINUTES["gpu_seconds"]} AS gpu_seconds, {MINUTES["power_sum"]} AS power_sum
+USED = f"""SELECT {MINUTES["site"]}, {MINUTES["model"]}, {MINUTES["use"]}, {MINUTES["gpu_seconds"]},
+  {MINUTES["power_sum"]}
 FROM {MINUTES} WHERE {MINUTES["at"]} = {LAST_MINUTE} AND {chosen(MINUTES, "site", "model")}"""
 
 

@@ -1,0 +1,259 @@
+"""The board *Inventory*: what GPUs and nodes there are, what versions they run, and what came and went."""
+
+from gpufleet_server.store.grafana.views.events import VIEW as EVENTS
+from gpufleet_server.store.grafana.views.gpus import VIEW as GPUS
+from gpufleet_server.store.grafana.views.nodes import VIEW as NODES
+
+from gpufleet_dashboards import units
+from gpufleet_dashboards.board import Board, Row
+from gpufleet_dashboards.kinds import Gauges, Lines, Table
+from gpufleet_dashboards.links import to_board, to_gpu, to_node
+from gpufleet_dashboards.panel import Panel
+from gpufleet_dashboards.query import TIME, Column, Query, moment, number, text
+from gpufleet_dashboards.sql import INTERVAL_MS, chosen, within
+from gpufleet_dashboards.statements.fleet import OWNED, observed, over_time
+from gpufleet_dashboards.variables import MODEL, SITE
+
+_ROWS = 200
+_MANY = 1000
+# What nodes' rosters changed. Lost GPUs are events of the driver: the board Health has them.
+_CHANGES = (
+    *("node_added", "node_changed", "gpu_added", "gpu_changed", "gpu_removed"),
+    *("partition_added", "partition_removed"),
+)
+_CHANGED = f"{EVENTS['kind']} IN ({', '.join(repr(kind) for kind in _CHANGES)}) AND {within(EVENTS)}"
+_THERE = f"{GPUS['removed_at']} IS NULL AND {chosen(GPUS, 'site', 'model')}"
+_OF_NODES = chosen(NODES, "site")
+_SHARE = "100.0 * count(*) / sum(count(*)) OVER ()"
+
+_HOW_MANY = number(units.COUNT, "GPUs", decimals=0, width=90)
+_UUID = text(hidden=True)
+
+
+def _table(title: str, description: str, sql: str, returns: dict[str, Column], w: int, h: int = 9) -> Panel:
+    return Panel(
+        kind=Table(), title=title, description=description, unit=units.COUNT, query=Query(sql, returns), w=w, h=h
+    )
+
+
+def _versions(title: str, description: str, columns: dict[str, str], w: int) -> Panel:
+    """GPUs by what some columns of theirs say, `columns` by name with their headings; rare ones last."""
+    names = ", ".join(GPUS[name] for name in columns)
+    share = f"100.0 * count(*) / sum(count(*)) OVER (PARTITION BY {GPUS['model']})"
+    of = share if "model" in columns else _SHARE
+    first = "1, " if "model" in columns else ""
+    sql = f"""SELECT {names}, count(*) AS gpus, count(DISTINCT {GPUS["node_uuid"]}) AS nodes, {of} AS share
+FROM {GPUS} WHERE {_THERE} GROUP BY {names} ORDER BY {first}gpus DESC, {names} LIMIT {_ROWS}"""
+    returns = {name: text(title) for name, title in columns.items()}
+    numbers = {"gpus": _HOW_MANY, "nodes": number(units.COUNT, "Nodes", width=80)}
+    share_of = number(units.PERCENT, "Of its model" if "model" in columns else "Share", decimals=1, width=110)
+    return _table(title, description, sql, {**returns, **numbers, "share": share_of}, w)
+
+
+_WHAT = Row(
+    "What there is",
+    (
+        _table(
+            "Types",
+            "GPUs that nodes have now, by model and memory, those of silent nodes too. Memory is what the driver "
+            "tells, without what it keeps for itself.",
+            f"""SELECT {GPUS["vendor"]}, {GPUS["model"]}, {GPUS["memory_total"]}, count(*) AS gpus,
+  count(DISTINCT {GPUS["node_uuid"]}) AS nodes, count(DISTINCT {GPUS["site"]}) AS sites,
+  min({GPUS["first_seen"]}) AS first, max({GPUS["first_seen"]}) AS newest
+FROM {GPUS} WHERE {_THERE} GROUP BY 1, 2, 3 ORDER BY gpus DESC, 2, 3 LIMIT {_ROWS}""",
+            {
+                "vendor": text("Vendor", width=100),
+                "model": text("Model"),
+                "memory_total": number(units.BYTES, "Memory", width=100),
+                "gpus": _HOW_MANY,
+                "nodes": number(units.COUNT, "Nodes", width=80),
+                "sites": number(units.COUNT, "Sites", width=70),
+                "first": moment("First seen"),
+                "newest": moment("Newest seen first"),
+            },
+            16,
+        ),
+        Panel(
+            kind=Gauges(),
+            title="By site",
+            description="GPUs that nodes have now, by site. A node without a site set is under (none): what it is "
+            "set to is up to whoever configures its agent.",
+            unit=units.COUNT,
+            query=Query(
+                f"""SELECT {GPUS["site"]}, count(*)::float8 AS gpus FROM {GPUS} WHERE {_THERE}
+GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 20""",
+                {"site": text(), "gpus": number(units.COUNT, decimals=0)},
+            ),
+            low=0,
+            w=8,
+            h=9,
+        ),
+        Panel(
+            kind=Lines(stacked=True),
+            title="Owned, by model",
+            description="GPUs that nodes had, by model; the mean of each interval. It goes down when a node reports "
+            "without a GPU, not when the node falls silent. Models of few GPUs vanish under the others: see the table.",
+            unit=units.COUNT,
+            query=Query(
+                over_time(("model",), observed, {"owned": OWNED}),
+                {"time": TIME, "model": text(), "owned": number(units.COUNT, decimals=0)},
+            ),
+            links=(to_board("Fleet", "fleet"),),
+            w=24,
+            h=8,
+        ),
+    ),
+)
+
+_VERSIONS = Row(
+    "Versions",
+    (
+        _versions(
+            "Drivers",
+            "GPUs by the driver of their node, the most common first: what is last is what was left out of an "
+            "update. Of silent nodes it is what they last told; (none): nobody could read it.",
+            {"driver": "Driver", "cuda": "CUDA, at most"},
+            12,
+        ),
+        _versions(
+            "VBIOS",
+            "GPUs by model and version of the VBIOS. Boards of different makers have different ones: another version "
+            "is not an older one. (none): the driver did not tell.",
+            {"model": "Model", "vbios": "VBIOS"},
+            12,
+        ),
+        _versions(
+            "Firmware and boards",
+            "GPUs by model, part number, InfoROM image and GSP firmware. GSP firmware comes with the driver; the part "
+            "number tells boards of one model apart. (none): the driver did not tell.",
+            {"model": "Model", "part_number": "Part number", "inforom": "InfoROM", "firmware": "GSP firmware"},
+            12,
+        ),
+        _table(
+            "Agents and systems",
+            "Nodes by version of the agent, kernel and operating system, the most common first. Of silent nodes it is "
+            "what they last told.",
+            f"""SELECT {NODES["agent_version"]}, {NODES["kernel"]}, {NODES["os"]}, count(*) AS nodes, {_SHARE} AS share
+FROM {NODES} WHERE {_OF_NODES} GROUP BY 1, 2, 3 ORDER BY nodes DESC, 1, 2, 3 LIMIT {_ROWS}""",
+            {
+                "agent_version": text("Agent", width=90),
+                "kernel": text("Kernel"),
+                "os": text("System"),
+                "nodes": number(units.COUNT, "Nodes", width=80),
+                "share": number(units.PERCENT, "Share", decimals=1, width=80),
+            },
+            12,
+        ),
+    ),
+)
+
+_WIDTH = f"({INTERVAL_MS} * 1000::bigint)"
+_CHANGE_COUNTS = f"""SELECT to_timestamp({EVENTS["at"]} / {_WIDTH} * {_WIDTH} / 1000000.0::float8) AS time,
+  {EVENTS["kind"]}, count(*)::float8 AS changes
+FROM {EVENTS} WHERE {_CHANGED} AND {chosen(EVENTS, "site")} GROUP BY 1, 2 ORDER BY 1"""
+_CHANGE_LIST = f"""SELECT {EVENTS["ts"]}, {EVENTS["kind"]}, {EVENTS["message"]}, {EVENTS["site"]}, {EVENTS["node"]},
+  {EVENTS["position"]}, {EVENTS["serial"]}, {EVENTS["node_uuid"]}, {EVENTS["gpu"]}
+FROM {EVENTS} WHERE {_CHANGED} AND {chosen(EVENTS, "site")} ORDER BY {EVENTS["at"]} DESC LIMIT {_ROWS}"""
+_GONE = f"""SELECT {GPUS["removed_at"]}, {GPUS["site"]}, {GPUS["node"]}, {GPUS["position"]}, {GPUS["model"]},
+  {GPUS["serial"]}, {GPUS["first_seen"]}, {GPUS["node_uuid"]}, {GPUS["gpu"]}
+FROM {GPUS} WHERE {GPUS["removed_at"]} IS NOT NULL AND {chosen(GPUS, "site", "model")}
+ORDER BY {GPUS["removed_at"]} DESC LIMIT {_ROWS}"""
+_ROSTER = Row(
+    "What changed",
+    (
+        Panel(
+            kind=Lines(stacked=True, bars=True),
+            title="Changes of rosters",
+            description="How often rosters changed in each interval: nodes and GPUs that came or went, and what "
+            "changed of them, such as a driver. An update of a node's driver is several changes. Told when the node "
+            "next reported.",
+            unit=units.COUNT,
+            query=Query(_CHANGE_COUNTS, {"time": TIME, "kind": text(), "changes": number(units.COUNT, decimals=0)}),
+            points=100,
+            finest="1m",
+            w=24,
+            h=7,
+        ),
+        _table(
+            "Each change",
+            f"The changes of rosters in the shown range, the newest first, {_ROWS} at most. A GPU that was pulled "
+            "while its node was off shows as removed when the node is back.",
+            _CHANGE_LIST,
+            {
+                "ts": moment("When", width=170),
+                "kind": text("What", width=140),
+                "message": text("Change"),
+                "site": text("Site", width=110),
+                "node": text("Node", link=to_node(), width=150),
+                "position": number(units.PLAIN, "GPU", link=to_gpu(), width=60),
+                "serial": text("Serial", width=130),
+                "node_uuid": _UUID,
+                "gpu": _UUID,
+            },
+            14,
+            10,
+        ),
+        _table(
+            "GPUs that are gone",
+            f"GPUs that nodes reported without, the last to go first, {_ROWS} at most, whatever range is shown. A "
+            "board that went to another node is there too: look for its serial number.",
+            _GONE,
+            {
+                "removed_at": moment("Gone", width=170),
+                "site": text("Site", width=100),
+                "node": text("Node", link=to_node(), width=140),
+                "position": number(units.PLAIN, "GPU", link=to_gpu(), width=60),
+                "model": text("Model"),
+                "serial": text("Serial", width=130),
+                "first_seen": moment("First seen", width=170),
+                "node_uuid": _UUID,
+                "gpu": _UUID,
+            },
+            10,
+            10,
+        ),
+    ),
+)
+
+_NODE_LIST = f"""SELECT {NODES["site"]}, {NODES["room"]}, {NODES["rack"]}, {NODES["node"]}, {NODES["gpus"]},
+  {NODES["state"]}, {NODES["driver"]}, {NODES["kernel"]}, {NODES["agent_version"]}, {NODES["first_seen"]},
+  {NODES["last_seen"]}, {NODES["node_uuid"]}
+FROM {NODES} WHERE {_OF_NODES} AND {NODES["node_id"]} IN (SELECT {GPUS["node_id"]} FROM {GPUS} WHERE {_THERE})
+ORDER BY {NODES["last_seen"]}, {NODES["node"]} LIMIT {_MANY}"""
+_NODES = Row(
+    "Nodes",
+    (
+        _table(
+            "Nodes, first and last seen",
+            f"Nodes with GPUs of the chosen models, those unheard of for longest first, {_MANY} at most: choose "
+            "sites to see others. First seen is when this store heard of it first, not when it was bought.",
+            _NODE_LIST,
+            {
+                "site": text("Site", width=110),
+                "room": text("Room", width=90),
+                "rack": text("Rack", width=80),
+                "node": text("Node", link=to_node()),
+                "gpus": _HOW_MANY,
+                "state": text("State", width=120),
+                "driver": text("Driver", width=120),
+                "kernel": text("Kernel"),
+                "agent_version": text("Agent", width=80),
+                "first_seen": moment("First seen", width=170),
+                "last_seen": moment("Last seen", units.AGO, width=130),
+                "node_uuid": _UUID,
+            },
+            24,
+            11,
+        ),
+    ),
+)
+
+BOARD = Board(
+    name="inventory",
+    title="gpufleet: Inventory",
+    description="What GPUs and nodes there are, what versions they run, and what came, went and changed.",
+    variables=(SITE, MODEL),
+    rows=(_WHAT, _VERSIONS, _ROSTER, _NODES),
+    range="now-7d",
+    refresh="5m",
+)
