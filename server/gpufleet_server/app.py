@@ -26,6 +26,7 @@ from gpufleet_server.ingest.request import Desk
 from gpufleet_server.ingest.statistics import Statistics
 from gpufleet_server.ingest.waiting import Bounds
 from gpufleet_server.ingest.writer import Writer
+from gpufleet_server.own_minutes import OwnMinutes
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.migrate import migrated
 from gpufleet_server.store.retention import Keep
@@ -78,7 +79,8 @@ def create_app(
     ]
     handlers = {Problem: _problem, HTTPException: _http_problem, Exception: _failure}
     direct = Middleware(Direct, reports=reports)
-    lifespan = functools.partial(_running, writer, upkeep, alerting)
+    minutes = OwnMinutes(store, statistics, upkeep.statistics, now)
+    lifespan = functools.partial(_running, writer, upkeep, minutes, alerting)
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers, middleware=[direct])
     app.router.redirect_slashes = False
     app.state.statistics, app.state.upkeep, app.state.reports = statistics, upkeep, reports
@@ -87,11 +89,14 @@ def create_app(
 
 
 @contextlib.asynccontextmanager
-async def _running(writer: Writer, upkeep: Upkeep, alerting: Alerting | None, _app: Starlette) -> AsyncIterator[None]:
+async def _running(
+    writer: Writer, upkeep: Upkeep, minutes: OwnMinutes, alerting: Alerting | None, _app: Starlette
+) -> AsyncIterator[None]:
     """What works beside the answers, from before the first to after the last."""
     await asyncio.to_thread(upkeep.prepare)
     writer.start()
     upkeep.start()
+    minutes.start()
     if alerting is not None:
         alerting.start()
     try:
@@ -101,6 +106,7 @@ async def _running(writer: Writer, upkeep: Upkeep, alerting: Alerting | None, _a
             await asyncio.to_thread(alerting.stop)
         await asyncio.to_thread(upkeep.stop)
         await asyncio.to_thread(writer.stop)
+        await asyncio.to_thread(minutes.stop)
 
 
 async def _about(_request: Request) -> Response:

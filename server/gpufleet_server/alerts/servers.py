@@ -1,7 +1,5 @@
 """What each server tells of itself, for rules over servers."""
 
-import os
-import platform
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +7,7 @@ from sqlalchemy import delete
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gpufleet_server.domain.clock import SECOND
+from gpufleet_server.domain.server_name import server_name
 from gpufleet_server.store.alerts import servers
 from gpufleet_server.store.engine import Store
 
@@ -19,11 +18,11 @@ _FORGET = 7 * 86_400 * SECOND
 
 
 class Self:
-    """Writes the row of this server: its host, and its process, since several may run on one."""
+    """Writes the row of this server."""
 
     def __init__(self, store: Store, facts: Callable[[], Facts], started: int) -> None:
         self._store, self._facts, self._started = store, facts, started
-        self.name = f"{platform.node() or 'server'}:{os.getpid()}"
+        self.name = server_name()
 
     def write(self, now: int) -> None:
         """Tell how it stands now."""

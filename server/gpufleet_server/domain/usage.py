@@ -71,22 +71,25 @@ def gap(interval_ms: int) -> int:
     return max(LEAST_GAP, interval_ms * 1000)
 
 
-def cut(pieces: Pieces) -> Pieces:
-    """The same, cut at each midnight UTC. What a piece sums up is divided by time; nothing is lost or added."""
-    crossing = (pieces.end - 1) // DAY > pieces.begin // DAY
+def cut(pieces: Pieces, length: int = DAY) -> Pieces:
+    """The same, cut at each multiple of `length` µs: at midnight UTC, or at each hour.
+
+    What a piece sums up is divided by time; nothing is lost or added.
+    """
+    crossing = (pieces.end - 1) // length > pieces.begin // length
     if not crossing.any():
         return pieces
     rows = [[int(getattr(pieces, name)[place]) for name in FIELDS] for place in np.flatnonzero(crossing).tolist()]
-    return together([pieces.take(~crossing), of_rows(part for row in rows for part in _days(row))])
+    return together([pieces.take(~crossing), of_rows(part for row in rows for part in _parts(row, length))])
 
 
-def _days(row: list[int]) -> Iterable[list[int]]:
+def _parts(row: list[int], length: int) -> Iterable[list[int]]:
     """A row, cut. Python's integers, for these products outgrow 64 bits."""
     piece = dict(zip(FIELDS, row, strict=True))
     begin, end = piece["begin"], piece["end"]
     at = begin
     while at < end:
-        until = min(end, (at // DAY + 1) * DAY)
+        until = min(end, (at // length + 1) * length)
         part = piece | {"begin": at, "end": until}
         for name in SUMS:
             whole = piece[name]

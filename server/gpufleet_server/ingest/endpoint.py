@@ -65,7 +65,7 @@ class Reports:
         try:
             ack = await self._take(scope, receive)
         except Problem as problem:
-            self._statistics.reports["refused" if problem.status < 500 else "unavailable"] += 1
+            self._statistics.refuse(problem.status)
             await answer_problem(send, problem)
             return
         self._statistics.reports["duplicate" if ack.duplicate else "stored"] += 1
@@ -104,7 +104,7 @@ class Reports:
 
     def refuse(self, problem: Problem, answer: Answer) -> None:
         """Tell an agent why its report is not taken."""
-        self._statistics.reports["refused" if problem.status < 500 else "unavailable"] += 1
+        self._statistics.refuse(problem.status)
         answer(problem.status, problem_head(problem), _to_json.encode(problem.body()))
 
     async def _take(self, scope: Scope, receive: Receive) -> wire.Ack:

@@ -4,6 +4,8 @@ import collections
 import dataclasses
 
 _MOST_NAMES = 100
+# Commits whose time is remembered until someone has looked: many more than there are in a minute.
+_MOST_COMMITS = 4096
 
 
 @dataclasses.dataclass(slots=True)
@@ -27,17 +29,34 @@ class Statistics(Tally):
 
     # stored, duplicate, refused (4xx) and unavailable (5xx)
     reports: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    # Those that were not taken, by the HTTP status that their agents were told.
+    refused: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
     enrolments: int = 0
     renewals: int = 0
     body_bytes: int = 0
     commits: int = 0
     failed_commits: int = 0
     commit_seconds: float = 0.0
+    # The seconds of each commit that nobody has taken from here yet.
+    commit_times: collections.deque[float] = dataclasses.field(
+        default_factory=lambda: collections.deque(maxlen=_MOST_COMMITS)
+    )
     # Reports in those commits, and how long they waited in all, from their arrival to the end of their commit.
     committed_reports: int = 0
     waited_seconds: float = 0.0
     queued_reports: int = 0
     queued_bytes: int = 0
+
+    def refuse(self, status: int) -> None:
+        """Count a report that was not taken."""
+        self.reports["refused" if status < 500 else "unavailable"] += 1
+        self.refused[status] += 1
+
+    def commit(self, seconds: float) -> None:
+        """Count a commit."""
+        self.commits += 1
+        self.commit_seconds += seconds
+        self.commit_times.append(seconds)
 
     def add(self, tally: Tally) -> None:
         """Count what a committed report added."""

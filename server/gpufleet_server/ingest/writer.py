@@ -149,8 +149,7 @@ class Writer:
         self._memory.make_room()
         self._told_until = 0.0
         ended = time.monotonic()
-        self._statistics.commits += 1
-        self._statistics.commit_seconds += ended - began
+        self._statistics.commit(ended - began)
         self._statistics.committed_reports += len(jobs)
         self._statistics.waited_seconds += sum(ended - job.since for job in jobs)
         self._statistics.add(tally)

@@ -1,7 +1,7 @@
 """Folds what reports brought of usage into intervals: some nodes in a transaction, each piece once."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from gpufleet_server.store.schema import nodes
 from gpufleet_server.store.tiers import HOUR, due
 from gpufleet_server.store.upsert import Upsert, replace
 from gpufleet_server.store.usage import RECORDS, holders, usage, usage_recent
+from gpufleet_server.store.usage_hours import add_hours
 
 USAGE_DUE = "usage"
 # Nodes in one transaction, and rows of theirs, but for a single node's: bounds its memory, and how long it takes.
@@ -100,7 +101,16 @@ def _fold_some(store: Store, some: Sequence[int], now: int) -> Folded:
         pieces = cut(_pieces(taken, partitions_))
         for day in _days(pieces):
             partitions.make_for(connection, usage, day)
-        return Folded(len(taken), len(pieces), _merge(connection, pieces, partitions_, now))
+        owned = _owners(connection, pieces)
+        add_hours(connection, pieces, owned)
+        return Folded(len(taken), len(pieces), _merge(connection, pieces, partitions_, owned, now))
+
+
+def _owners(connection: Connection, pieces: Pieces) -> dict[int, int]:
+    """The owner of each holder of these pieces."""
+    query = select(holders.c.holder_id, holders.c.owner_id)
+    ids = np.unique(pieces.holder).tolist()
+    return dict(connection.execute(query.where(holders.c.holder_id.in_(ids))).all())
 
 
 def alone(connection: Connection) -> None:
@@ -156,7 +166,7 @@ def _days(pieces: Pieces) -> list[int]:
     return days
 
 
-def _merge(connection: Connection, pieces: Pieces, partitions_: _Partitions, now: int) -> int:
+def _merge(connection: Connection, pieces: Pieces, partitions_: _Partitions, owned: Mapping[int, int], now: int) -> int:
     """Put the pieces of some nodes together with the intervals that are there; how many those come to."""
     nodes_ = np.unique(pieces.node)
     query = select(nodes.c.node_id, nodes.c.interval_ms).where(nodes.c.node_id.in_(nodes_.tolist()))
@@ -172,7 +182,7 @@ def _merge(connection: Connection, pieces: Pieces, partitions_: _Partitions, now
     # Rows that became part of another one, or begin earlier now, which is in their key.
     into_old = into[: len(old)]
     _delete(connection, old.take(touched[into_old] & (merged.begin[into_old] != old.begin)), partitions_)
-    _put(connection, merged.take(touched), partitions_)
+    _put(connection, merged.take(touched), partitions_, owned)
     hour = touched & (merged.end // HOUR != before // HOUR)
     _see(connection, merged.take(hour))
     _owe(connection, merged.take(touched & ((before == NONE) | (merged.begin // DAY < now // DAY))))
@@ -202,10 +212,7 @@ def _rows(pieces: Pieces, columns: Sequence[str], partitions_: _Partitions) -> l
     return list(zip(*values.values(), strict=True))
 
 
-def _put(connection: Connection, pieces: Pieces, partitions_: _Partitions) -> None:
-    query = select(holders.c.holder_id, holders.c.owner_id)
-    ids = np.unique(pieces.holder).tolist()
-    owned = dict(connection.execute(query.where(holders.c.holder_id.in_(ids))).all())
+def _put(connection: Connection, pieces: Pieces, partitions_: _Partitions, owned: Mapping[int, int]) -> None:
     rows = _rows(pieces, (*_KEY, *_REST), partitions_)
     whose = (owned.get(holder, 0) for holder in pieces.holder.tolist())
     _UPSERT.execute(connection, [(*row, owner) for row, owner in zip(rows, whose, strict=True)])

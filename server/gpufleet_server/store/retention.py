@@ -9,6 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from gpufleet_server.store import partitions
 from gpufleet_server.store.engine import Store
+from gpufleet_server.store.server_minutes import server_minutes
 from gpufleet_server.store.tiers import (
     DAILY,
     DAY,
@@ -22,7 +23,15 @@ from gpufleet_server.store.tiers import (
     fleet_ten_minutes,
     recent,
 )
-from gpufleet_server.store.usage import holders, usage, usage_daily, usage_fleet
+from gpufleet_server.store.usage import (
+    holders,
+    usage,
+    usage_daily,
+    usage_fleet,
+    usage_fleet_hours,
+    usage_waste_days,
+    usage_waste_hours,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,8 +46,8 @@ def _always() -> bool:
 class Keep:
     """For how long each tier is kept, µs; 0: for ever. Events, states and rosters are kept for ever.
 
-    `fleet_minutes`: and each ten of them. `usage`: intervals, and holders that were not seen since; each day's usage
-    is kept as long as `daily` is.
+    `fleet_minutes`: and each ten of them, hours of the fleet's usage, and what servers did by the minute. `usage`:
+    intervals, holders that were not seen since, the worst workloads; each day's usage is kept as long as `daily` is.
     """
 
     samples: int = 30 * DAY
@@ -66,9 +75,14 @@ def retain(store: Store, keep: Keep, now: int, go_on: Callable[[], bool] = _alwa
         removed[fleet_hours.name] = _remove_rows(store, fleet_hours, now - keep.fleet_hours, go_on)
     if keep.fleet_minutes:
         removed[fleet_states.name] = _thin_states(store, now - keep.fleet_minutes, go_on)
+        for ts in (usage_fleet_hours.c.hour, server_minutes.c.at):
+            removed[ts.table.name] = _remove_before(store, ts, (now - keep.fleet_minutes) // HOUR * HOUR, go_on)
     if keep.usage:
         removed[usage.name] = _remove_days(store, usage.c.begin, now - keep.usage, go_on)
         removed[holders.name] = _remove_before(store, holders.c.last_seen, now - keep.usage - DAY, go_on)
+        removed[usage_waste_days.name] = _remove_before(store, usage_waste_days.c.at, now - keep.usage - DAY, go_on)
+    if lengths := [length for length in (keep.fleet_minutes, keep.usage + DAY if keep.usage else 0) if length]:
+        removed[usage_waste_hours.name] = _remove_before(store, usage_waste_hours.c.at, now - min(lengths), go_on)
     if keep.daily:
         removed[usage_daily.name] = _remove_days(store, usage_daily.c.day, now - keep.daily, go_on)
         removed[usage_fleet.name] = _remove_before(store, usage_fleet.c.day, now - keep.daily - DAY, go_on)

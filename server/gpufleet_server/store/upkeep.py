@@ -18,7 +18,9 @@ from gpufleet_server.store.fold import Folded, fold
 from gpufleet_server.store.retention import Keep, drop_emptied, retain
 from gpufleet_server.store.rollups import roll_days
 from gpufleet_server.store.seal import Sealed, horizon, seal, seal_until
-from gpufleet_server.store.usage_days import add_up_days
+from gpufleet_server.store.tiers import DAY
+from gpufleet_server.store.usage_days import add_up_days, add_up_running_days
+from gpufleet_server.store.usage_waste import find_worst
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,11 +37,15 @@ GoOn = Callable[[], bool]
 
 @dataclasses.dataclass(slots=True)
 class Done:
-    """What became of a step: how often it ran and failed, the seconds it took, and when it last succeeded (µs)."""
+    """What became of a step: how often it ran and failed, the seconds it took, and when it last succeeded (µs).
+
+    `cpu_seconds` are this process's; the database's own are not known.
+    """
 
     runs: int = 0
     failures: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     last: int | None = None
 
 
@@ -64,12 +70,14 @@ class Statistics:
 class _Step:
     """Work to be done every so many seconds. It is given the time (µs) and asks before each transaction to go on.
 
-    One that made way for others has something `left` and goes on after them.
+    One that made way for others has something `left` and goes on after them. One that may take only a `share` of all
+    time is done the more seldom the longer it takes, and has its next turn then.
     """
 
     name: str
     every: float
     work: Callable[[int, GoOn], None]
+    share: float = 1.0
     at: float = 0.0
     left: bool = False
 
@@ -96,11 +104,13 @@ class Upkeep:
             _Step("days", 60.0, self._roll_days),
             _Step("usage", 20.0, self._fold_usage),
             _Step("usage_days", 60.0, self._add_up_usage),
+            _Step("usage_today", 60.0, self._add_up_today, share=0.01),
+            _Step("usage_waste", 60.0, self._find_worst, share=0.01),
             _Step("retention", 600.0, self._retain),
         ]
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._since, self._interrupted = 0.0, False
+        self._since, self._paused, self._interrupted = 0.0, 0.0, False
 
     def prepare(self) -> None:
         """Make the partitions of now: before that nothing may be written."""
@@ -152,24 +162,30 @@ class Upkeep:
 
     def _do(self, step: _Step) -> None:
         done = self.statistics.steps.setdefault(step.name, Done())
-        began = self._since = time.monotonic()
+        began, cpu = time.monotonic(), time.thread_time()
+        self._since, self._paused = began, 0.0
         step.at, step.left, self._interrupted = began + step.every, False, False
         try:
             step.work(self._now(), self._go_on)
             done.last = self._now()
-            step.left = self._interrupted
+            step.left = self._interrupted and step.share == 1.0
         except Exception as error:  # noqa: BLE001
             # Nothing that goes wrong with one step may end the thread: the store would grow until its disk is full.
             done.failures += 1
             ours = error if not isinstance(error, _OF_THE_STORE) else None
             _LOG.warning("upkeep: %s failed and will be tried again: %s", step.name, cause(error), exc_info=ours)
+        took = time.monotonic() - began
+        step.at = max(step.at, began + (took - self._paused) / step.share)
         done.runs += 1
-        done.seconds += time.monotonic() - began
+        done.seconds += took
+        done.cpu_seconds += time.thread_time() - cpu
 
     def _go_on(self) -> bool:
         """Pause as long as was worked; not when other steps are due, or all is to end."""
-        self._stopping.wait(min(time.monotonic() - self._since, _LONGEST_PAUSE_S))
+        worked = time.monotonic()
+        self._stopping.wait(min(worked - self._since, _LONGEST_PAUSE_S))
         self._since = time.monotonic()
+        self._paused += self._since - worked
         self._interrupted = self._stopping.is_set() or any(step.at <= self._since for step in self._steps)
         return not self._interrupted
 
@@ -191,6 +207,12 @@ class Upkeep:
 
     def _add_up_usage(self, now: int, go_on: GoOn) -> None:
         add_up_days(self._store, now, go_on)
+
+    def _add_up_today(self, now: int, _go_on: GoOn) -> None:
+        add_up_running_days(self._store, now)
+
+    def _find_worst(self, now: int, go_on: GoOn) -> None:
+        find_worst(self._store, now, go_on, since=now - self._keep.usage + DAY if self._keep.usage else 0)
 
     def _roll_hours(self, now: int, go_on: GoOn) -> None:
         roll_hours(self._store, now, go_on)

@@ -1,6 +1,7 @@
 """The tables of who used the GPUs: holders, usage intervals, and how much each day. See docs/adr/0008."""
 
 import struct
+from typing import Any
 
 import numpy as np
 from sqlalchemy import (
@@ -8,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     Index,
     Integer,
     LargeBinary,
@@ -16,6 +18,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
 )
+from sqlalchemy.types import TypeEngine
 
 from gpufleet_server.store.schema import BY_NODE, Key, metadata
 
@@ -85,14 +88,15 @@ _COMMENTS = {
     "observed": "ms in samples",
     "active": "ms of the GPU's time in which it ran something",
     "held": "ms in which it only kept others away",
-    "memory_sum": "KiB × ms",
     "activity_sum": "basis points × ms",
 }
 
 
-def _sums() -> list[Column[int]]:
+def _sums(of_memory: TypeEngine[Any] | None = None, memory: str = "KiB × ms") -> list[Column[Any]]:
+    comments = _COMMENTS | {"memory_sum": memory}
+    kinds = {"memory_sum": of_memory or BigInteger()}
     return [
-        *(Column(name, BigInteger, nullable=False, comment=_COMMENTS.get(name)) for name in SUMMED),
+        *(Column(name, kinds.get(name, BigInteger()), nullable=False, comment=comments.get(name)) for name in SUMMED),
         Column("memory_most", BigInteger, nullable=False, comment="bytes, -1: not known"),
     ]
 
@@ -142,10 +146,46 @@ usage_fleet = Table(
     Column("site", String(256), primary_key=True),
     Column("model", String(256), primary_key=True),
     Column("simulated", Boolean, primary_key=True),
-    *_sums(),
+    *_sums(Float(53)),
     Column("first", BigInteger, nullable=False),
     Column("last", BigInteger, nullable=False),
 )
+
+# What each owner had of the fleet in an hour (UTC), added up from pieces as they are folded, cut at the hour.
+usage_fleet_hours = Table(
+    "usage_fleet_hours",
+    metadata,
+    Column("hour", BigInteger, primary_key=True, autoincrement=False, comment="when it begins"),
+    Column("owner_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("site", String(256), primary_key=True),
+    Column("model", String(256), primary_key=True),
+    Column("simulated", Boolean, primary_key=True),
+    *_sums(memory="MiB × s"),
+    # Those of the present hour change with each portion of nodes that is folded.
+    postgresql_with={"fillfactor": 70},
+)
+
+
+def _waste(name: str, length: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("at", BigInteger, primary_key=True, autoincrement=False, comment=f"when the {length} begins"),
+        Column("holder_id", BigInteger, primary_key=True, autoincrement=False),
+        Column("site", String(256), primary_key=True),
+        Column("model", String(256), primary_key=True),
+        Column("simulated", Boolean, primary_key=True),
+        Column("owner_id", BigInteger, nullable=False),
+        Column("name", String(600), nullable=False, comment="the workload in a few words"),
+        Column("gpus", Integer, nullable=False),
+        Column("nodes", Integer, nullable=False),
+        *(Column(each, BigInteger, nullable=False, comment=_COMMENTS[each]) for each in ("observed", "active", "held")),
+    )
+
+
+# The workloads that held most GPU time without running anything, of each hour and day: store/usage_waste.py.
+usage_waste_hours = _waste("usage_waste_hours", "hour")
+usage_waste_days = _waste("usage_waste_days", "day")
 
 SLOTS_A_BANK = 63
 

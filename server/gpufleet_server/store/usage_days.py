@@ -3,7 +3,20 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Integer, SmallInteger, cast, delete, func, literal, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Float,
+    Integer,
+    SmallInteger,
+    cast,
+    delete,
+    exists,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gpufleet_server.domain.usage import DAY
@@ -13,8 +26,10 @@ from gpufleet_server.store.engine import Store
 from gpufleet_server.store.fold import USAGE_DUE, alone
 from gpufleet_server.store.rollups import AFTER_DAY
 from gpufleet_server.store.schema import gpus, nodes
-from gpufleet_server.store.tiers import due
-from gpufleet_server.store.usage import SLOTS_A_BANK, SUMMED, usage, usage_daily, usage_fleet
+from gpufleet_server.store.tiers import HOUR, due
+from gpufleet_server.store.usage import SLOTS_A_BANK, SUMMED, usage, usage_daily, usage_fleet, usage_fleet_hours
+from gpufleet_server.store.usage_hours import MEMORY_STEP
+from gpufleet_server.store.usage_waste import owe_worst
 
 # A day of the fleet that is to be added up again.
 FLEET_DUE = "usage_fleet"
@@ -44,6 +59,7 @@ def add_up_days(store: Store, now: int, go_on: Callable[[], bool] = lambda: True
             partitions.make_for(connection, usage_daily, day)
             _add_up(connection, _to_be_made(connection, some, day), day)
             insert_new(connection, due, [{"kind": FLEET_DUE, "node_id": 0, "at": day}])
+            owe_worst(connection, day)
             done += len(some)
     _add_up_fleet(store, go_on)
     return done
@@ -73,6 +89,8 @@ def _add_up_nodes(connection: Connection, day: int) -> None:
         "simulated": nodes.c.simulated,
     }
     totals: dict[str, Any] = {name: cast(func.sum(usage_daily.c[name]), BigInteger) for name in SUMMED}
+    # Of an owner with a thousand GPUs it outgrows 64 bits.
+    totals |= {"memory_sum": func.sum(cast(usage_daily.c.memory_sum, Float))}
     totals |= {"memory_most": func.max(usage_daily.c.memory_most)}
     totals |= {"first": func.min(usage_daily.c.first), "last": func.max(usage_daily.c.last)}
     query = (
@@ -135,3 +153,31 @@ def _add_up(connection: Connection, some: Sequence[int], day: int) -> None:
     )
     make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     connection.execute(make(usage_daily).from_select([*key, "day", *totals], query))
+
+
+def add_up_running_days(store: Store, now: int) -> int:
+    """Have this day in `usage_fleet`, and the one before until all of that is added up there; how many rows."""
+    done = 0
+    for day in sorted({(now - HOUR) // DAY * DAY, now // DAY * DAY}):
+        with store.writing() as connection:
+            if _is_due(connection, day):
+                done += _add_up_day(connection, day)
+    return done
+
+
+def _is_due(connection: Connection, day: int) -> bool:
+    return bool(connection.execute(select(exists().where(due.c.kind == USAGE_DUE, due.c.at == day))).scalar_one())
+
+
+def _add_up_day(connection: Connection, day: int) -> int:
+    hours = usage_fleet_hours.c
+    key = {name: hours[name] for name in ("owner_id", "site", "model", "simulated")}
+    totals: dict[str, Any] = {name: cast(func.sum(hours[name]), BigInteger) for name in SUMMED}
+    totals |= {"memory_sum": func.sum(cast(hours.memory_sum, Float)) * float(MEMORY_STEP)}
+    totals |= {"memory_most": func.max(hours.memory_most)}
+    totals |= {"first": func.min(hours.hour), "last": func.max(hours.hour) + HOUR}
+    query = select(*key.values(), literal(day, BigInteger), *totals.values()).group_by(*key.values())
+    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    connection.execute(delete(usage_fleet).where(usage_fleet.c.day == day))
+    new = make(usage_fleet).from_select([*key, "day", *totals], query.where(hours.hour >= day, hours.hour < day + DAY))
+    return connection.execute(new).rowcount

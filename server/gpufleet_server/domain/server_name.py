@@ -1,0 +1,9 @@
+"""What a server is called where several work on one store."""
+
+import os
+import platform
+
+
+def server_name() -> str:
+    """Its host, and its process, since several may run on one."""
+    return f"{platform.node() or 'server'}:{os.getpid()}"

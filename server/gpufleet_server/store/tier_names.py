@@ -1,0 +1,14 @@
+"""What people call the tables of the store; those that are not here are called as they are."""
+
+TITLES = {
+    "recent": "samples, not sealed",
+    "sealed": "samples, sealed",
+    "usage_recent": "usage, not folded",
+    "usage": "usage intervals",
+    "usage_daily": "usage a day and node",
+    "usage_fleet": "usage a day",
+    "usage_fleet_hours": "usage an hour",
+    "usage_waste_hours": "worst workloads an hour",
+    "usage_waste_days": "worst workloads a day",
+    "holders": "holders of GPUs",
+}
