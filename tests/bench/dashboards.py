@@ -28,6 +28,7 @@ from gpufleet_dashboards.discovery import every_board
 from gpufleet_dashboards.provision import Source, settings
 from gpufleet_dashboards.render import document
 from gpufleet_server.store.engine import Store
+from gpufleet_server.store.reader import Reader, grant
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import text
@@ -182,8 +183,8 @@ def known(url: str) -> Known:
 def as_reader(url: str) -> str:
     """The URL by which Grafana would come: the role is made, with a password of now."""
     password = secrets.token_hex(8)
-    with closing(Store.open(url)) as store, store.writing() as connection:
-        connection.execute(text(f"ALTER ROLE {READER} LOGIN PASSWORD '{password}'"))
+    with closing(Store.open(url)) as store:
+        grant(store, Reader(READER), password)
     place = urlsplit(url)
     return place._replace(netloc=f"{READER}:{password}@{place.netloc.rpartition('@')[2]}").geturl()
 

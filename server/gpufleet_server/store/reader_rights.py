@@ -39,7 +39,10 @@ _RIGHTS = {
         + " OR ".join(f"has_table_privilege(:role, c.oid, '{right}')" for right in _WRITES)
         + ")"
     ),
-    "may count up": _relations("c.relkind = 'S' AND has_sequence_privilege(:role, c.oid, 'USAGE, UPDATE')"),
+    "may count up": _relations(
+        # Of an AND PostgreSQL may look at either side first.
+        "CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(:role, c.oid, 'USAGE, UPDATE') END"
+    ),
     "may make things in the schema": text(
         f"SELECT n.nspname FROM pg_namespace n WHERE {_OTHERS} AND has_schema_privilege(:role, n.oid, 'CREATE') "
         "ORDER BY n.nspname"
