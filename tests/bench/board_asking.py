@@ -5,15 +5,30 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
 import psycopg
 from psycopg import pq
 
+from tests.bench.processes import cpu_seconds
+
 
 class RefusedError(Exception):
     """PostgreSQL did not answer a statement; says why, and which it was."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Seconds until all rows were here, CPU seconds of the server's process meanwhile, and how many rows.
+
+    The CPU is 0 where the server is on another machine. Parallel workers of it are not in it.
+    """
+
+    seconds: float
+    cpu: float
+    rows: int
 
 
 class Pool:
@@ -43,19 +58,20 @@ class Pool:
         finally:
             self._free.put(connection)
 
-    def timed(self, sql: str) -> tuple[float, int]:
-        """Seconds until all rows are here, and how many; on a connection that is free. RefusedError."""
+    def timed(self, sql: str) -> Answered:
+        """Ask on a connection that is free. RefusedError."""
         connection = self._free.get()
+        backend = connection.info.backend_pid
         try:
-            begin = time.perf_counter()
+            busy, begin = _cpu(backend), time.perf_counter()
             # Without parameters libpq takes the simple protocol, as Grafana does; the rows stay as text.
             result = connection.pgconn.exec_(sql.encode())
-            seconds = time.perf_counter() - begin
+            found = Answered(time.perf_counter() - begin, _cpu(backend) - busy, result.ntuples)
         finally:
             self._free.put(connection)
         if result.status != pq.ExecStatus.TUPLES_OK:
             raise RefusedError(f"{result.error_message.decode().strip()}\n{sql}")
-        return seconds, result.ntuples
+        return found
 
     def at_once(self, statements: Sequence[str]) -> float:
         """Seconds until all are answered, as many at a time as there are connections."""
@@ -74,6 +90,13 @@ class Pool:
             if "Relation Name" in node and node["Actual Loops"]:
                 found[node["Relation Name"]] += round(node["Actual Rows"] * node["Actual Loops"])
         return found
+
+
+def _cpu(backend: int) -> float:
+    try:
+        return cpu_seconds([backend])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
 
 
 def _nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
