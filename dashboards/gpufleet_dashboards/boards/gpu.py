@@ -290,7 +290,7 @@ _HAPPENED = Row(
 
 BOARD = Board(
     name="gpu",
-    title="GPU",
+    title="gpufleet: GPU",
     description="One GPU: what it is, all of its metrics, who had it, and what went wrong.",
     rows=(
         _WHAT,

@@ -264,7 +264,7 @@ _HAPPENED = Row(
 
 BOARD = Board(
     name="node",
-    title="Node",
+    title="gpufleet: Node",
     description="One node: what it is, what its GPUs did side by side, who had them, and what went wrong.",
     rows=(_WHAT, _DID, _SIDE_BY_SIDE, _LINKS, _WHO, _HAPPENED),
     variables=(SITE, MODEL, NODE),

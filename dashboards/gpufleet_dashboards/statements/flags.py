@@ -26,3 +26,8 @@ def held_down(reasons: str) -> str:
     """What held the clocks down, by SQL for clock event reasons: 0 nothing, 1 power cap, 2 heat, 3 the hardware."""
     cases = " ".join(f"WHEN {reasons} & {bits(level)} <> 0 THEN {level}" for level in _LEVELS)
     return f"CASE {cases} WHEN {reasons} IS NOT NULL THEN 0 END"
+
+
+def faults() -> dict[str, int]:
+    """The reasons that are heat's or the hardware's, by name: a power cap is what a busy GPU runs into."""
+    return {name: bit(REASONS, name) for level in (3, 2) for name in _LEVELS[level]}

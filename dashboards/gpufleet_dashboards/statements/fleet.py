@@ -9,6 +9,7 @@ Values are SQL over groups of rows with the sums that were asked for, and with
 
 from collections.abc import Callable, Sequence
 
+from gpufleet_agent.catalogue import Metric
 from gpufleet_server.store.grafana.views.fleet_hours import VIEW as HOURS
 from gpufleet_server.store.grafana.views.fleet_minutes import VIEW as MINUTES
 from gpufleet_server.store.grafana.views.fleet_states import VIEW as STATES
@@ -106,3 +107,19 @@ def _listed(labels: Sequence[str], before: str = "") -> str:
 
 def _values(values: dict[str, str]) -> str:
     return ", ".join(f"{value} AS {name}" for name, value in values.items())
+
+
+def flags_seen(metric: Metric, bits: dict[str, int]) -> str:
+    """How many rows of a model's GPUs had which flag set, of how many, and in which it was last; bits by words."""
+
+    def rows(branch: Branch) -> str:
+        return _select(branch, ("model",), {"flags": f"bit_or({branch[metric.name]})"})
+
+    values = ", ".join(f"('{word}', {bit})" for word, bit in bits.items())
+    return f"""WITH told AS MATERIALIZED (
+{by_tier(_TIERS, rows)}
+), known AS (SELECT model, count(*) AS told FROM told GROUP BY 1)
+SELECT model, flag.word AS flag, count(*) * max(each) AS seconds, count(*)::float8 / max(known.told) AS share,
+  to_timestamp(max(at) / 1000000.0::float8) AS last
+FROM told JOIN known USING (model) JOIN (VALUES {values}) AS flag (word, bit) ON flags & bit <> 0
+GROUP BY model, flag.word ORDER BY share DESC, model, flag.word"""

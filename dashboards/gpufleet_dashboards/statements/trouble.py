@@ -1,0 +1,151 @@
+"""What went wrong in the fleet: events counted, errors gained, what waits for a repair, versions that differ."""
+
+from collections.abc import Sequence
+
+from gpufleet_agent.catalogue import BY_NAME
+from gpufleet_server.store.grafana.views.events import VIEW as EVENTS
+from gpufleet_server.store.grafana.views.gpus import VIEW as GPUS
+from gpufleet_server.store.grafana.views.states import VIEW as STATES
+
+from gpufleet_dashboards import units
+from gpufleet_dashboards.links import to_gpu, to_node
+from gpufleet_dashboards.query import TIME, Query, moment, number, text
+from gpufleet_dashboards.scale import SEVERITY_COLOURS, words
+from gpufleet_dashboards.sql import END, INTERVAL_MS, chosen, within
+
+_MOST = 50
+_WIDTH = f"({INTERVAL_MS} * 1000::bigint)"
+# Kinds of events that are faults, and not news of a roster.
+_FAULTS = ("xid", "sxid", "gpu_lost", "driver_unresponsive", "driver_failed", "driver_absent")
+# A GPU that falls off the bus tells of it in several ways, within seconds.
+_MINUTE = f"{EVENTS['at']} / 60000000"
+# What says that a board, or its memory, waits for somebody to do something.
+_WAITING = (
+    "remap_pending", "remap_failed", "remap_banks_no_spares", "retirement_pending", "sram_threshold_exceeded",
+    "recovery_action",
+)  # fmt: skip
+
+
+def _time(at: str) -> str:
+    return f"to_timestamp({at} / {_WIDTH} * {_WIDTH} / 1000000.0::float8)"
+
+
+def _here() -> str:
+    """Events of what is chosen; those of a node have no model."""
+    model = chosen(EVENTS, "model")
+    return f"{within(EVENTS)} AND {chosen(EVENTS, 'site')} AND ({EVENTS['gpu']} IS NULL OR {model})"
+
+
+def counted(label: str, value: str, where: str = "true") -> Query:
+    """Events of an interval by what `value` says of them, under the name `label`; an interval without one has none."""
+    sql = f"""SELECT {_time(EVENTS["at"])} AS time, {value} AS {label}, count(*)::float8 AS events
+FROM {EVENTS} WHERE {_here()} AND {where} GROUP BY 1, 2 ORDER BY 1"""
+    return Query(sql, {"time": TIME, label: text(), "events": number(units.COUNT)})
+
+
+def xids() -> Query:
+    """XIDs of the range by code, those with most GPUs first."""
+    sql = f"""SELECT {EVENTS["code"]}, {EVENTS["xid_name"]}, {EVENTS["xid_class"]}, {EVENTS["xid_severity"]},
+  count(*) AS events, count(DISTINCT {EVENTS["gpu_id"]}) AS gpus, count(DISTINCT {EVENTS["node_uuid"]}) AS nodes,
+  to_timestamp(max({EVENTS["at"]}) / 1000000.0::float8) AS last
+FROM {EVENTS} WHERE {_here()} AND {EVENTS["kind"]} = 'xid' GROUP BY 1, 2, 3, 4 ORDER BY gpus DESC, events DESC"""
+    columns = {
+        "code": number(units.PLAIN, "XID", width=60),
+        "xid_name": text("What it is"),
+        "xid_class": text("What to do", width=140),
+        "xid_severity": text("Severity", values=words(SEVERITY_COLOURS), width=90),
+        "events": number(units.COUNT, "Times", width=80),
+        "gpus": number(units.COUNT, "GPUs", width=70),
+        "nodes": number(units.COUNT, "Nodes", width=70),
+        "last": moment("Last", units.AGO),
+    }
+    return Query(sql, columns)
+
+
+def offenders(of_gpus: bool) -> Query:
+    """GPUs, or nodes, with two faults or more in the range, the gravest first; what a minute brought is one."""
+    key, shown = ("gpu_id", ("position", "model", "serial")) if of_gpus else ("node_uuid", ("site", "rack"))
+    names = "".join(f"max({EVENTS[name]}) AS {name}, " for name in shown)
+    hidden = ("node_uuid", "gpu") if of_gpus else ("node_uuid",)
+    last = "".join(f", max({EVENTS[name]}) AS {name}" for name in hidden)
+    sql = f"""SELECT max({EVENTS["node"]}) AS node, {names}
+  count(DISTINCT {_MINUTE}) FILTER (WHERE {EVENTS["xid_severity"]} <> 'info' OR {EVENTS["kind"]} <> 'xid') AS grave,
+  count(DISTINCT {_MINUTE}) AS faults, count(DISTINCT {EVENTS["gpu_id"]}) AS gpus,
+  string_agg(DISTINCT coalesce('XID ' || {EVENTS["code"]}, {EVENTS["kind"]}), ', ') AS which,
+  to_timestamp(max({EVENTS["at"]}) / 1000000.0::float8) AS last{last}
+FROM {EVENTS} WHERE {_here()} AND {EVENTS[key]} IS NOT NULL
+  AND {EVENTS["kind"]} IN ({", ".join(f"'{kind}'" for kind in _FAULTS)})
+GROUP BY {EVENTS[key]} HAVING count(DISTINCT {_MINUTE}) > 1 ORDER BY grave DESC, faults DESC LIMIT {_MOST}"""
+    place = {"position": number(units.PLAIN, "GPU", link=to_gpu(), width=60), "serial": text("Serial")}
+    place |= {"model": text("Model"), "site": text("Site"), "rack": text("Rack")}
+    columns = {
+        "node": text("Node", link=to_node()),
+        **{name: place[name] for name in shown},
+        "grave": number(units.COUNT, "Grave", width=70),
+        "faults": number(units.COUNT, "Faults", width=70),
+        "gpus": number(units.COUNT, "GPUs", width=70, hidden=of_gpus),
+        "which": text("Which", width=220),
+        "last": moment("Last", units.AGO),
+        **{name: text(hidden=True) for name in hidden},
+    }
+    return Query(sql, columns)
+
+
+def gained(metrics: Sequence[str]) -> Query:
+    """By how much counters grew in an interval, all GPUs together; of these metrics, which count up for good.
+
+    What a GPU had when it was first seen it did not gain. `stored > 0` and the names are what the index is of.
+    """
+    sql = f"""SELECT {_time(STATES["at"])} AS time, {STATES["metric"]} AS counter,
+  sum(greatest({STATES["stored"]} - {STATES["stored_before"]}, 0))::float8 AS gained
+FROM {STATES} WHERE {within(STATES)} AND {STATES["stored"]} > 0 AND {_among(metrics)}
+  AND {chosen(STATES, "site", "model")} GROUP BY 1, 2 ORDER BY 1"""
+    return Query(sql, {"time": TIME, "counter": text(), "gained": number(units.COUNT)})
+
+
+def waiting() -> Query:
+    """GPUs that wait for a reset, a reboot or another board at the end of the range, and since when."""
+    after = f"""(SELECT 1 FROM {STATES} AS later WHERE later.{STATES["gpu_id"]} = told.{STATES["gpu_id"]}
+    AND later.{STATES["metric"]} = told.{STATES["metric"]} AND later.{STATES["at"]} > told.{STATES["at"]}
+    AND later.{STATES["at"]} < {END} LIMIT 1) IS NULL"""
+    sql = f"""WITH told AS MATERIALIZED (SELECT * FROM {STATES} WHERE {STATES["stored"]} > 0 AND {_among(_WAITING)}
+    AND {STATES["at"]} < {END} AND {chosen(STATES, "site", "model")}
+)
+SELECT max({STATES["site"]}) AS site, max({STATES["node"]}) AS node, max({STATES["position"]}) AS position,
+  max({STATES["model"]}) AS model, string_agg({STATES["metric"]}, ', ' ORDER BY {STATES["metric"]}) AS what,
+  max({STATES["value"]}) FILTER (WHERE {STATES["metric"]} = 'recovery_action') AS recovery_action,
+  min({STATES["ts"]}) AS since, max({STATES["node_uuid"]}) AS node_uuid, max({STATES["gpu"]}) AS gpu
+FROM told WHERE {after} GROUP BY {STATES["gpu_id"]} ORDER BY since LIMIT 200"""
+    columns = {
+        "site": text("Site"),
+        "node": text("Node", link=to_node()),
+        "position": number(units.PLAIN, "GPU", link=to_gpu(), width=60),
+        "model": text("Model"),
+        "what": text("What is so", width=320),
+        "recovery_action": number(units.PLAIN, "The driver asks for", width=140),
+        "since": moment("Since", units.AGO),
+        "node_uuid": text(hidden=True),
+        "gpu": text(hidden=True),
+    }
+    return Query(sql, columns)
+
+
+def drift(column: str, title: str) -> Query:
+    """Versions of models that have more than one, GPUs that nodes have now."""
+    sql = f"""SELECT model, version, gpus, nodes, gpus / sum(gpus) OVER (PARTITION BY model) AS share FROM (
+  SELECT {GPUS["model"]} AS model, {GPUS[column]} AS version, count(*)::float8 AS gpus,
+    count(DISTINCT {GPUS["node_id"]}) AS nodes, count(*) OVER (PARTITION BY {GPUS["model"]}) AS versions
+  FROM {GPUS} WHERE {GPUS["removed_at"]} IS NULL AND {chosen(GPUS, "site", "model")} GROUP BY 1, 2
+) AS each WHERE versions > 1 ORDER BY model, gpus DESC"""
+    columns = {
+        "model": text("Model"),
+        "version": text(title),
+        "gpus": number(units.COUNT, "GPUs", width=90),
+        "nodes": number(units.COUNT, "Nodes", width=90),
+        "share": number(units.SHARE, "Of the model", decimals=1, width=110),
+    }
+    return Query(sql, columns)
+
+
+def _among(metrics: Sequence[str]) -> str:
+    return f"{STATES['metric']} IN ({', '.join(repr(BY_NAME[name].name) for name in metrics)})"
