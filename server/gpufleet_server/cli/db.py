@@ -16,17 +16,6 @@ app = typer.Typer(cls=Commands, no_args_is_help=True, help="Look after the datab
 
 app.command()(grant_reader)
 
-# What people call them.
-_NAMES = {
-    "recent": "samples, not sealed",
-    "sealed": "samples, sealed",
-    "usage_recent": "usage, not folded",
-    "usage": "usage intervals",
-    "usage_daily": "usage a day and node",
-    "usage_fleet": "usage a day",
-    "holders": "holders of GPUs",
-}
-
 Until = Annotated[
     str | None,
     typer.Option(metavar="TIME", help="What ended by then: a time, or a length ago. Else what is due now."),
@@ -100,6 +89,7 @@ def retention(
     Nothing else than what is given here: a server's own settings are not known to this command.
     """
     from gpufleet_server.domain import clock
+    from gpufleet_server.store.partitions import in_partitions
     from gpufleet_server.store.retention import Keep, retain
 
     kept = keep.keep(keep_samples, keep_hourly, keep_daily, keep_fleet_minutes, keep_fleet_hours, keep_usage)
@@ -109,8 +99,7 @@ def retention(
         unit = "partitions" if store.dialect == "postgresql" else "rows"
         removed = retain(store, kept, clock.now())
     lines = [
-        f"removed {count} {'rows' if 'fleet' in name or name == 'holders' else unit} of {name}"
-        for name, count in removed.items()
+        f"removed {count} {unit if name in in_partitions() else 'rows'} of {name}" for name, count in removed.items()
     ]
     _tell({"removed": removed}, json, "\n".join(lines) or "nothing is too old")
 
@@ -124,21 +113,24 @@ def rebuild(
 ) -> None:
     """Make rollups anew: hours and days of GPUs from sealed samples, hours of the fleet from its minutes.
 
-    What the samples are gone of stays as it is. The minutes of the fleet are not made anew: they were committed with
-    their samples, by the site and model of then. It may be ended and run again.
+    Also days of usage, and the hours that lack some of it, from intervals. What the samples are gone of stays as it is.
+    The minutes of the fleet are not made anew: they were committed with their samples, by the site and model of then.
+    It may be ended and run again.
     """
     from gpufleet_server.cli.times import iso_or_none
     from gpufleet_server.domain import clock
     from gpufleet_server.store.rebuild import rebuild
+    from gpufleet_server.store.usage_rebuild import rebuild_usage
 
     now = clock.now()
     begin, end = _moment(since, "--since"), now if until is None else min(_moment(until, "--until"), now)
     if begin >= end:
         raise CliError(f"--since {since!r} is not before --until {until or 'now'!r}", 2)
     with opened(database) as store:
-        hours = rebuild(store, begin, end)
-    found = {"hours": hours, "since": iso_or_none(begin), "until": iso_or_none(end)}
-    _tell(found, json, f"made {hours} hours of nodes anew, {_seconds(begin)} to {_seconds(end)}")
+        hours, used = rebuild(store, begin, end), rebuild_usage(store, begin, end)
+    found = {"hours": hours, "usage_hours": used, "since": iso_or_none(begin), "until": iso_or_none(end)}
+    made = f"made {hours} hours of nodes anew, and {used} of the fleet's usage"
+    _tell(found, json, f"{made}, {_seconds(begin)} to {_seconds(end)}")
 
 
 def _tell(found: dict[str, Any], json: bool, text: str) -> None:
@@ -204,13 +196,14 @@ def _show(found: "StoreSize") -> None:
 def _columns() -> list[Any]:
     from gpufleet_server.cli import units
     from gpufleet_server.cli.render import Column
+    from gpufleet_server.store.tier_names import title
 
     def of(item: dict[str, Any]) -> "TableSize":
         found: TableSize = item["table"]
         return found
 
     return [
-        Column("TIER", lambda item: _NAMES.get(of(item).name, of(item).name.replace("_", " "))),
+        Column("TIER", lambda item: title(of(item).name)),
         Column("ROWS", lambda item: ("~" if of(item).rows_estimated else "") + units.number(of(item).rows), 3, "right"),
         Column("SIZE", lambda item: units.size(of(item).bytes), 0, "right"),
         Column("A GPU-DAY", lambda item: units.size(of(item).per_gpu_day), 0, "right"),

@@ -30,6 +30,11 @@ CUTS = (
 )
 
 
+def in_partitions() -> frozenset[str]:
+    """The tables that are cut on PostgreSQL."""
+    return frozenset(cut.table.name for cut in CUTS)
+
+
 _NOT_LONG = text("SET LOCAL lock_timeout = '2s'")
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.retention import Keep
 from gpufleet_server.store.schema import events, gpus, nodes, states
+from gpufleet_server.store.server_minutes import server_minutes
 from gpufleet_server.store.tiers import (
     DAILY,
     DAY,
@@ -25,7 +26,16 @@ from gpufleet_server.store.tiers import (
     fleet_ten_minutes,
     recent,
 )
-from gpufleet_server.store.usage import holders, usage, usage_daily, usage_fleet, usage_recent
+from gpufleet_server.store.usage import (
+    holders,
+    usage,
+    usage_daily,
+    usage_fleet,
+    usage_fleet_hours,
+    usage_recent,
+    usage_waste_days,
+    usage_waste_hours,
+)
 
 # Up to so many bytes a table's rows are counted; of a larger one the database's own estimate is taken.
 _COUNTED = 256 << 20
@@ -35,6 +45,10 @@ _ENDS = {
     usage: ("begin", "begin"),
     usage_daily: ("day", "day"),
     usage_fleet: ("day", "day"),
+    usage_fleet_hours: ("hour", "hour"),
+    usage_waste_hours: ("at", "at"),
+    usage_waste_days: ("at", "at"),
+    server_minutes: ("at", "at"),
     holders: ("first_seen", "last_seen"),
 }
 # From less than this no daily growth is told, µs.
@@ -111,7 +125,11 @@ def _settings(keep: Keep) -> Iterable[tuple[Table, int | None]]:
         (usage, keep.usage),
         (usage_daily, keep.daily),
         (usage_fleet, keep.daily),
+        (usage_fleet_hours, keep.fleet_minutes),
+        (usage_waste_hours, keep.fleet_minutes),
+        (usage_waste_days, keep.usage),
         (holders, keep.usage),
+        (server_minutes, keep.fleet_minutes),
         (states, 0),
         (events, 0),
     )

@@ -12,3 +12,8 @@ TITLES = {
     "usage_waste_days": "worst workloads a day",
     "holders": "holders of GPUs",
 }
+
+
+def title(table: str) -> str:
+    """What people call a table."""
+    return TITLES.get(table, table.replace("_", " "))

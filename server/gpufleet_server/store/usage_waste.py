@@ -12,14 +12,11 @@ from typing import Any
 from sqlalchemy import (
     CTE,
     BigInteger,
-    ColumnElement,
     Connection,
-    Float,
     FromClause,
     Select,
     Table,
     and_,
-    case,
     cast,
     delete,
     func,
@@ -34,6 +31,7 @@ from gpufleet_server.domain.usage import DAY
 from gpufleet_server.store.bulk import insert_new
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.holder_names import holder_name
+from gpufleet_server.store.interval_shares import overlapping, share
 from gpufleet_server.store.schema import gpus, nodes
 from gpufleet_server.store.tiers import HOUR, due
 from gpufleet_server.store.usage import holders, owners, usage, usage_waste_days, usage_waste_hours
@@ -119,9 +117,13 @@ def _worst(begin: int, end: int) -> Select[Any]:
 
 def _chosen(begin: int, end: int) -> CTE:
     """Workloads by site and model: those that held most."""
-    sums = {name: cast(func.sum(_share(name, begin, end)), BigInteger).label(name) for name in _SUMS}
+    sums = {name: cast(func.sum(share(name, begin, end)), BigInteger).label(name) for name in _SUMS}
     place = _place()
-    query = select(usage.c.holder_id, *place.values(), *sums.values()).select_from(_placed()).where(*_in(begin, end))
+    query = (
+        select(usage.c.holder_id, *place.values(), *sums.values())
+        .select_from(_placed())
+        .where(*overlapping(begin, end))
+    )
     each = query.group_by(usage.c.holder_id, *(column.element for column in place.values())).subquery("of_holders")
     order = (each.c.held.desc(), each.c.holder_id, each.c.site, each.c.model)
     ranks = (
@@ -141,7 +143,7 @@ def _counted(chosen: CTE, begin: int, end: int) -> CTE:
         func.count(gpu.distinct()).label("gpus"),
         func.count(usage.c.node_id.distinct()).label("nodes"),
     ).select_from(_placed())
-    query = query.where(*_in(begin, end), usage.c.holder_id.in_(select(chosen.c.holder_id)))
+    query = query.where(*overlapping(begin, end), usage.c.holder_id.in_(select(chosen.c.holder_id)))
     return query.group_by(usage.c.holder_id, *(column.element for column in place.values())).cte("counted")
 
 
@@ -156,18 +158,3 @@ def _place() -> dict[str, Any]:
         "model": func.coalesce(gpus.c.model, "").label("model"),
         "simulated": nodes.c.simulated.label("simulated"),
     }
-
-
-def _in(begin: int, end: int) -> list[ColumnElement[bool]]:
-    """The intervals of an hour or day. None begins before midnight."""
-    going_on = or_(usage.c.end > begin, usage.c.begin >= begin)
-    return [usage.c.begin >= begin // DAY * DAY, usage.c.begin < end, going_on]
-
-
-def _share(name: str, begin: int, end: int) -> ColumnElement[float]:
-    """What of an interval is within, in whole ms: sums of these are exact, in any order."""
-    first = case((usage.c.begin > begin, usage.c.begin), else_=literal(begin, BigInteger))
-    last = case((usage.c.end < end, usage.c.end), else_=literal(end, BigInteger))
-    inside = cast(last - first, Float) / cast(usage.c.end - usage.c.begin, Float)
-    uncut = and_(usage.c.begin >= begin, usage.c.end <= end)
-    return case((uncut, cast(usage.c[name], Float)), else_=func.round(usage.c[name] * inside))

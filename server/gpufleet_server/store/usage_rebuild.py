@@ -1,0 +1,97 @@
+"""Makes usage of days and hours anew from the intervals that are kept: for what was there before an upgrade."""
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Float,
+    Select,
+    String,
+    and_,
+    cast,
+    delete,
+    func,
+    literal,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gpufleet_server.domain.usage import DAY
+from gpufleet_server.store.engine import Store
+from gpufleet_server.store.fold import USAGE_DUE, alone
+from gpufleet_server.store.interval_shares import overlapping, share
+from gpufleet_server.store.schema import gpus, nodes
+from gpufleet_server.store.tiers import HOUR, due
+from gpufleet_server.store.usage import SUMMED, usage, usage_fleet_hours
+from gpufleet_server.store.usage_days import add_up_days
+from gpufleet_server.store.usage_hours import MEMORY_STEP
+
+# What is cut in proportion is a little more or less than what it truly was: that much of an hour that is known exactly.
+_NEARLY = 0.99
+
+
+def rebuild_usage(store: Store, since: int, until: int, go_on: Callable[[], bool] = lambda: True) -> int:
+    """Make days and hours that overlap [since, until) (µs) anew; how many hours there were more of than was known.
+
+    An hour of which as much was added up from reports stays: it is exact, while intervals only tell how much of all
+    their time was active or held. It may be ended and run again at any time.
+    """
+    done = 0
+    for hour in range(since // HOUR * HOUR, until, HOUR):
+        if not go_on():
+            return done
+        with store.writing() as connection:
+            alone(connection)
+            done += _rebuild_hour(connection, hour)
+    for day in range(since // DAY * DAY, until, DAY):
+        with store.writing() as connection:
+            _owe(connection, day)
+    add_up_days(store, until, go_on)
+    return done
+
+
+def _owe(connection: Connection, day: int) -> None:
+    kind = cast(literal(USAGE_DUE), String)
+    of_day = (usage.c.begin >= day, usage.c.begin < day + DAY)
+    query = select(kind, usage.c.node_id, literal(day, BigInteger)).where(*of_day).distinct()
+    new = _insert(connection)(due).from_select(["kind", "node_id", "at"], query)
+    connection.execute(new.on_conflict_do_nothing())
+
+
+def _rebuild_hour(connection: Connection, hour: int) -> bool:
+    known = select(func.sum(usage_fleet_hours.c.observed)).where(usage_fleet_hours.c.hour == hour)
+    there = select(func.sum(share("observed", hour, hour + HOUR))).where(*overlapping(hour, hour + HOUR))
+    before, now = (float(connection.execute(query).scalar() or 0) for query in (known, there))
+    if before >= now * _NEARLY:
+        return False
+    connection.execute(delete(usage_fleet_hours).where(usage_fleet_hours.c.hour == hour))
+    query = _hour(hour)
+    connection.execute(_insert(connection)(usage_fleet_hours).from_select(list(query.selected_columns.keys()), query))
+    return True
+
+
+def _hour(hour: int) -> Select[Any]:
+    """Rows of `usage_fleet_hours`."""
+    site, model = func.coalesce(nodes.c.site, ""), func.coalesce(gpus.c.model, "")
+    of_gpu = and_(gpus.c.node_id == usage.c.node_id, gpus.c.slot == usage.c.slot)
+    key = (usage.c.owner_id, site, model, nodes.c.simulated)
+    query = select(
+        literal(hour, BigInteger).label("hour"),
+        *(column.label(name) for name, column in zip(("owner_id", "site", "model", "simulated"), key, strict=True)),
+        *(cast(_sum(name, hour), BigInteger).label(name) for name in SUMMED),
+        func.max(usage.c.memory_most).label("memory_most"),
+    )
+    query = query.select_from(usage.join(nodes, nodes.c.node_id == usage.c.node_id).join(gpus, of_gpu))
+    return query.where(*overlapping(hour, hour + HOUR)).group_by(*key)
+
+
+def _sum(name: str, hour: int) -> ColumnElement[float]:
+    total: ColumnElement[float] = func.sum(share(name, hour, hour + HOUR))
+    return func.round(cast(total, Float) / float(MEMORY_STEP)) if name == "memory_sum" else total
+
+
+def _insert(connection: Connection) -> Any:
+    return sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
