@@ -88,7 +88,7 @@ def _told() -> Query:
     def sums(branch: Branch) -> dict[str, str]:
         return {"known": f"sum({branch['clocks_held_by_heat_seconds']})"}
 
-    share = f"least(1, coalesce(sum(known), 0) / nullif(seconds * {OWNED}, 0))"
+    share = f"CASE WHEN sum(owned) > 0 THEN least(1, coalesce(sum(known), 0) / (seconds * {OWNED})) END"
     return Query(over_time(("model",), sums, {"told": share}), {"time": TIME, "model": text(), "told": _SHARE})
 
 

@@ -35,8 +35,9 @@ Sums = Callable[[Branch], dict[str, str]]
 
 # How many GPUs there were, the mean of an interval.
 OWNED = "(sum(owned) / nullif(counted, 0))"
-# Which share of their time is in samples, where `gpu_seconds` is among the sums. Nothing heard of them is 0.
-COVERAGE = f"least(1, coalesce(sum(gpu_seconds), 0) / nullif(seconds * {OWNED}, 0))"
+# Which share of their time is in samples, where `gpu_seconds` is among the sums. Nothing heard of them is 0;
+# nor is anything said where none were counted: least() would make 1 of that.
+COVERAGE = f"CASE WHEN sum(owned) > 0 THEN least(1, coalesce(sum(gpu_seconds), 0) / (seconds * {OWNED})) END"
 
 
 def observed(branch: Branch) -> dict[str, str]:

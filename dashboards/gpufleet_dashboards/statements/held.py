@@ -5,7 +5,7 @@ from gpufleet_server.store.grafana.views.usage import VIEW as USAGE
 
 from gpufleet_dashboards import units
 from gpufleet_dashboards.query import TIME, Query, metric, moment, number, text
-from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, INTERVAL_MS
+from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, INTERVAL_MS, Columns
 
 # Intervals are cut at midnight: what overlaps the range began at most a day before it.
 OVERLAPS = (
@@ -19,6 +19,11 @@ _PART = (
 )
 
 
+def named(view: Columns, name: str) -> str:
+    """What to call an owner, or a workload, whose name is SQL: those that are none by what they are."""
+    return f"CASE WHEN {view['kind']} IN ('nobody', 'unknown') THEN '(' || {view['kind']} || ')' ELSE {name} END"
+
+
 def bands(usage: str, gpus: str) -> Query:
     """From when on which workloads held each GPU, by position; conditions on `usage` and on `gpus` say which GPUs.
 
@@ -26,7 +31,7 @@ def bands(usage: str, gpus: str) -> Query:
     """
     position = "coalesce({}::text, '?')"
     sql = f"""WITH held AS MATERIALIZED (
-  SELECT {position.format(USAGE["position"])} AS gpu, {USAGE["holder"]},
+  SELECT {position.format(USAGE["position"])} AS gpu, {_HOLDER} AS holder,
     greatest({USAGE["begin_at"]}, {BEGIN}) AS began, least({USAGE["end_at"]}, {END}) AS ended
   FROM {USAGE} WHERE {usage} AND {OVERLAPS}
     AND {USAGE["end_at"]} - {USAGE["begin_at"]} >= {INTERVAL_MS} * 1000::bigint
@@ -43,7 +48,7 @@ GROUP BY 1, 2 ORDER BY 1, length(moments.gpu), moments.gpu"""
 
 def workloads(usage: str) -> Query:
     """What each workload had of the GPUs that a condition on `usage` names, those with most first."""
-    sql = f"""SELECT {USAGE["holder"]}, {USAGE["kind"]}, {USAGE["user_name"]}, {USAGE["account"]},
+    sql = f"""SELECT {_HOLDER} AS holder, {USAGE["kind"]}, {USAGE["user_name"]}, {USAGE["account"]},
   {USAGE["namespace"]}, count(DISTINCT {USAGE["gpu_id"]}) AS gpus,
   sum({USAGE["active_seconds"]} * {_PART}) / 3600 AS active_hours,
   sum({USAGE["held_seconds"]} * {_PART}) / 3600 AS held_hours,
@@ -69,3 +74,6 @@ GROUP BY {USAGE["holder_id"]}, 1, 2, 3, 4, 5 ORDER BY 7 + 8 DESC NULLS LAST, 1 L
         "last": moment("Until"),
     }
     return Query(sql, columns)
+
+
+_HOLDER = named(USAGE, USAGE["holder"])

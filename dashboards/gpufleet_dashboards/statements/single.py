@@ -117,7 +117,7 @@ def coverage(where: Where, gpus: str = "1") -> str:
         late = _LATE_S if branch.tier.step_ms is None else branch.tier.step_ms // 1000
         told_until = f"(extract(epoch FROM now()) * 1000000)::bigint - {late * 1_000_000} - {width}"
         return f"""SELECT to_timestamp(begin / 1000000.0::float8) AS time,
-  least(1, coalesce(seconds, 0) / nullif({shown} * {gpus}, 0)) AS coverage
+  CASE WHEN {gpus} > 0 THEN least(1, coalesce(seconds, 0) / ({shown} * {gpus})) END AS coverage
 FROM generate_series({BEGIN} / {width} * {width}, least({END} - 1, {told_until}), {width}) AS begin
 LEFT JOIN (SELECT (at - 1) / {width} * {width} AS begin, sum(duration) AS seconds FROM {rows} GROUP BY 1) AS told
   USING (begin) WHERE {branch.asked}"""

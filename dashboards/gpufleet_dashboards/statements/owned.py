@@ -1,0 +1,124 @@
+"""Whose GPU time it was: the fleet's usage by the hour, over wide ranges by the day, and its worst workloads.
+
+An hour, or day, that the range cuts counts in proportion.
+"""
+
+from collections.abc import Callable, Sequence
+
+from gpufleet_server.store.grafana.views.usage_days import VIEW as USAGE_DAYS
+from gpufleet_server.store.grafana.views.usage_hours import VIEW as USAGE_HOURS
+from gpufleet_server.store.grafana.views.waste_days import VIEW as WASTE_DAYS
+from gpufleet_server.store.grafana.views.waste_hours import VIEW as WASTE_HOURS
+
+from gpufleet_dashboards import units
+from gpufleet_dashboards.query import TIME, Column, Query, number, text
+from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, HOUR_MS, Branch, Tier, by_tier, chosen
+from gpufleet_dashboards.statements.held import named
+
+_USAGE = (Tier(USAGE_HOURS, HOUR_MS, 2 * HOUR_MS), Tier(USAGE_DAYS, DAY_MS))
+_WASTE = (Tier(WASTE_HOURS, HOUR_MS, 2 * HOUR_MS), Tier(WASTE_DAYS, DAY_MS))
+_NOW = "(extract(epoch FROM now()) * 1000000)::bigint"
+_MOST = 100
+
+HOURS = {
+    "total": number(units.GPU_HOURS, "GPU time", decimals=1),
+    "active": number(units.GPU_HOURS, "Active", decimals=1),
+    "held": number(units.GPU_HOURS, "Held, nothing ran", decimals=1),
+    "share": number(units.SHARE, "Share held", decimals=0),
+}
+
+
+def by(title: str, name: Callable[[Branch], str]) -> Query:
+    """GPU-hours by owner, called by `name` (SQL); those that held most without running first."""
+
+    def select(branch: Branch) -> str:
+        return f"""SELECT {name(branch)} AS name, {_hours(branch)},
+  sum({branch["activity_sum"]}) / nullif(sum({branch["activity_seconds"]}), 0) AS activity
+FROM {branch} WHERE {overlapping(branch)} GROUP BY 1"""
+
+    sql = f"""SELECT name, active + held AS total, active, held, {_SHARE}, activity
+FROM ({by_tier(_USAGE, select)}) AS tier ORDER BY held DESC, total DESC LIMIT {_MOST}"""
+    return Query(sql, {"name": text(title)} | HOURS | {"activity": number(units.SHARE, "Its kernels ran", decimals=0)})
+
+
+def over_time(label: str, name: Callable[[Branch], str]) -> Query:
+    """GPU-hours held of each hour, or day, or interval where that is longer, by `name` (SQL), called `label`."""
+
+    def select(branch: Branch) -> str:
+        return f"""SELECT {branch.time} AS time, {name(branch)} AS {label},
+  sum({branch["held_seconds"]} * {_part(branch)}) / 3600 AS held
+FROM {branch} WHERE {overlapping(branch)} GROUP BY 1, 2"""
+
+    sql = f"{by_tier(_USAGE, select)}\nORDER BY 1"
+    return Query(sql, {"time": TIME, label: text(), "held": HOURS["held"]})
+
+
+def totals() -> str:
+    """A row: seconds `active` and `held` of workloads, of nobody, and of unknown holders."""
+    who = {"workloads": "NOT IN ('nobody', 'unknown')", "nobody": "= 'nobody'", "unknown": "= 'unknown'"}
+
+    def select(branch: Branch) -> str:
+        cells = (
+            f"sum({branch[f'{what}_seconds']} * {_part(branch)}) FILTER (WHERE {branch['kind']} {kind})"
+            f" AS {name}_{what}"
+            for name, kind in who.items()
+            for what in ("active", "held")
+        )
+        return f"SELECT {', '.join(cells)} FROM {branch} WHERE {overlapping(branch)} GROUP BY {branch['simulated']}"
+
+    names = [f"{name}_{what}" for name in who for what in ("active", "held")]
+    sums = ", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in names)
+    return f"SELECT {sums} FROM ({by_tier(_USAGE, select)}) AS tier"
+
+
+def worst() -> Query:
+    """Workloads that held most without running."""
+    names: Sequence[str] = ("kind", "user_name", "account", "namespace", "cluster")
+
+    def select(branch: Branch) -> str:
+        shown = ", ".join(f"max({branch[name]}) AS {name}" for name in names)
+        holder = named(branch, branch["holder"])
+        return f"""SELECT {holder} AS holder, {shown}, string_agg(DISTINCT {branch["model"]}, ', ') AS models,
+  max({branch["gpus"]}) AS gpus, max({branch["nodes"]}) AS nodes, {_hours(branch)}
+FROM {branch} WHERE {overlapping(branch)} GROUP BY {branch["holder_id"]}, 1"""
+
+    sql = f"""SELECT holder, {", ".join(names)}, models, gpus, nodes, active + held AS total, active, held, {_SHARE}
+FROM ({by_tier(_WASTE, select)}) AS tier WHERE held > 0 ORDER BY held DESC, holder LIMIT {_MOST}"""
+    columns: dict[str, Column] = {
+        "holder": text("Workload", width=240),
+        "kind": text("Kind"),
+        "user_name": text("User"),
+        "account": text("Account"),
+        "namespace": text("Namespace"),
+        "cluster": text("Cluster"),
+        "models": text("Models"),
+        "gpus": number(units.COUNT, "GPUs", width=70),
+        "nodes": number(units.COUNT, "Nodes", width=70),
+    }
+    return Query(sql, columns | HOURS)
+
+
+def overlapping(branch: Branch) -> str:
+    """That this is the tier to read, and that a row's time overlaps the range, at the places that are chosen."""
+    at = branch["at"]
+    return f"{branch.asked} AND {at} > {BEGIN} - {_step(branch)} AND {at} < {END} AND {chosen(branch, 'site', 'model')}"
+
+
+_SHARE = "held / nullif(active + held, 0) AS share"
+
+
+def _hours(branch: Branch) -> str:
+    return ", ".join(
+        f"coalesce(sum({branch[f'{what}_seconds']} * {_part(branch)}), 0) / 3600 AS {what}"
+        for what in ("active", "held")
+    )
+
+
+def _part(branch: Branch) -> str:
+    """Which part of a row's time, as far as it is over, lies in the range."""
+    at, end = branch["at"], f"{branch['at']} + {_step(branch)}"
+    return f"(least({end}, {END}, {_NOW}) - greatest({at}, {BEGIN}))::float8 / nullif(least({end}, {_NOW}) - {at}, 0)"
+
+
+def _step(branch: Branch) -> str:
+    return f"{(branch.tier.step_ms or 0) * 1000}::bigint"
