@@ -91,7 +91,8 @@ FROM {GPUS} AS gpus
 LEFT JOIN (SELECT * FROM {LATEST} WHERE {_here(LATEST)}) AS newest ON newest.gpu_id = gpus.gpu_id
 LEFT JOIN (
   SELECT {USAGE["gpu_id"]} AS gpu_id, string_agg(DISTINCT {held.named(USAGE, USAGE["holder"])}, ', ') AS now
-  FROM {USAGE} WHERE {_here(USAGE)} AND {USAGE["begin_at"]} > (extract(epoch FROM now() - interval '1 day') * 1000000)::bigint
+  FROM {USAGE} WHERE {_here(USAGE)}
+    AND {USAGE["begin_at"]} > (extract(epoch FROM now() - interval '1 day') * 1000000)::bigint
     AND {USAGE["end_at"]} > (extract(epoch FROM now() - interval '5 minutes') * 1000000)::bigint GROUP BY 1
 ) AS holders ON holders.gpu_id = gpus.gpu_id
 WHERE gpus.{_here(GPUS)} AND gpus.{GPUS["removed_at"]} IS NULL ORDER BY 1"""
