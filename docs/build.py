@@ -1,10 +1,12 @@
-"""Writes the pages that are generated: metrics from the catalogue, alert rules and runbooks from the rules."""
+"""Writes the pages that are generated: metrics from the catalogue, alert rules and runbooks, views for Grafana."""
 
 from pathlib import Path
 
 from gpufleet_agent.catalogue import METRICS, Metric
 from gpufleet_server.alerts.discovery import every_rule
 from gpufleet_server.alerts.pages import rules_page, runbook_page
+from gpufleet_server.store.grafana.discovery import every_view
+from gpufleet_server.store.grafana.view import View
 
 HEAD = """# Metrics
 
@@ -20,6 +22,23 @@ of its partitions, each by its share of the GPU.
 
 | metric | unit | kind | cadence | rolls up as | step | bytes | MIG | what it is |
 |---|---|---|---|---|---|---|---|---|
+"""
+
+VIEWS = """# Views for Grafana
+
+Generated from `server/gpufleet_server/store/grafana/` by `make docs`: do not edit.
+
+On PostgreSQL the schema `grafana` holds these views and nothing else; `gpufleet db migrate` and `gpufleet serve` make
+them. A role that may read them is made by [`gpufleet db grant-reader`](operating.md#a-role-for-grafana). Views and
+columns are only added; to take one away is a breaking change of the release notes.
+
+* Filter by `at` (µs since the epoch, as `extract(epoch FROM …) * 1000000`), which indices know, and show `ts`, which is
+  the same; where rows are of an interval it is its beginning. Views with `span` lie in blocks: filter by that too, from
+  the length of a block before the first time to the last one.
+* A value that is absent is NULL, never 0. No site, model and the like is `(none)`, so that variables can choose it.
+* Of the fleet, means are kept as `…_sum` and `…_seconds`: of any group of rows the mean is
+  `sum(power_sum) / sum(power_seconds)`.
+* `node_uuid` tells nodes from each other, `gpu` GPUs; `node` is to be shown.
 """
 
 
@@ -51,11 +70,29 @@ def metrics_page() -> str:
     return HEAD + table + "".join(flags(metric) for metric in METRICS if metric.flags)
 
 
+def view_section(view: View) -> str:
+    """One view with its columns."""
+    lines = [f"| `{each.name}` | {each.type} | {each.symbol} | {each.help} |" for each in view.columns]
+    span = f" Blocks are of {view.span // 3_600_000_000} h." if view.span else ""
+    table = "\n".join(("| column | type | unit | what it is |", "|---|---|---|---|", *lines))
+    return f"\n## `{view}`\n\n{view.help}{span}\n\n{table}\n"
+
+
+def views_page() -> str:
+    """The page of all views."""
+    return VIEWS + "".join(view_section(view) for view in every_view().values())
+
+
 def pages() -> dict[str, str]:
     """All pages: path below docs/ → text."""
     rules = every_rule()
     runbooks = {f"runbooks/{name}.md": runbook_page(rule) for name, rule in rules.items()}
-    return {"metrics.md": metrics_page(), "alert-rules.md": rules_page(rules), **runbooks}
+    return {
+        "metrics.md": metrics_page(),
+        "alert-rules.md": rules_page(rules),
+        "grafana-views.md": views_page(),
+        **runbooks,
+    }
 
 
 def write(folder: Path) -> None:
