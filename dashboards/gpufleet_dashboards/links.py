@@ -1,7 +1,10 @@
 """Links from board to board, keeping the time range and what was chosen."""
 
+import re
 from dataclasses import dataclass
 
+_FIELD = re.compile(r"\$\{__data\.fields\.([^}]+)\}")
+_LABEL = re.compile(r"\$\{__field\.labels\.([^}]+)\}")
 # What is chosen goes along; a link from a row says the node or GPU itself.
 _CHOSEN = ("datasource", "site", "model")
 
@@ -29,6 +32,16 @@ class Link:
         said = [f"var-{name}={value}" for name, value in self.values]
         kept = [f"${{{name}:queryparam}}" for name in self.keeps]
         return f"/d/{uid(self.board)}?" + "&".join((*said, "${__url_time_range}", *kept))
+
+    @property
+    def fields(self) -> set[str]:
+        """The columns whose values it takes from the row that was clicked."""
+        return {name for _, value in self.values for name in _FIELD.findall(value)}
+
+    @property
+    def labels(self) -> set[str]:
+        """The labels whose values it takes from the series that was clicked."""
+        return {name for _, value in self.values for name in _LABEL.findall(value)}
 
 
 def field(name: str) -> str:

@@ -79,7 +79,16 @@ class Panel:
             return "has no unit"
         if self.query is None:
             return "has no query"
-        return self.kind.complaint(self.query) or self._series_complaint()
+        return self.kind.complaint(self.query) or self._series_complaint() or self._link_complaint(self.query)
+
+    def _link_complaint(self, query: Query) -> str | None:
+        labels = query.of_type(Type.TEXT) if self.kind.reads is Format.SERIES else []
+        for link in self.all_links:
+            for name in link.fields - set(query.returns):
+                return f"leads to {link.board} by a column {name}, which its query has not"
+            for name in link.labels - set(labels):
+                return f"leads to {link.board} by a label {name}, which its series have not"
+        return None
 
     def _series_complaint(self) -> str | None:
         if isinstance(self.kind, States) and not (self.values or self.steps):

@@ -18,7 +18,7 @@ def read(file: Path) -> str | None:
     """A file's text; None where there is none. CliError where it can't be read."""
     try:
         return file.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise CliError(f"can't read {file}: {error}") from error
