@@ -23,8 +23,9 @@ KILOWATT_HOURS = "kwatth"
 JOULE = "joule"
 CELSIUS = "celsius"
 MEGAHERTZ = "si:MHz"
-GPU_HOURS = "suffix: GPU h"
-PER_SECOND = "suffix: /s"
+# Units of our own: what Grafana writes behind a number, after a space.
+GPU_HOURS = "suffix:GPU h"
+PER_SECOND = "suffix:/s"
 YES_NO = "bool_yes_no"
 # Moments: what is shown of a column of times.
 MOMENT = "dateTimeAsIso"
