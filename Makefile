@@ -84,8 +84,12 @@ chaos: .venv/dev  ## 200 kills and cuts of everything under load; then every sam
 	$(BIN)/python -m pip install -q -e ./agent -e ./server -e ./dashboards
 	@touch $@
 
+# grafana-client's HTTP library would put itself in urllib3's place, and requests does not run on it. Built from source
+# with this set, it stays beside it.
+APART := URLLIB3_NO_OVERRIDE=1
+
 .venv/dev: .venv/installed pyproject.toml
-	$(BIN)/python -m pip install -q --group dev --group compiler
+	$(APART) $(BIN)/python -m pip install -q --no-binary urllib3-future --group dev --group compiler
 	@touch $@
 
 .venv/bench: .venv/installed pyproject.toml

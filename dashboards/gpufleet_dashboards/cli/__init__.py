@@ -7,9 +7,10 @@ from gpufleet_dashboards.cli.build import build
 from gpufleet_dashboards.cli.check import check
 from gpufleet_dashboards.cli.diff import diff
 from gpufleet_dashboards.cli.provision import provision
+from gpufleet_dashboards.cli.push import push
 
 app = typer.Typer(cls=Commands, no_args_is_help=True)
-for _command in (build, check, diff, provision):
+for _command in (build, check, diff, push, provision):
     app.command()(_command)
 
 

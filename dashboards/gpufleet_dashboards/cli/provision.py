@@ -41,8 +41,8 @@ def provision(
     from gpufleet_dashboards import provision as files
     from gpufleet_dashboards.rendered import documents
 
-    if sslmode not in _SSLMODES:
-        raise CliError(f"--sslmode {sslmode} is none of {', '.join(_SSLMODES)}", 2)
+    if sslmode not in SSLMODES:
+        raise CliError(f"--sslmode {sslmode} is none of {', '.join(SSLMODES)}", 2)
     boards = PurePosixPath(at or str(out.resolve())) / files.BOARDS_FOLDER
     if not boards.is_absolute():
         raise CliError(f"--at {at} is no absolute path; Grafana has no other", 2)
@@ -55,7 +55,7 @@ def provision(
         _alerts(out / files.ALERTS_FOLDER)
 
 
-_SSLMODES = ("disable", "require", "verify-ca", "verify-full")
+SSLMODES = ("disable", "require", "verify-ca", "verify-full")
 
 
 def _yaml(file: Path, document: dict[str, Any]) -> None:

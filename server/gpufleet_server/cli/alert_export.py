@@ -52,7 +52,7 @@ def export(
     from gpufleet_server.alerts.export import grafana, prometheus
     from gpufleet_server.alerts.export.text import text
 
-    overrides, table = _overrides(rules), xid_table(xids)
+    overrides, table = overrides_of(rules), xid_table(xids)
     if whose is For.PROMETHEUS:
         name, written = prometheus.FILE, text(prometheus.document(overrides, table))
     else:
@@ -69,7 +69,8 @@ def export(
     typer.echo(f"{out / name}", err=True)
 
 
-def _overrides(file: Path | None) -> "Overrides":
+def overrides_of(file: Path | None) -> "Overrides":
+    """The rules as a file sets them. CliError (usage) where it can't be read."""
     from gpufleet_server.alerts.discovery import every_rule
     from gpufleet_server.alerts.overrides import OverridesError, read
 

@@ -1,0 +1,1 @@
+"""Tests of pushing into a Grafana, against the stand-in."""
