@@ -5,12 +5,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Select
 
 from gpufleet_server.alerts.overrides import InForce, Manner
 from gpufleet_server.alerts.rule import KEY, Rule, Scope, Severity
 from gpufleet_server.alerts.sight import NothingSeen, Sight
 
+# The parameters of a select that is asked again and again: the time, and since when servers listen, µs.
+AT, SINCE = "sight_at", "sight_heard_since"
 _ABSENT = "–"
 _LONGEST = 1024
 # Labels of an alert, from columns of these names: which it is, and where. They stay as they were when it began.
@@ -34,13 +36,16 @@ class Finding:
     manner: Manner
 
 
-def find(connection: Connection, rule: InForce, sight: Sight) -> dict[str, Finding]:
-    """All subjects for which a rule's condition holds, by subject. What goes wrong is the caller's."""
+def find(connection: Connection, rule: InForce, sight: Sight, given: Select[Any] | None = None) -> dict[str, Finding]:
+    """All subjects for which a rule's condition holds, by subject. What goes wrong is the caller's.
+
+    `given` is its select with AT and SINCE to fill in from `sight`, where it was made before.
+    """
     try:
-        condition = rule.rule.condition(sight)
+        condition = rule.rule.condition(sight) if given is None else given
     except NothingSeen:
         return {}
-    rows = connection.execute(condition).mappings()
+    rows = connection.execute(condition, {AT: sight.at, SINCE: sight.heard_since}).mappings()
     found: dict[str, Finding] = {}
     for finding in findings(rule, (dict(row) for row in rows)):
         found.setdefault(finding.subject, finding)

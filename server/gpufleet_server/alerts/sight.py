@@ -79,7 +79,7 @@ class Sight:
     tables: Tables = field(default_factory=Tables)
     seen: Seen | None = None
     only: Sequence[int] | None = None
-    heard_since: int = 0
+    heard_since: Any = 0
     xids: Table = field(default_factory=catalogue)
     past: bool = False
     asked: set[str] = field(default_factory=set)

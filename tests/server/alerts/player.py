@@ -3,7 +3,7 @@
 import concurrent.futures
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from gpufleet_agent import wire
@@ -65,9 +65,7 @@ class Player:
         self._failing: list[str] = []
         self._facts: dict[str, float | str | None] = {}
         self._server = Self(store, lambda: self._facts, BEGAN)
-        rules = {name: self._breakable(every_rule()[name]) for name in (scenario.rule, *scenario.with_rules)}
-        given = overrides.parse(scenario.overrides, rules)
-        self.engine = Engine(store, given, lambda: self.at, interval=scenario.step)
+        self.engine = self._engine()
         self.nodes = nodes(scenario.nodes, BEGAN)
 
     def play(self) -> list[Told]:
@@ -94,11 +92,17 @@ class Player:
             return str(connection.execute(select(rule_runs.c.error).filter_by(rule=self.scenario.rule)).scalar_one())
 
     def _take(self, play: Play) -> None:
-        self._failing = self._failing if play.failing is None else play.failing
+        if play.failing is not None:
+            self._failing, self.engine = play.failing, self._engine()
         self._facts |= play.server
         for node in self.nodes:
             if node.is_meant(play):
                 node.take(play, self.at)
+
+    def _engine(self) -> Engine:
+        rules = {name: self._breakable(every_rule()[name]) for name in (self.scenario.rule, *self.scenario.with_rules)}
+        given = overrides.parse(self.scenario.overrides, rules)
+        return Engine(self.store, given, lambda: self.at, interval=self.scenario.step)
 
     def _breakable(self, rule: Rule) -> Rule:
         def condition(sight: Sight) -> Select[Any]:
@@ -111,10 +115,13 @@ class Player:
     @contextlib.contextmanager
     def _writer(self) -> Iterator[Writer]:
         tokens = TokenCache(self.store, lambda: self.at)
-        writer = Writer(self.store, tokens, Statistics(), now=lambda: self.at, happened=self.engine.happened)
+        writer = Writer(self.store, tokens, Statistics(), now=lambda: self.at, happened=self._happened)
         writer.start()
         yield writer
         writer.stop()
+
+    def _happened(self, events: Iterable[tuple[str, int]]) -> None:
+        self.engine.happened(events)
 
     def _send(self, writer: Writer) -> None:
         answers = []
