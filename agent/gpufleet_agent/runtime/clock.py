@@ -26,12 +26,18 @@ def uptime() -> float:
 
 
 @functools.cache
-def boot_id() -> str:
-    """The kernel's name of this boot; a random one where it does not tell."""
+def kernels_boot_id() -> str | None:
+    """The kernel's name of this boot; None where it does not tell."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        return str(uuid.uuid4())
+        return None
+
+
+@functools.cache
+def boot_id() -> str:
+    """The same; a random one where the kernel does not tell."""
+    return kernels_boot_id() or str(uuid.uuid4())
 
 
 def read_clock() -> Clock:

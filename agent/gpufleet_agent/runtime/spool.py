@@ -90,6 +90,9 @@ class Spool:
             found, floor = [], wall()
             self._note_trouble(_REPORT_TROUBLE, error)
         self._sequence = Sequence(state / "stream.json", floor)
+        if self._sequence.is_new_boot:
+            booted = wall() - round(uptime() * 1e6)
+            self._notices.append(Event(at=booted, kind="node_booted", message="the machine was booted"))
         self._take_over(found)
 
     @property

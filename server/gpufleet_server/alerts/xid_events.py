@@ -12,7 +12,7 @@ from gpufleet_server.domain.xids import Action, Xid
 from gpufleet_server.store.schema import events
 
 # After these nothing is left of what the driver or a GPU was in.
-CURES = ("driver_recovered", "gpu_returned")
+CURES = ("driver_recovered", "gpu_returned", "node_booted")
 
 
 ON_EVENTS = ("xid", XID_CONFIRMED, *CURES)

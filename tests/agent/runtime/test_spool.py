@@ -1,5 +1,6 @@
 """The spool: whatever happens in whatever order, each tick is delivered exactly once."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -216,6 +217,25 @@ def test_one_unreadable_file_is_told_and_the_others_are_taken(tmp_path: Path) ->
     assert again.backlog.reports == 1
     close(again, begin(again))
     assert again.take_notices() == []
+
+
+def test_a_boot_is_told_once(tmp_path: Path) -> None:
+    """The first run after a boot tells when that was; the next one, and one that an older agent ran before, do not."""
+    spool = Spool(tmp_path, NODE, 1 << 30, 1e9)
+    close(spool, begin(spool))
+    file = tmp_path / "stream.json"
+    kept = json.loads(file.read_bytes())
+    assert spool.take_notices() == Spool(tmp_path, NODE, 1 << 30, 1e9).take_notices() == []
+    file.write_text(json.dumps(kept | {"boot": "another"}))
+    again = Spool(tmp_path, NODE, 1 << 30, 1e9)
+    (told,) = again.take_notices()
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    assert told.kind == "node_booted"
+    assert abs(time.time() - told.at / 1e6 - uptime) < 5
+    close(again, begin(again))
+    assert Spool(tmp_path, NODE, 1 << 30, 1e9).take_notices() == []
+    file.write_text(json.dumps({name: kept[name] for name in ("stream", "reserved")}))
+    assert Spool(tmp_path, NODE, 1 << 30, 1e9).take_notices() == []
 
 
 def test_a_full_disk_is_survived_in_memory(tmp_path: Path) -> None:
