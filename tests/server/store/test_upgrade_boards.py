@@ -1,0 +1,71 @@
+"""A store of before dashboards: what they ask of it comes along."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from gpufleet_server.store.engine import Store
+from gpufleet_server.store.fleet_rollups import roll_hours
+from gpufleet_server.store.migrate import migrate, upgrade
+from gpufleet_server.store.schema import gpus, nodes
+from gpufleet_server.store.tiers import HOUR, MINUTE, fleet_ten_minutes
+from sqlalchemy import Connection, MetaData, Table, select
+
+from tests.server.fleet import NOW
+
+_BEGIN = NOW // HOUR * HOUR
+_HOST = {"driver_version": "570.1", "cuda_version": "12.4", "kernel": "6.1.0 'odd'", "os": "Debian 12"}
+_GPU = {
+    "vbios_version": "96.00", "inforom_image_version": "G520", "gsp_firmware_version": "570.1",
+    "board_part_number": "900-21010",
+}  # fmt: skip
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def before(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A store of revision 0005 with two nodes, a GPU each, and minutes of two hours."""
+    database = f"sqlite:///{tmp_path}/before.db"
+    opened = Store.open(request.getfixturevalue("postgres_database") if request.param == "postgresql" else database)
+    with opened.writing() as connection:
+        upgrade(connection, "0005")
+        tables = MetaData()
+        tables.reflect(connection, only=["nodes", "gpus", "fleet_minutes"])
+        for number, (host, gpu) in enumerate((({"hostname": "a"} | _HOST, _GPU), ({"hostname": "b"}, {})), 1):
+            row = {
+                "node_id": number, "uuid": f"node-{number}", "hostname": host["hostname"], "simulated": False,
+                "interval_ms": 1000, "driver_state": "ok", "driver_since": 1, "facts": host, "first_seen": 1,
+                "last_seen": 1, "driver_detail": "", "clock_offset": 0, "clock_measured": 0, "backlog_reports": 0,
+                "backlog_bytes": 0, "backlog_dropped": 0, "roster_digest": "", "version": 0,
+            }  # fmt: skip
+            _add(connection, tables.tables["nodes"], row)
+            of_gpu = {"gpu_id": number, "node_id": number, "slot": 0, "uuid": f"GPU-{number}", "lost": False}
+            _add(connection, tables.tables["gpus"], of_gpu | {"identity": {"uuid": "x"} | gpu, "first_seen": 1})
+        for ago in (0, 5, 15, 70):
+            row = {"group_id": 1, "ts": _BEGIN - ago * MINUTE, "observed": 1000 + ago}
+            _add(connection, tables.tables["fleet_minutes"], row)
+    yield opened
+    opened.close()
+
+
+def _add(connection: Connection, table: Table, row: dict[str, object]) -> None:
+    connection.execute(table.insert().values(row))
+
+
+def test_versions_become_columns(before: Store) -> None:
+    """From what nodes and GPUs said of themselves; what they did not say is NULL."""
+    migrate(before)
+    with before.reading() as connection:
+        hosts = connection.execute(select(*(nodes.c[name] for name in _HOST)).order_by(nodes.c.node_id)).all()
+        boards = connection.execute(select(*(gpus.c[name] for name in _GPU)).order_by(gpus.c.gpu_id)).all()
+    assert [tuple(row) for row in hosts] == [tuple(_HOST.values()), (None,) * len(_HOST)]
+    assert [tuple(row) for row in boards] == [tuple(_GPU.values()), (None,) * len(_GPU)]
+
+
+def test_ten_minutes_are_made_of_the_minutes_that_there_are(before: Store) -> None:
+    """By the first rollups after that, however old they are."""
+    migrate(before)
+    roll_hours(before, _BEGIN + 30 * HOUR)
+    with before.reading() as connection:
+        query = select(fleet_ten_minutes.c.ts, fleet_ten_minutes.c.observed).order_by(fleet_ten_minutes.c.ts)
+        found = [tuple(row) for row in connection.execute(query)]
+    assert found == [(_BEGIN - 70 * MINUTE, 1070), (_BEGIN - 10 * MINUTE, 1015), (_BEGIN, 2005)]
