@@ -77,10 +77,11 @@ class OwnMinutes:
         minute = before.at // MINUTE * MINUTE
         row = {"server": server_name(), "at": minute, **self._between(before, then), **self._standing(now)}
         make: Any = postgresql.insert if self._store.dialect == "postgresql" else sqlite.insert
+        new = make(server_minutes).on_conflict_do_nothing().returning(server_minutes.c.at)
         with self._store.writing() as connection:
-            done = connection.execute(make(server_minutes).on_conflict_do_nothing(), row)
+            done = connection.execute(new, row).first()
         # Where there is one of this minute, as after a restart of a container, it goes into the next.
-        if done.rowcount:
+        if done is not None:
             self._before = then
 
     def _run(self) -> None:

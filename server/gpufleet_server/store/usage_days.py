@@ -156,12 +156,13 @@ def _add_up(connection: Connection, some: Sequence[int], day: int) -> None:
 
 
 def add_up_running_days(store: Store, now: int) -> int:
-    """Have this day in `usage_fleet`, and the one before until all of that is added up there; how many rows."""
+    """Have this day in `usage_fleet`, and the one before until all of that is added up there; how many of them."""
     done = 0
     for day in sorted({(now - HOUR) // DAY * DAY, now // DAY * DAY}):
         with store.writing() as connection:
             if _is_due(connection, day):
-                done += _add_up_day(connection, day)
+                _add_up_hours(connection, day)
+                done += 1
     return done
 
 
@@ -169,7 +170,7 @@ def _is_due(connection: Connection, day: int) -> bool:
     return bool(connection.execute(select(exists().where(due.c.kind == USAGE_DUE, due.c.at == day))).scalar_one())
 
 
-def _add_up_day(connection: Connection, day: int) -> int:
+def _add_up_hours(connection: Connection, day: int) -> None:
     hours = usage_fleet_hours.c
     key = {name: hours[name] for name in ("owner_id", "site", "model", "simulated")}
     totals: dict[str, Any] = {name: cast(func.sum(hours[name]), BigInteger) for name in SUMMED}
@@ -180,4 +181,4 @@ def _add_up_day(connection: Connection, day: int) -> int:
     make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     connection.execute(delete(usage_fleet).where(usage_fleet.c.day == day))
     new = make(usage_fleet).from_select([*key, "day", *totals], query.where(hours.hour >= day, hours.hour < day + DAY))
-    return connection.execute(new).rowcount
+    connection.execute(new)
