@@ -96,9 +96,11 @@ def _select(branch: Branch, labels: Sequence[str], sums: dict[str, str]) -> str:
     step = (branch.tier.step_ms or 0) * 1000
     # What is going on is not over: its sums would be too small.
     over = f"{branch['at']} + {step} <= {END}"
+    # Asked for by time alone first: of what is chosen PostgreSQL guesses that it is next to nothing.
     return f"""SELECT {branch["at"]}, {_listed([branch[label] for label in labels])}{_values(sums)},
   {branch.width_us} AS width, {step / 1_000_000} AS each
-FROM {branch} WHERE {branch.here} AND {over} AND {chosen(branch, "site", "model")}
+FROM (SELECT * FROM {branch} WHERE {branch.here} AND {over} OFFSET 0) AS rows
+WHERE {chosen(branch, "site", "model")}
 GROUP BY {_listed([branch[label] for label in labels])}{branch["at"]}"""
 
 
