@@ -108,10 +108,12 @@ def _told(settings: Mapping[str, Any], like: Mapping[str, Any]) -> Json:
 
 def _body(there: Json, wanted: DataSource, secret: bool = True) -> Json:
     """What is sent: what people set beside it stays, and secrets that are not sent too."""
-    kept = {name: there[name] for name in ("isDefault", "basicAuth", "withCredentials", "database") if name in there}
+    kept: Json = {
+        name: there[name] for name in ("isDefault", "basicAuth", "withCredentials", "database") if name in there
+    }
     mark = {_MARK: digest(_told(wanted.settings, wanted.settings))}
-    merged: Json = {**(there.get("jsonData") or {}), **wanted.settings.get("jsonData", {}), **mark}
-    body = {**kept, **wanted.settings, "jsonData": merged}
+    merged: Json = dict(there.get("jsonData") or {}) | dict(wanted.settings["jsonData"]) | mark
+    body: Json = {**kept, **wanted.settings, "jsonData": merged}
     if "version" in there:
         body["version"] = there["version"]
     if wanted.password and secret:

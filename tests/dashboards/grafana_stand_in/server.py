@@ -32,19 +32,25 @@ class StandIn:
 
 
 @contextlib.contextmanager
-def serving(version: str = "13.3.0", tls: tuple[Path, Path] | None = None) -> Iterator[StandIn]:
-    """A fresh stand-in, until left. `tls`: certificate and key."""
+def serving(version: str = "13.3.0", tls: Path | None = None) -> Iterator[StandIn]:
+    """A fresh stand-in, until left. `tls`: key and certificate of localhost, with which it speaks TLS."""
     state, faults = State(), Faults()
     api = Api(state, {TOKEN: ("sa-gpufleet", ADMIN)}, version)
-    files = {"ssl_certfile": str(tls[0]), "ssl_keyfile": str(tls[1])} if tls else {}
-    config = uvicorn.Config(before(api.app, faults), log_config=None, log_level="critical", lifespan="off", **files)  # type: ignore[arg-type]
+    config = uvicorn.Config(
+        before(api.app, faults),
+        log_config=None,
+        log_level="critical",
+        lifespan="off",
+        ssl_certfile=str(tls) if tls else None,
+    )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="grafana-stand-in")
         thread.start()
         try:
-            yield StandIn(f"http{'s' if tls else ''}://127.0.0.1:{port}", state, api, faults, People(state))
+            url = f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}"
+            yield StandIn(url, state, api, faults, People(state))
         finally:
             server.should_exit = True
             thread.join()
