@@ -11,7 +11,8 @@ from gpufleet_server.store.schema import gpus, nodes
 
 # What stands for no site, no model …: Grafana's variables can't choose NULL.
 NONE = "(none)"
-NOW: ColumnElement[int] = literal_column("(extract(epoch FROM now()) * 1000000)::bigint", BigInteger())
+# A select of its own is evaluated once, not for every row: that was a third of the time of 100,000 GPUs' states.
+NOW: ColumnElement[int] = literal_column("(SELECT (extract(epoch FROM now()) * 1000000)::bigint)", BigInteger())
 
 GPUS_OF_NODES: FromClause = gpus.join(nodes, nodes.c.node_id == gpus.c.node_id)
 
