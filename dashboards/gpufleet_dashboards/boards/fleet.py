@@ -246,9 +246,12 @@ FROM {ALERTS} WHERE {ALERTS["state"]} = 'firing' AND {chosen(ALERTS, "site")}
   AND ({chosen(ALERTS, "model")} OR {ALERTS["gpu"]} IS NULL)
 ORDER BY CASE {ALERTS["severity"]} WHEN 'critical' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END, {ALERTS["fired"]} DESC
 LIMIT {_ROWS}"""
-_BROKEN = f"""SELECT {GPUS["state"]}, {GPUS["site"]}, {GPUS["rack"]}, {GPUS["node"]}, {GPUS["position"]},
+_BAD = f"{GPUS['state']} IN ('lost', 'driver_failed')"
+# Whose GPUs to look at is told from an index: reading all GPUs' rows takes three times as long.
+_BROKEN = f"""WITH bad AS MATERIALIZED (SELECT DISTINCT {GPUS["node_id"]} FROM {GPUS} WHERE {_BAD})
+SELECT {GPUS["state"]}, {GPUS["site"]}, {GPUS["rack"]}, {GPUS["node"]}, {GPUS["position"]},
   {GPUS["model"]}, {GPUS["serial"]}, {GPUS["node_last_seen"]}, {GPUS["node_uuid"]}, {GPUS["gpu"]}
-FROM {GPUS} WHERE {GPUS["state"]} IN ('lost', 'driver_failed') AND {chosen(GPUS, "site", "model")}
+FROM {GPUS} WHERE {_BAD} AND {GPUS["node_id"]} IN (SELECT node_id FROM bad) AND {chosen(GPUS, "site", "model")}
 ORDER BY {GPUS["state"]} DESC, {GPUS["site"]}, {GPUS["node"]}, {GPUS["position"]} LIMIT {_ROWS}"""
 _SILENT = f"""SELECT {NODES["site"]}, {NODES["rack"]}, {NODES["node"]}, {NODES["gpus"]}, {NODES["last_seen"]},
   {NODES["driver_detail"]}, {NODES["node_uuid"]}

@@ -12,19 +12,19 @@ from gpufleet_dashboards.panel import Panel
 from gpufleet_dashboards.query import TIME, Column, Query, moment, number, text
 from gpufleet_dashboards.sql import INTERVAL_MS, chosen, within
 from gpufleet_dashboards.statements.fleet import OWNED, observed, over_time
+from gpufleet_dashboards.statements.standing import COUNTED
 from gpufleet_dashboards.variables import MODEL, SITE
 
 _ROWS = 200
-_MANY = 1000
+_MANY = 500
 # What nodes' rosters changed. Lost GPUs are events of the driver: the board Health has them.
 _CHANGES = (
     *("node_added", "node_changed", "gpu_added", "gpu_changed", "gpu_removed"),
     *("partition_added", "partition_removed"),
 )
 _CHANGED = f"{EVENTS['kind']} IN ({', '.join(repr(kind) for kind in _CHANGES)}) AND {within(EVENTS)}"
-_THERE = f"{GPUS['removed_at']} IS NULL AND {chosen(GPUS, 'site', 'model')}"
 _OF_NODES = chosen(NODES, "site")
-_SHARE = "100.0 * count(*) / sum(count(*)) OVER ()"
+_GROUPS = {"site": "site", "model": "model"}
 
 _HOW_MANY = number(units.COUNT, "GPUs", decimals=0, width=90)
 _UUID = text(hidden=True)
@@ -37,17 +37,23 @@ def _table(title: str, description: str, sql: str, returns: dict[str, Column], w
 
 
 def _versions(title: str, description: str, columns: dict[str, str], w: int) -> Panel:
-    """GPUs by what some columns of theirs say, `columns` by name with their headings; rare ones last."""
+    """GPUs by what some columns of theirs say, `columns` by name with their headings; rare ones last.
+
+    All GPUs are counted by these columns first; what is chosen is taken from the few counts, not from the many GPUs.
+    """
     names = ", ".join(GPUS[name] for name in columns)
-    share = f"100.0 * count(*) / sum(count(*)) OVER (PARTITION BY {GPUS['model']})"
-    of = share if "model" in columns else _SHARE
-    first = "1, " if "model" in columns else ""
-    sql = f"""SELECT {names}, count(*) AS gpus, count(DISTINCT {GPUS["node_uuid"]}) AS nodes, {of} AS share
-FROM {GPUS} WHERE {_THERE} GROUP BY {names} ORDER BY {first}gpus DESC, {names} LIMIT {_ROWS}"""
+    counted = ", ".join(dict.fromkeys(GPUS[name] for name in ("site", "model", *columns)))
+    whole = f"PARTITION BY {GPUS['model']}" if "model" in columns else ""
+    first = f"{GPUS['model']}, " if "model" in columns else ""
+    sql = f"""WITH counted AS MATERIALIZED (
+  SELECT {counted}, count(*) AS gpus FROM {GPUS} WHERE {GPUS["state"]} <> 'removed' GROUP BY {counted}
+)
+SELECT {names}, sum(gpus)::float8 AS gpus, (100 * sum(gpus) / sum(sum(gpus)) OVER ({whole}))::float8 AS share
+FROM counted WHERE {chosen(_GROUPS, "site", "model")}
+GROUP BY {names} ORDER BY {first}gpus DESC, {names} LIMIT {_ROWS}"""
     returns = {name: text(title) for name, title in columns.items()}
-    numbers = {"gpus": _HOW_MANY, "nodes": number(units.COUNT, "Nodes", width=80)}
-    share_of = number(units.PERCENT, "Of its model" if "model" in columns else "Share", decimals=1, width=110)
-    return _table(title, description, sql, {**returns, **numbers, "share": share_of}, w)
+    share = number(units.PERCENT, "Of its model" if "model" in columns else "Share", decimals=1, width=110)
+    return _table(title, description, sql, {**returns, "gpus": _HOW_MANY, "share": share}, w)
 
 
 _WHAT = Row(
@@ -55,37 +61,36 @@ _WHAT = Row(
     (
         _table(
             "Types",
-            "GPUs that nodes have now, by model and memory, those of silent nodes too. Memory is what the driver "
-            "tells, without what it keeps for itself.",
-            f"""SELECT {GPUS["vendor"]}, {GPUS["model"]}, {GPUS["memory_total"]}, count(*) AS gpus,
-  count(DISTINCT {GPUS["node_uuid"]}) AS nodes, count(DISTINCT {GPUS["site"]}) AS sites,
-  min({GPUS["first_seen"]}) AS first, max({GPUS["first_seen"]}) AS newest
-FROM {GPUS} WHERE {_THERE} GROUP BY 1, 2, 3 ORDER BY gpus DESC, 2, 3 LIMIT {_ROWS}""",
+            "GPUs that nodes have, by model, those of silent nodes too. Counted once a minute, the last time before "
+            "the end of the range. Models are named as the driver names them: memory and maker are in the name, or "
+            "not.",
+            f"""WITH counted AS ({COUNTED})
+SELECT model, sum(gpus)::float8 AS gpus, (100 * sum(gpus) / sum(sum(gpus)) OVER ())::float8 AS share,
+  sum(CASE WHEN state = 'reporting' THEN gpus ELSE 0 END)::float8 AS reporting, count(DISTINCT site) AS sites
+FROM counted GROUP BY model ORDER BY gpus DESC, model LIMIT {_ROWS}""",
             {
-                "vendor": text("Vendor", width=100),
                 "model": text("Model"),
-                "memory_total": number(units.BYTES, "Memory", width=100),
                 "gpus": _HOW_MANY,
-                "nodes": number(units.COUNT, "Nodes", width=80),
+                "share": number(units.PERCENT, "Share", decimals=1, width=80),
+                "reporting": number(units.COUNT, "Reporting", decimals=0, width=100),
                 "sites": number(units.COUNT, "Sites", width=70),
-                "first": moment("First seen"),
-                "newest": moment("Newest seen first"),
             },
-            16,
+            14,
         ),
         Panel(
             kind=Gauges(),
             title="By site",
-            description="GPUs that nodes have now, by site. A node without a site set is under (none): what it is "
-            "set to is up to whoever configures its agent.",
+            description="GPUs that nodes have, by site, the 20 largest; of the last count before the end of the "
+            "range. A node without a site set is under (none): what it is set to is up to whoever configures its "
+            "agent.",
             unit=units.COUNT,
             query=Query(
-                f"""SELECT {GPUS["site"]}, count(*)::float8 AS gpus FROM {GPUS} WHERE {_THERE}
-GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 20""",
+                f"WITH counted AS ({COUNTED}) SELECT site, sum(gpus)::float8 AS gpus FROM counted "
+                "GROUP BY site ORDER BY gpus DESC, site LIMIT 20",
                 {"site": text(), "gpus": number(units.COUNT, decimals=0)},
             ),
             low=0,
-            w=8,
+            w=10,
             h=9,
         ),
         Panel(
@@ -110,30 +115,31 @@ _VERSIONS = Row(
     (
         _versions(
             "Drivers",
-            "GPUs by the driver of their node, the most common first: what is last is what was left out of an "
-            "update. Of silent nodes it is what they last told; (none): nobody could read it.",
+            "GPUs by the driver of their node, the most common first: what is last is what an update left out. Of "
+            "silent nodes it is what they last told; (none): nobody could read it. Now, whatever range is shown.",
             {"driver": "Driver", "cuda": "CUDA, at most"},
             12,
         ),
         _versions(
             "VBIOS",
             "GPUs by model and version of the VBIOS. Boards of different makers have different ones: another version "
-            "is not an older one. (none): the driver did not tell.",
+            "is not an older one. (none): the driver did not tell. Now, whatever range is shown.",
             {"model": "Model", "vbios": "VBIOS"},
             12,
         ),
         _versions(
             "Firmware and boards",
             "GPUs by model, part number, InfoROM image and GSP firmware. GSP firmware comes with the driver; the part "
-            "number tells boards of one model apart. (none): the driver did not tell.",
+            "number tells boards of one model apart. (none): the driver did not tell. Now, whatever range is shown.",
             {"model": "Model", "part_number": "Part number", "inforom": "InfoROM", "firmware": "GSP firmware"},
             12,
         ),
         _table(
             "Agents and systems",
             "Nodes by version of the agent, kernel and operating system, the most common first. Of silent nodes it is "
-            "what they last told.",
-            f"""SELECT {NODES["agent_version"]}, {NODES["kernel"]}, {NODES["os"]}, count(*) AS nodes, {_SHARE} AS share
+            "what they last told. Nodes of all models: a node may have several.",
+            f"""SELECT {NODES["agent_version"]}, {NODES["kernel"]}, {NODES["os"]}, count(*) AS nodes,
+  (100 * count(*) / sum(count(*)) OVER ())::float8 AS share
 FROM {NODES} WHERE {_OF_NODES} GROUP BY 1, 2, 3 ORDER BY nodes DESC, 1, 2, 3 LIMIT {_ROWS}""",
             {
                 "agent_version": text("Agent", width=90),
@@ -154,10 +160,6 @@ FROM {EVENTS} WHERE {_CHANGED} AND {chosen(EVENTS, "site")} GROUP BY 1, 2 ORDER 
 _CHANGE_LIST = f"""SELECT {EVENTS["ts"]}, {EVENTS["kind"]}, {EVENTS["message"]}, {EVENTS["site"]}, {EVENTS["node"]},
   {EVENTS["position"]}, {EVENTS["serial"]}, {EVENTS["node_uuid"]}, {EVENTS["gpu"]}
 FROM {EVENTS} WHERE {_CHANGED} AND {chosen(EVENTS, "site")} ORDER BY {EVENTS["at"]} DESC LIMIT {_ROWS}"""
-_GONE = f"""SELECT {GPUS["removed_at"]}, {GPUS["site"]}, {GPUS["node"]}, {GPUS["position"]}, {GPUS["model"]},
-  {GPUS["serial"]}, {GPUS["first_seen"]}, {GPUS["node_uuid"]}, {GPUS["gpu"]}
-FROM {GPUS} WHERE {GPUS["removed_at"]} IS NOT NULL AND {chosen(GPUS, "site", "model")}
-ORDER BY {GPUS["removed_at"]} DESC LIMIT {_ROWS}"""
 _ROSTER = Row(
     "What changed",
     (
@@ -190,26 +192,7 @@ _ROSTER = Row(
                 "node_uuid": _UUID,
                 "gpu": _UUID,
             },
-            14,
-            10,
-        ),
-        _table(
-            "GPUs that are gone",
-            f"GPUs that nodes reported without, the last to go first, {_ROWS} at most, whatever range is shown. A "
-            "board that went to another node is there too: look for its serial number.",
-            _GONE,
-            {
-                "removed_at": moment("Gone", width=170),
-                "site": text("Site", width=100),
-                "node": text("Node", link=to_node(), width=140),
-                "position": number(units.PLAIN, "GPU", link=to_gpu(), width=60),
-                "model": text("Model"),
-                "serial": text("Serial", width=130),
-                "first_seen": moment("First seen", width=170),
-                "node_uuid": _UUID,
-                "gpu": _UUID,
-            },
-            10,
+            24,
             10,
         ),
     ),
@@ -218,7 +201,7 @@ _ROSTER = Row(
 _NODE_LIST = f"""SELECT {NODES["site"]}, {NODES["room"]}, {NODES["rack"]}, {NODES["node"]}, {NODES["gpus"]},
   {NODES["state"]}, {NODES["driver"]}, {NODES["kernel"]}, {NODES["agent_version"]}, {NODES["first_seen"]},
   {NODES["last_seen"]}, {NODES["node_uuid"]}
-FROM {NODES} WHERE {_OF_NODES} AND {NODES["node_id"]} IN (SELECT {GPUS["node_id"]} FROM {GPUS} WHERE {_THERE})
+FROM {NODES} WHERE {_OF_NODES}
 ORDER BY {NODES["last_seen"]}, {NODES["node"]} LIMIT {_MANY}"""
 _NODES = Row(
     "Nodes",
