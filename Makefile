@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 COMPILER := $(if $(shell command -v cc || command -v gcc || command -v clang),,--group compiler)
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo -n)
 
-.PHONY: up demo test test-agent lint docs deb bench bench-agent bench-ingest bench-scale bench-queries bench-backlog bench-offline bench-growth bench-alerts bench-dashboards docs-pictures chaos tools bench-tools alert-tools clean help
+.PHONY: up demo test test-agent lint docs deb bench bench-agent bench-ingest bench-scale bench-queries bench-backlog bench-offline bench-growth bench-alerts bench-month bench-dashboards docs-pictures chaos tools bench-tools alert-tools clean help
 
 help:  ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -42,7 +42,7 @@ docs-pictures: .venv/dev  ## Draw the boards for the documentation, of a simulat
 deb: .venv/bin/pip  ## The agent as a Debian package for this machine's Python, in dist/
 	PIP="$(BIN)/python -m pip" agent/packaging/deb/build.sh dist
 
-bench: bench-agent bench-ingest bench-scale bench-queries bench-backlog bench-offline bench-growth bench-alerts bench-dashboards  ## All benchmarks
+bench: bench-agent bench-ingest bench-scale bench-queries bench-backlog bench-offline bench-growth bench-alerts bench-month bench-dashboards  ## All benchmarks
 
 bench-agent: .venv/dev .venv/bench  ## The agent's CPU and memory beside nvitop-exporter
 	$(BIN)/python -m tests.bench.agent
@@ -67,6 +67,9 @@ bench-growth: .venv/dev .venv/bench  ## What a GPU costs among 1,000, 10,000 and
 
 bench-alerts: .venv/dev .venv/bench alert-tools  ## From an XID on a node to a real Alertmanager; evaluating all rules
 	$(BIN)/python -m tests.bench.alerts
+
+bench-month: .venv/dev .venv/bench  ## A month of 10,000 GPUs with the failures of published studies: alerts, found and false
+	$(BIN)/python -m tests.bench.month
 
 bench-dashboards: .venv/dev .venv/bench  ## How long Grafana's boards take over 100,000 GPUs
 	$(BIN)/python -m tests.bench.dashboards
