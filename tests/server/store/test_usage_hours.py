@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -63,7 +63,11 @@ def _pieces(store: Store) -> Pieces:
     alpha, beta = fleet.node("alpha", site="east"), fleet.node("beta", simulated=True)
     for node_id, number in itertools.product((alpha, beta), range(2)):
         fleet.gpu(node_id, f"GPU-{node_id}-{number}", model="H100" if number else None)
-    held = (("slurm", {"job": "1", "user": "alice"}), ("slurm", {"job": "2", "user": "bob"}), ("nobody", {}))
+    held: Sequence[tuple[Any, dict[str, str]]] = (
+        ("slurm", {"job": "1", "user": "alice"}),
+        ("slurm", {"job": "2", "user": "bob"}),
+        ("nobody", {}),
+    )
     return Pieces(store, (alpha, beta), tuple(used.holder(alpha, kind, **words) for kind, words in held))
 
 
