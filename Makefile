@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 COMPILER := $(if $(shell command -v cc || command -v gcc || command -v clang),,--group compiler)
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo -n)
 
-.PHONY: up demo test test-agent lint docs deb bench bench-agent bench-ingest bench-scale bench-queries bench-backlog bench-offline bench-growth bench-alerts bench-month bench-dashboards docs-pictures chaos tools bench-tools alert-tools clean help
+.PHONY: up demo test test-agent lint docs boards deb bench bench-agent bench-ingest bench-scale bench-queries bench-backlog bench-offline bench-growth bench-alerts bench-month bench-dashboards docs-pictures chaos tools bench-tools alert-tools clean help
 
 help:  ## What there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -35,6 +35,9 @@ lint: .venv/dev .venv/bench  ## Style, types, imports, sizes
 
 docs: .venv/installed  ## Write the generated pages again
 	$(BIN)/python docs/build.py
+
+boards: .venv/installed  ## Write the boards' JSON again
+	$(BIN)/gpufleet dashboards build
 
 docs-pictures: .venv/dev  ## Draw the boards for the documentation, of a simulated fleet
 	$(BIN)/python -m tests.dashboards.drawing
