@@ -44,6 +44,14 @@ def chosen(view: Columns, *columns: str, **named: str) -> str:
     return " AND ".join(f"{view[name]} = ANY (ARRAY[${variable}]::text[])" for name, variable in wanted.items())
 
 
+def likely(*conditions: str) -> str:
+    """That all of these hold, of which PostgreSQL is to expect that half of the rows do.
+
+    Of a text that it knows nothing of it expects next to none, and then reads a whole fleet node by node.
+    """
+    return f"CASE WHEN {' AND '.join(conditions)} THEN true ELSE false END"
+
+
 def is_one(view: Columns, column: str, variable: str) -> str:
     """That a column has the value of a variable of a single value."""
     return f"{view[column]} = '${variable}'"
@@ -128,8 +136,3 @@ def by_tier(tiers: tuple[Tier, ...], select: Callable[[Branch], str]) -> str:
         if INTERVAL_MS not in part:
             raise ValueError(f"the statement over {tier.view} does not say when it is to be read: `branch.here`")
     return "\nUNION ALL\n".join(f"({part.strip()})" for part in parts)
-
-
-def over_tiers(tiers: tuple[Tier, ...], rows: Callable[[Branch], str], outer: str) -> str:
-    """`outer`, in which `{rows}` stands for the rows of the tier that is asked for: for totals without groups."""
-    return outer.replace("{rows}", f"({by_tier(tiers, rows)}) AS tier")

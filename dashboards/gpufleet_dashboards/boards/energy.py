@@ -10,7 +10,7 @@ from gpufleet_dashboards.links import Link, field
 from gpufleet_dashboards.panel import Panel
 from gpufleet_dashboards.query import TIME, Query, metric, number, text
 from gpufleet_dashboards.scale import GREEN, RED, USE_COLOURS, YELLOW, steps
-from gpufleet_dashboards.sql import Branch, chosen
+from gpufleet_dashboards.sql import Branch, chosen, likely
 from gpufleet_dashboards.statements.fleet import OWNED, in_all, observed, of_use, over_time
 from gpufleet_dashboards.statements.standing import MINUTE_SECONDS, USED
 from gpufleet_dashboards.variables import MODEL, SITE
@@ -134,7 +134,7 @@ def _places() -> Query:
 def _limits() -> Query:
     sql = f"""SELECT {STATES_NOW["model"]} AS model, {STATES_NOW["power_limit"]} AS power_limit, count(*) AS gpus,
   count(*) * {STATES_NOW["power_limit"]} AS together
-FROM {STATES_NOW} WHERE {chosen(STATES_NOW, "site", "model")} GROUP BY 1, 2 ORDER BY 1, gpus DESC LIMIT 200"""
+FROM {STATES_NOW} WHERE {likely(chosen(STATES_NOW, "site", "model"))} GROUP BY 1, 2 ORDER BY 1, gpus DESC LIMIT 200"""
     columns = {
         "model": text("Model"),
         "power_limit": metric("power_limit", "Limit of each"),

@@ -3,7 +3,7 @@
 Values are SQL over groups of rows with the sums that were asked for, and with
 
 * `owned`: how many GPUs there were, in rows of their own, which have nothing else;
-* `seconds`: how long the interval is, counting what rollups or counts tell of alone;
+* `seconds`: how long the interval is, from the first of what was told on, and until the last;
 * `counted`: how many times of it GPUs were counted.
 """
 
@@ -17,7 +17,7 @@ from gpufleet_server.store.grafana.views.fleet_states_hours import VIEW as STATE
 from gpufleet_server.store.grafana.views.fleet_states_ten_minutes import VIEW as STATES_TEN_MINUTES
 from gpufleet_server.store.grafana.views.fleet_ten_minutes import VIEW as TEN_MINUTES
 
-from gpufleet_dashboards.sql import END, HOUR_MS, MINUTE_MS, Branch, Tier, by_tier, chosen
+from gpufleet_dashboards.sql import END, HOUR_MS, MINUTE_MS, Branch, Tier, by_tier, chosen, likely
 from gpufleet_dashboards.statements.gaps import ended
 
 # Minutes of a whole fleet are many: up to some hours.
@@ -55,53 +55,65 @@ def over_time(labels: Sequence[str], sums: Sums, values: dict[str, str]) -> str:
     """A series for each combination of labels, of `site`, `model` and `use`, and each value."""
     same = "".join(f" AND told.{label} = named.{label}" for label in labels)
     names = f"(SELECT DISTINCT {', '.join(labels) or '1 AS one'} FROM told) AS named"
-    rows = f"""WITH {_told(labels, sums)},
+    rows = f"""WITH {_told(labels, sums, values, by_interval=True)},
+ends AS (SELECT min(first) AS first, max(last) AS last FROM told),
 shown AS (
-  SELECT at / width * width AS begin, max(width) AS width, count(DISTINCT at) * max(each) AS seconds,
-    count(DISTINCT at) FILTER (WHERE owned IS NOT NULL) AS counted
-  FROM told GROUP BY 1
+  SELECT begin, max(width) AS width, count(DISTINCT counted_at) AS counted,
+    (least(begin + max(width), max(ends.last)) - greatest(begin, min(ends.first))) / 1000000.0::float8 AS seconds
+  FROM told CROSS JOIN ends GROUP BY 1
 )
-SELECT to_timestamp(begin / 1000000.0::float8) AS time, {_listed(labels, "named.")}{_values(values)},
+SELECT to_timestamp(shown.begin / 1000000.0::float8) AS time, {_listed(labels, "named.")}{_values(values)},
   shown.width / 1000000.0::float8 AS step
-FROM shown CROSS JOIN {names}
-LEFT JOIN told ON told.at / told.width * told.width = shown.begin{same}
-GROUP BY {_listed(labels, "named.")}begin, seconds, counted, shown.width"""
+FROM shown CROSS JOIN {names} LEFT JOIN told ON told.begin = shown.begin{same}
+GROUP BY {_listed(labels, "named.")}shown.begin, seconds, counted, shown.width"""
     return ended(rows, labels, tuple(values))
 
 
 def in_all(labels: Sequence[str], sums: Sums, values: dict[str, str]) -> str:
     """A row for each combination of labels, of the whole range; none where nothing was told."""
-    return f"""WITH {_told(labels, sums)},
+    return f"""WITH {_told(labels, sums, values, by_interval=False)},
 shown AS (
-  SELECT count(DISTINCT at) * max(each) AS seconds, count(DISTINCT at) FILTER (WHERE owned IS NOT NULL) AS counted
-  FROM told
+  SELECT (max(last) - min(first)) / 1000000.0::float8 AS seconds, count(DISTINCT counted_at) AS counted FROM told
 )
 SELECT {_listed(labels)}{_values(values)}
 FROM told CROSS JOIN shown GROUP BY {_listed(labels)}seconds, counted"""
 
 
-def _told(labels: Sequence[str], sums: Sums) -> str:
-    """Rows of the tier that is asked for, a time and combination of labels each, and counts of the same times."""
-    of_rollups = by_tier(_TIERS, lambda branch: _select(branch, labels, {**sums(branch), "owned": "NULL::float8"}))
-    if "use" in labels:
-        return f"told AS MATERIALIZED (\n{of_rollups}\n)"
-    nothing = dict.fromkeys(sums(Branch(_TIERS[0], 0)), "NULL::float8")
-    of_counts = by_tier(
-        _COUNTS, lambda branch: _select(branch, labels, {**nothing, "owned": f"sum({branch['gpus']})::float8"})
-    )
-    return f"told AS MATERIALIZED (\n{of_rollups}\nUNION ALL\n{of_counts}\n)"
+def _told(labels: Sequence[str], sums: Sums, values: dict[str, str], *, by_interval: bool) -> str:
+    """Sums of the tier that is asked for, a row a combination of labels; counts of GPUs where values need them."""
+    begin = {"begin": _BEGIN, "width": "max(width)"} if by_interval else {}
+
+    def of_rollups(branch: Branch) -> str:
+        cells = begin | sums(branch) | {"owned": "NULL::float8", "counted_at": "NULL::bigint"}
+        return _select(branch, labels, cells, (_BEGIN,) if by_interval else ())
+
+    def of_counts(branch: Branch) -> str:
+        nothing = dict.fromkeys(sums(Branch(_TIERS[0], 0)), "NULL::float8")
+        cells = begin | nothing | {"owned": f"sum({branch['gpus']})::float8", "counted_at": branch["at"]}
+        return _select(branch, labels, cells, (branch["at"], "width"))
+
+    parts = [by_tier(_TIERS, of_rollups)]
+    if any("owned" in value for value in values.values()):
+        parts.append(by_tier(_COUNTS, of_counts))
+    return f"told AS MATERIALIZED (\n{_UNION.join(parts)}\n)"
 
 
-def _select(branch: Branch, labels: Sequence[str], sums: dict[str, str]) -> str:
+_UNION = "\nUNION ALL\n"
+# When a row's interval of the panel begins.
+_BEGIN = "at / width * width"
+
+
+def _select(branch: Branch, labels: Sequence[str], cells: dict[str, str], by: Sequence[str]) -> str:
     step = (branch.tier.step_ms or 0) * 1000
-    # What is going on is not over: its sums would be too small.
-    over = f"{branch['at']} + {step} <= {END}"
-    # Asked for by time alone first: of what is chosen PostgreSQL guesses that it is next to nothing.
-    return f"""SELECT {branch["at"]}, {_listed([branch[label] for label in labels])}{_values(sums)},
-  {branch.width_us} AS width, {step / 1_000_000} AS each
-FROM (SELECT * FROM {branch} WHERE {branch.here} AND {over} OFFSET 0) AS rows
-WHERE {chosen(branch, "site", "model")}
-GROUP BY {_listed([branch[label] for label in labels])}{branch["at"]}"""
+    named = [branch[label] for label in labels]
+    grouped = ", ".join((*named, *by))
+    # What is going on is not over: its sums would be too small. Rows are found by time first.
+    return f"""SELECT {_listed(named)}{_values(cells)},
+  min({branch["at"]}) AS first, max({branch["at"]}) + {step} AS last
+FROM (SELECT *, {branch.width_us} AS width, {step / 1_000_000} AS each FROM {branch}
+  WHERE {branch.here} AND {branch["at"]} + {step} <= {END} OFFSET 0) AS rows
+WHERE {likely(chosen(branch, "site", "model"))}
+GROUP BY {grouped or "()"} HAVING count(*) > 0"""
 
 
 def _listed(labels: Sequence[str], before: str = "") -> str:
@@ -116,7 +128,8 @@ def flags_seen(metric: Metric, bits: dict[str, int]) -> str:
     """How many rows of a model's GPUs had which flag set, of how many, and in which it was last; bits by words."""
 
     def rows(branch: Branch) -> str:
-        return _select(branch, ("model",), {"flags": f"bit_or({branch[metric.name]})"})
+        cells = {"at": branch["at"], "each": "max(each)", "flags": f"bit_or({branch[metric.name]})"}
+        return _select(branch, ("model",), cells, (branch["at"],))
 
     values = ", ".join(f"('{word}', {bit})" for word, bit in bits.items())
     return f"""WITH told AS MATERIALIZED (

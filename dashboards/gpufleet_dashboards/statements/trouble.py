@@ -11,7 +11,7 @@ from gpufleet_dashboards import units
 from gpufleet_dashboards.links import to_gpu, to_node
 from gpufleet_dashboards.query import TIME, Query, moment, number, text
 from gpufleet_dashboards.scale import SEVERITY_COLOURS, words
-from gpufleet_dashboards.sql import END, INTERVAL_MS, chosen, within
+from gpufleet_dashboards.sql import END, INTERVAL_MS, chosen, likely, within
 
 _MOST = 50
 _WIDTH = f"({INTERVAL_MS} * 1000::bigint)"
@@ -133,9 +133,13 @@ FROM told WHERE {after} GROUP BY {STATES["gpu_id"]} ORDER BY since LIMIT 200"""
 def drift(column: str, title: str) -> Query:
     """Versions of models that have more than one, GPUs that nodes have now."""
     sql = f"""SELECT model, version, gpus, nodes, gpus / sum(gpus) OVER (PARTITION BY model) AS share FROM (
-  SELECT {GPUS["model"]} AS model, {GPUS[column]} AS version, count(*)::float8 AS gpus,
-    count(DISTINCT {GPUS["node_id"]}) AS nodes, count(*) OVER (PARTITION BY {GPUS["model"]}) AS versions
-  FROM {GPUS} WHERE {GPUS["removed_at"]} IS NULL AND {chosen(GPUS, "site", "model")} GROUP BY 1, 2
+  SELECT model, version, sum(gpus)::float8 AS gpus, count(*) AS nodes,
+    count(*) OVER (PARTITION BY model) AS versions
+  FROM (
+    SELECT {GPUS["model"]} AS model, {GPUS[column]} AS version, count(*) AS gpus FROM {GPUS}
+    WHERE {likely(f"{GPUS['removed_at']} IS NULL", chosen(GPUS, "site", "model"))}
+    GROUP BY {GPUS["node_id"]}, 1, 2
+  ) AS of_node GROUP BY 1, 2
 ) AS each WHERE versions > 1 ORDER BY model, gpus DESC"""
     columns = {
         "model": text("Model"),
