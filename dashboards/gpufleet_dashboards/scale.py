@@ -1,6 +1,5 @@
 """What colours and words values have: thresholds, and mappings of single values."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 GREEN, YELLOW, ORANGE, RED = "green", "yellow", "orange", "red"
@@ -13,7 +12,7 @@ STATE_COLOURS = {
     "reporting": GREEN, "in_maintenance": YELLOW, "lost": RED, "driver_failed": PURPLE, "not_reporting": GREY,
     "removed": GREY,
 }  # fmt: skip
-SEVERITY_COLOURS = {"page": RED, "critical": RED, "warning": ORANGE, "ticket": YELLOW, "info": BLUE}
+SEVERITY_COLOURS = {"critical": RED, "warning": ORANGE, "info": BLUE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +51,4 @@ def numbered(colours: dict[str, str]) -> tuple[Value, ...]:
 
 def written(value: str | float) -> str:
     """A value as the key of a mapping."""
-    return f"{value:g}" if isinstance(value, int | float) else value
-
-
-def series(colours: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Names of series and their colours."""
-    yield from colours.items()
+    return f"{value:.15g}" if isinstance(value, int | float) else value

@@ -9,16 +9,13 @@ from gpufleet_agent.catalogue import Metric, Unit
 PLAIN = "none"
 # Whole things, with the thousands apart.
 COUNT = "locale"
-SHORT = "short"
 PERCENT = "percent"
 # A share from 0 to 1.
 SHARE = "percentunit"
 SECONDS = "s"
-MICROSECONDS = "µs"
 BYTES = "bytes"
 BYTES_PER_SECOND = "binBps"
 WATT = "watt"
-# Of `kWh`, as `Wh` a thousandth of it.
 KILOWATT_HOURS = "kwatth"
 JOULE = "joule"
 CELSIUS = "celsius"
