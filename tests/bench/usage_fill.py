@@ -1,8 +1,8 @@
 """Who used a large fleet: holders and intervals put into a store as they come of reports, for what boards ask.
 
-Eight jobs a node and day, each on all of its GPUs and one after the other; owners are spread at random. Two days of all
-nodes are there as intervals, with all that upkeep makes of them; of nodes that are asked for (`watched`) all days. The
-hours and days before are those of the first whole day, repeated: as many rows, of the same sizes.
+Eight jobs a node and day, each on all of its GPUs and one after the other, of owners that keep to two models. Two days
+of all nodes are there as intervals, with all that upkeep makes of them; of nodes that are asked for (`watched`) all
+days. The hours and days before are those of the first whole day, repeated: as many rows, of the same sizes.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,8 @@ SELECT n, CASE WHEN n % 4 = 0 THEN 'kubernetes' ELSE 'slurm' END,
 FROM generate_series(1, :owners) n
 """
 
-# A job has a number from its node, day and turn; from that all else of it comes, as if by chance.
+# A job has a number from its node, day and turn; from that all else of it comes, as if by chance. Each owner has GPUs
+# of two models, mostly of one site.
 _HOLDERS = """
 INSERT INTO holders (holder_id, digest, owner_id, kind, cluster, job, step, pod, pod_uid, "user", account,
     slurm_partition, namespace, absent, first_seen, last_seen)
@@ -38,9 +39,15 @@ SELECT id, md5(id::text) || md5((-id)::text), owner_id, kind, CASE WHEN kind = '
     CASE WHEN kind = 'kubernetes' THEN md5(id::text) END, nullif("user", ''), nullif(account, ''),
     nullif(slurm_partition, ''), nullif(namespace, ''), '{}', :day, :day
 FROM (
-    SELECT (CAST(:number AS bigint) * 1000000 + node_id) * :jobs + turn AS id,
-        1 + abs(hashint8((CAST(:number AS bigint) * 1000000 + node_id) * :jobs + turn)::bigint) % :owners AS owner_id
-    FROM nodes CROSS JOIN generate_series(0, :jobs - 1) turn WHERE :everybody OR node_id = ANY(:watched)
+    SELECT id, 1 + (place + 1 - chance % 2) % places + places * (chance / 2 % (:owners / places)) AS owner_id
+    FROM (
+        SELECT (CAST(:number AS bigint) * 1000000 + node_id) * :jobs + turn AS id, place,
+            max(place) OVER () + 1 AS places,
+            (hashint8((CAST(:number AS bigint) * 1000000 + node_id) * :jobs + turn)::bigint & 1048575) AS chance
+        FROM (SELECT node_id, dense_rank() OVER (ORDER BY site, max(model)) - 1 AS place
+            FROM nodes JOIN gpus USING (node_id) GROUP BY node_id) placed
+        CROSS JOIN generate_series(0, :jobs - 1) turn
+    ) turns WHERE :everybody OR (id / :jobs) % 1000000 = ANY(:watched)
 ) jobs JOIN owners USING (owner_id)
 """
 

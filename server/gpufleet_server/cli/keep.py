@@ -30,7 +30,8 @@ KeepSamples = Annotated[str, _option("Samples of each GPU", "GPUFLEET_KEEP_SAMPL
 KeepHourly = Annotated[str, _option("Hourly rollups of each GPU", "GPUFLEET_KEEP_HOURLY")]
 KeepDaily = Annotated[str, _option("Daily rollups of each GPU, and of its usage", "GPUFLEET_KEEP_DAILY")]
 KeepFleetMinutes = Annotated[
-    str, _option("Rollups of the fleet by the minute, and counts of states", "GPUFLEET_KEEP_FLEET_MINUTES")
+    str,
+    _option("Rollups of the fleet by the minute, counts of states, usage by the hour", "GPUFLEET_KEEP_FLEET_MINUTES"),
 ]
 KeepFleetHours = Annotated[str, _option("Rollups of the fleet by the hour", "GPUFLEET_KEEP_FLEET_HOURS")]
 KeepUsage = Annotated[str, _option("Who used which GPU from when to when", "GPUFLEET_KEEP_USAGE")]
