@@ -5,6 +5,7 @@ from typing import Any
 from gpufleet_agent.catalogue import BY_NAME, RESERVED, Cadence, Metric
 from sqlalchemy import BigInteger, ColumnElement, Float, FromClause, case, cast, column, func, or_
 
+from gpufleet_server.alerts.identities import NUMBERS
 from gpufleet_server.alerts.limits import PREFIX
 from gpufleet_server.alerts.predicate import Values
 from gpufleet_server.alerts.seen import SINCE
@@ -19,7 +20,11 @@ def columns_of(metric: Metric) -> tuple[str, ...]:
 
 def column_of(name: str) -> Any:
     """A column of one, with its type."""
+    if name in NUMBERS:
+        return column(name, NUMBERS[name].kind)
     metric = BY_NAME.get(name)
+    if name in ("own", "usual"):
+        return column(name, Float(53))
     whole = metric is None or metric.step.denominator == 1
     return column(name, BigInteger() if whole and not name.startswith(PREFIX) else Float(53))
 

@@ -14,6 +14,7 @@ from gpufleet_server.alerts import book, silences
 from gpufleet_server.alerts.book import Key, Next, Open
 from gpufleet_server.alerts.finding import AT, SINCE, Finding, find
 from gpufleet_server.alerts.grouping import Holders, breaks
+from gpufleet_server.alerts.identities import Identities
 from gpufleet_server.alerts.overrides import InForce, Overrides
 from gpufleet_server.alerts.rule import Needs, Rule, Scope
 from gpufleet_server.alerts.runs import Ran, write_runs
@@ -54,13 +55,14 @@ class Evaluation:
         self._rules = {name: each.rule for name, each in overrides.rules.items()}
         self._metrics = {name: _asked(each, store.dialect) for name, each in overrides.rules.items()}
         self._selects: dict[str, Select[Any]] = {}
+        self._identities = Identities()
 
     def of_fleet(self, rules: Collection[str], at: int, heard_since: int = 0, *, texts: bool = True) -> int:
         """Evaluate these rules over the whole fleet at a time (µs); how many alerts began, fired or ended."""
         with self._store.reading() as connection:
             opened = book.open_alerts(connection)
             metrics = sorted({metric for name in rules for metric in self._metrics[name]})
-            seen = seen_now(connection, at, metrics) if metrics else None
+            seen = seen_now(connection, at, metrics, self._identities) if metrics else None
             looked = self._look(connection, rules, at, opened, seen, None, heard_since)
             fleet = _counts(connection) if any(looked.found.values()) else {}
         changes = self._plan(looked, fleet, {})
@@ -207,7 +209,7 @@ def _asked(rule: InForce, dialect: str) -> frozenset[str]:
 
 
 def asked(rule: InForce, dialect: str) -> frozenset[str]:
-    """The metrics that a rule's condition reads of GPUs."""
+    """The metrics that a rule's condition reads of GPUs, and the numbers of their identities."""
     sight = Sight(0, rule.limits, dialect)
     rule.rule.condition(sight)
     return frozenset(sight.asked)

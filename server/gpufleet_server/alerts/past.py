@@ -14,6 +14,7 @@ from sqlalchemy import BigInteger, Connection, FromClause, String, and_, case, c
 from sqlalchemy.dialects import postgresql
 
 from gpufleet_server.alerts.given import given
+from gpufleet_server.alerts.identities import NUMBERS, Identities
 from gpufleet_server.alerts.limits import Limits
 from gpufleet_server.alerts.predicate import Values
 from gpufleet_server.alerts.seen import SINCE, Ints, Seen, in_unit
@@ -49,9 +50,11 @@ def sight_of(connection: Connection, at: int, limits: Limits, metrics: Sequence[
     return Sight(at, limits, dialect, tables=Tables(nodes, gpus), seen=seen_then(connection, at, metrics), past=True)
 
 
-def seen_then(connection: Connection, at: int, metrics: Iterable[str]) -> Seen:
-    """The GPUs that had a sample of then, with these metrics."""
-    wanted = [BY_NAME[name] for name in dict.fromkeys(metrics)]
+def seen_then(connection: Connection, at: int, names: Iterable[str]) -> Seen:
+    """The GPUs that had a sample of then, with these metrics, and numbers of identities."""
+    names = list(dict.fromkeys(names))
+    wanted = [BY_NAME[name] for name in names if name not in NUMBERS]
+    numbers = [name for name in names if name in NUMBERS]
     sampled = [metric for metric in wanted if metric.cadence is Cadence.EVERY_SAMPLE]
     changed = [metric.name for metric in wanted if metric.cadence is Cadence.ON_CHANGE]
     n, g = schema.nodes.c, schema.gpus.c
@@ -65,7 +68,7 @@ def seen_then(connection: Connection, at: int, metrics: Iterable[str]) -> Seen:
             if row is not None and at - ts <= silent_after(row.interval_ms):
                 found.append((row, (ts, duration), values))
     newest = {row.gpu_id: (row, times, values) for row, times, values in sorted(found, key=lambda each: each[1])}
-    return _seen(connection, at, list(newest.values()), sampled, changed)
+    return _seen(connection, at, list(newest.values()), sampled, changed, numbers)
 
 
 def _seen(
@@ -74,6 +77,7 @@ def _seen(
     found: Sequence[tuple[Any, tuple[int, int], dict[str, int]]],
     sampled: Sequence[Metric],
     changed: Sequence[str],
+    numbers: Sequence[str],
 ) -> Seen:
     rows = [row for row, _, _ in found]
     sites, models = (list(dict.fromkeys(getattr(row, name) for row in rows)) for name in ("site", "model"))
@@ -83,6 +87,8 @@ def _seen(
     }
     gpu_ids = [row.gpu_id for row in rows]
     columns |= _states(connection, at, gpu_ids, changed)
+    if numbers:
+        columns |= Identities().of(connection, _ints(gpu_ids), numbers)
     return Seen(
         gpu_id=_ints(gpu_ids),
         site=_ints(sites.index(row.site) for row in rows),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Integer, func, literal_column, select
 from sqlalchemy.dialects import postgresql
 
+from gpufleet_server.alerts.identities import NUMBERS, Identities
 from gpufleet_server.alerts.predicate import Values
 from gpufleet_server.queries.present import DURATION, Present, present
 from gpufleet_server.store.latest_states import latest_states
@@ -27,7 +28,8 @@ REASON = "_reason"
 class Seen:
     """A cell a GPU: places of its site and model in `sites` and `models`; end (µs) and length (ms) of its sample.
 
-    `columns`: metric → values in its unit, and where there are any; for metrics sent on change also `<metric>_since`.
+    `columns`: metric → values in its unit, and where there are any; for metrics sent on change also `<metric>_since`;
+    number of an identity → values.
     """
 
     gpu_id: Ints
@@ -40,15 +42,22 @@ class Seen:
     columns: Mapping[str, Values]
 
 
-def seen_now(connection: Connection, now: int, metrics: Iterable[str]) -> Seen:
-    """The GPUs whose newest sample is of now, with these metrics of the catalogue."""
-    wanted = [BY_NAME[name] for name in dict.fromkeys(metrics)]
+def seen_now(connection: Connection, now: int, names: Iterable[str], identities: Identities | None = None) -> Seen:
+    """The GPUs whose newest sample is of now, with these metrics of the catalogue and numbers of identities.
+
+    `identities` are remembered from call to call.
+    """
+    names = list(dict.fromkeys(names))
+    wanted = [BY_NAME[name] for name in names if name not in NUMBERS]
+    numbers = [name for name in names if name in NUMBERS]
     sampled = [metric for metric in wanted if metric.cadence is Cadence.EVERY_SAMPLE]
     changed = [metric for metric in wanted if metric.cadence is Cadence.ON_CHANGE]
     fleet = present(connection, now, [DURATION, *(metric.name for metric in sampled)])
     which = np.flatnonzero(fleet.fresh)
     columns = {metric.name: in_unit(metric, fleet.stored[metric.name][which]) for metric in sampled}
     columns |= _in_force(connection, fleet, which, changed) if changed else {}
+    if numbers:
+        columns |= (identities or Identities()).of(connection, fleet.gpus.gpu_id[which], numbers)
     return Seen(
         gpu_id=fleet.gpus.gpu_id[which],
         site=fleet.site[which],

@@ -26,8 +26,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.visitors import replacement_traverse
 
-from gpufleet_server.alerts import cells
+from gpufleet_server.alerts import cells, usual
 from gpufleet_server.alerts.given import given
+from gpufleet_server.alerts.identities import NUMBERS
 from gpufleet_server.alerts.limits import PREFIX, Limits
 from gpufleet_server.alerts.predicate import Values, true_where
 from gpufleet_server.alerts.rule import KEY, Needs
@@ -84,29 +85,36 @@ class Sight:
     past: bool = False
     asked: set[str] = field(default_factory=set)
 
-    def observed(self, *metrics: str, where: Where | None = None, reasons: Sequence[str] = ()) -> FromClause:
+    def observed(
+        self, *names: str, where: Where | None = None, reasons: Sequence[str] = (), beside: Sequence[str] = ()
+    ) -> FromClause:
         """A row for each GPU that has a sample of now and for which `where` is true of its row.
 
         Columns: IDENTITY, `ts` (µs), `duration` (ms), these metrics of the catalogue in their units (NULL where
-        absent), of those sent on change also `<metric>_since` (µs), and `limit_<name>` for each threshold; of those of
-        every sample that are in `reasons` too, `<metric>_reason`: the Reason for which it is absent, else NULL.
-        `where` is made of metrics, limits and numbers with comparisons, `+ - * /`, `bitwise_and`, `is_`, `&`, `|`, `~`.
+        absent) and numbers of identities (`alerts/identities.py`), of those sent on change also `<metric>_since` (µs),
+        and `limit_<name>` for each threshold; of those of every sample that are in `reasons` too, `<metric>_reason`:
+        the Reason for which it is absent, else NULL. `beside`: of the first of these names what most GPUs of one model,
+        site, and all else that is named here, have (`alerts/usual.py`): `own`, `usual`, `most`, `peers`.
+        `where` is made of these and numbers with comparisons, `+ - * /`, `bitwise_and`, `is_`, `&`, `|`, `~`.
         Always give one that few GPUs pass: what is left to the select around it is done for each of these. Where none
         passes NothingSeen ends the evaluation: the condition holds for nobody.
         """
-        self.asked.update(metrics)
-        wanted = [BY_NAME[name] for name in metrics]
+        self.asked.update(names)
+        metrics = [BY_NAME[name] for name in names if name not in NUMBERS]
+        numbers = [name for name in names if name in NUMBERS]
         if self.seen is None:
-            return self._by_sql(wanted, where, reasons)
-        return self._by_arrays(self.seen, wanted, where, reasons)
+            return self._by_sql(metrics, numbers, where, reasons, beside)
+        told = [name for metric in metrics for name in cells.columns_of(metric)]
+        told += [*(name + REASON for name in reasons), *numbers]
+        return self._by_arrays(self.seen, told, where, reasons, beside)
 
     def nodes(self) -> FromClause:
         """A row for each node.
 
         Columns: OF_NODE, `state` (a NodeState), `silence` (s), `silent` (it is not reporting, and servers were there to
         hear it), `driver_state`, `driver_since` (µs), `driver_detail`, `clock_offset` (s), `backlog_reports`,
-        `backlog_bytes`, `backlog_dropped`, `interval` (s), `agent_version`, `facts` (JSON, wire.Host), `first_seen`,
-        `last_seen` (µs), and limits. Thresholds by model are not for nodes.
+        `backlog_bytes`, `backlog_dropped`, `interval` (s), `agent_version`, `driver_version`, `facts` (JSON,
+        wire.Host), `first_seen`, `last_seen` (µs), and limits. Thresholds by model are not for nodes.
         """
         n = self.tables.nodes.c
         silence = self._at - n.last_seen
@@ -120,7 +128,7 @@ class Sight:
             (cast(n.clock_offset, Float(53)) / SECOND).label("clock_offset"),
             *(n[name] for name in ("backlog_reports", "backlog_bytes", "backlog_dropped")),
             (cast(n.interval_ms, Float(53)) / 1000).label("interval"),
-            *(n[name] for name in ("agent_version", "facts", "first_seen", "last_seen")),
+            *(n[name] for name in ("agent_version", "driver_version", "facts", "first_seen", "last_seen")),
             *self.limits.columns(n.site, None),
         )
         return query.where(*self._mine(n.node_id)).subquery()
@@ -129,7 +137,7 @@ class Sight:
         """A row for each GPU that its node holds, seen or not.
 
         Columns: IDENTITY, `state` (NodeState of its node), `lost`, `memory_total` (B), `identity` (JSON, wire.Gpu),
-        `facts` (JSON, wire.Host, of its node), `first_seen` (µs), and limits.
+        `vbios_version`, `board_part_number`, `facts` (JSON, wire.Host, of its node), `first_seen` (µs), and limits.
         """
         return self._gpus(self.tables.gpus.c.removed_at.is_(None))
 
@@ -150,6 +158,7 @@ class Sight:
             *_of_gpu(self.tables.gpus),
             self._state().label("state"),
             *(g[column] for column in ("lost", "memory_total", "identity", "first_seen", "removed_at")),
+            *(g[column] for column in ("vbios_version", "board_part_number")),
             n.facts,
             *self.limits.columns(n.site, g.model),
         ).select_from(self.tables.gpus.join(self.tables.nodes, g.node_id == n.node_id))
@@ -257,7 +266,7 @@ class Sight:
         if needs is Needs.SAMPLE:
             tables = tables.join(latest, latest.c.node_id == n.node_id)
             tables = tables.outerjoin(latest_states.latest_states, latest_states.latest_states.c.node_id == n.node_id)
-            there = and_(reports, not_(g.lost), self._fresh(), *map(cells.told, sorted(self.asked)))
+            there = and_(reports, not_(g.lost), self._fresh(), *map(cells.told, sorted(self.asked - NUMBERS.keys())))
         return (
             select(g.gpu_id)
             .select_from(tables)
@@ -289,26 +298,26 @@ class Sight:
         return self._at - ts <= condition.tolerance()
 
     def _by_arrays(
-        self, seen: Seen, metrics: Sequence[Metric], where: Where | None, reasons: Sequence[str]
+        self, seen: Seen, names: Sequence[str], where: Where | None, reasons: Sequence[str], beside: Sequence[str]
     ) -> FromClause:
         """Only those that pass are looked up in the database."""
         arrays = self.limits.arrays(seen.sites, seen.models, seen.site, seen.model)
         limits = {name: Values(array) for name, array in arrays.items()}
         columns = dict(seen.columns) | limits | {"ts": Values(seen.ts), "duration": Values(seen.duration)}
         columns |= {name + REASON: reasons_of(BY_NAME[name], seen.columns[name]) for name in reasons}
-        names = [name for metric in metrics for name in cells.columns_of(metric)] + [name + REASON for name in reasons]
+        if beside:
+            own, *kinds = (seen.columns[name] for name in beside)
+            columns |= usual.by_arrays((seen.site, seen.model), kinds, own)
+        told = ("ts", "duration", *names, *(usual.COLUMNS if beside else ()))
         which: Any = slice(None)
         if where is not None:
-            raw = table("gpu", *(cells.column_of(name) for name in ("ts", "duration", *names, *limits)))
+            raw = table("gpu", *(cells.column_of(name) for name in (*told, *limits)))
             which = true_where(where(raw.c), columns, len(seen.gpu_id)).nonzero()[0]
             if not len(which):
                 raise NothingSeen
         rows = {"gpu_id": (BigInteger(), seen.gpu_id[which].tolist())}
-        rows |= {
-            name: (cells.column_of(name).type, cells.listed(columns[name], which))
-            for name in ("ts", "duration", *names)
-        }
-        return self._named(given(self.dialect, "cell", rows), ("ts", "duration", *names))
+        rows |= {name: (cells.column_of(name).type, cells.listed(columns[name], which)) for name in told}
+        return self._named(given(self.dialect, "cell", rows), told)
 
     def _named(self, cells: FromClause, names: Iterable[str]) -> FromClause:
         n, g = self.tables.nodes.c, self.tables.gpus.c
@@ -324,7 +333,14 @@ class Sight:
             .subquery()
         )
 
-    def _by_sql(self, metrics: Sequence[Metric], where: Where | None, reasons: Sequence[str]) -> FromClause:
+    def _by_sql(
+        self,
+        metrics: Sequence[Metric],
+        numbers: Sequence[str],
+        where: Where | None,
+        reasons: Sequence[str],
+        beside: Sequence[str],
+    ) -> FromClause:
         n, g = schema.nodes.c, schema.gpus.c
         sampled = store_newest.newest([m.name for m in metrics if m.cadence is Cadence.EVERY_SAMPLE])
         tables = schema.gpus.join(schema.nodes, g.node_id == n.node_id).join(sampled, sampled.c.gpu_id == g.gpu_id)
@@ -340,11 +356,18 @@ class Sight:
             sampled.c.duration,
             *(part for metric in metrics for part in cells.taken_apart(metric, sampled)),
             *(cells.reason(BY_NAME[name]).label(name + REASON) for name in reasons),
+            *(NUMBERS[name].sql(g.identity).label(name) for name in numbers),
             *self.limits.columns(n.site, g.model),
         ).select_from(tables)
         fresh = (not_(g.lost), g.removed_at.is_(None), self._state() == NodeState.REPORTING.value)
-        query = query.where(*fresh, self._at - sampled.c.ts <= condition.tolerance(), *self._mine(n.node_id))
-        return _narrowed(query.subquery(), where)
+        # What is usual is so of the whole fleet.
+        mine = [] if beside else self._mine(n.node_id)
+        found = query.where(*fresh, self._at - sampled.c.ts <= condition.tolerance(), *mine).subquery()
+        if beside:
+            own, *kinds = (found.c[name] for name in beside)
+            found = usual.by_sql(found, own, *kinds)
+            found = select(found).where(*self._mine(found.c.node_id)).subquery()
+        return _narrowed(found, where)
 
 
 def _narrowed(relation: FromClause, where: Where | None) -> FromClause:

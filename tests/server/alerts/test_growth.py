@@ -68,9 +68,9 @@ def test_who_differs_from_most_of_its_kind(store: Store, fleet: Fleet) -> None:
     sight = _sight(store, share=60, peers=4)
     gpu = sight.gpus()
     beside = beside_the_usual(gpu, gpu.c.identity["ecc_mode"].as_string())
-    of = of_nodes(beside, func.max(beside.c.usual).label("usual"), which=differs(beside))
+    of = of_nodes(beside, func.max(beside.c.usual).label("usual"), which=differs(beside.c))
     with store.reading() as connection:
-        which = connection.execute(select(beside.c.gpu, beside.c.most, beside.c.peers).where(differs(beside))).all()
+        which = connection.execute(select(beside.c.gpu, beside.c.most, beside.c.peers).where(differs(beside.c))).all()
         assert [tuple(row) for row in which] == [("s1-4", 4, 5)]
         assert [tuple(row) for row in connection.execute(select(of.c.hostname, of.c.gpus, of.c.usual))] == [
             ("s1-1", 1, "on")

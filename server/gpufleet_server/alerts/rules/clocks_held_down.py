@@ -25,18 +25,15 @@ _SHARES = ("clocks_held_by_power", "clocks_held_by_heat", "clocks_held_by_power_
 
 def _condition(sight: Sight) -> Select[Any]:
     gpu = sight.observed(
-        *("sm_clock", "gpu_utilization", "sm_active", "clock_event_reasons", *_SHARES),
+        *("sm_clock", "sm_clock_max", "gpu_utilization", "sm_active", "clock_event_reasons", *_SHARES),
         where=lambda g: (
             (g.clock_event_reasons.bitwise_and(_REASONS) == 0)
             & or_(g.gpu_utilization >= g.limit_busy, g.sm_active >= g.limit_busy)
             & and_(*(or_(g[name].is_(None), g[name] < g.limit_held) for name in _SHARES))
+            & (100 * g.sm_clock < g.limit_share * g.sm_clock_max)
         ),
     )
-    own = sight.gpus().alias("own")
-    highest = own.c.identity["sm_clock_max"].as_integer()
-    told = sight.about(gpu, gpu.c.sm_clock, highest.label("highest"))
-    low = 100 * gpu.c.sm_clock < gpu.c.limit_share * highest
-    return told.join_from(gpu, own, own.c.gpu_id == gpu.c.gpu_id).where(low)
+    return sight.about(gpu, gpu.c.sm_clock, gpu.c.sm_clock_max.label("highest"))
 
 
 RULE = Rule(

@@ -27,14 +27,14 @@ def _condition(sight: Sight) -> Select[Any]:
     )
     each = (
         select(*sight.about(node, None).selected_columns, of_gpus.c.model)
-        .add_columns(node.c.facts["driver_version"].as_string().label("driver"))
+        .add_columns(node.c.driver_version.label("driver"))
         .join_from(node, of_gpus, of_gpus.c.node_id == node.c.node_id)
         .where(node.c.state == NodeState.REPORTING.value)
         .subquery("each")
     )
     beside = peers.beside_the_usual(each, each.c.driver)
     told = (beside.c[name] for name in ("own", "usual", "most", "peers"))
-    return sight.about(beside, beside.c.most, *told).where(peers.differs(beside))
+    return sight.about(beside, beside.c.most, *told).where(peers.differs(beside.c))
 
 
 RULE = Rule(

@@ -11,16 +11,14 @@ from typing import Any
 
 from sqlalchemy import Select
 
-from gpufleet_server.alerts.peers import beside_the_usual, differs
+from gpufleet_server.alerts.peers import differs
 from gpufleet_server.alerts.rule import Needs, Rule, Scope, Severity, Threshold
 from gpufleet_server.alerts.sight import Sight
 
 
 def _condition(sight: Sight) -> Select[Any]:
-    gpu = sight.gpus()
-    beside = beside_the_usual(gpu, gpu.c.identity["ecc_mode"].as_string())
-    told = sight.about(beside, None, beside.c.most, beside.c.peers)
-    return told.where(differs(beside), beside.c.own == "disabled")
+    gpu = sight.observed("ecc_enabled", beside=("ecc_enabled",), where=lambda g: (g.ecc_enabled == 0) & differs(g))
+    return sight.about(gpu, None, gpu.c.most, gpu.c.peers)
 
 
 RULE = Rule(
@@ -30,7 +28,7 @@ RULE = Rule(
     condition=_condition,
     text="GPU {index} of {hostname} ({model}) runs without ECC; {most} of {peers} of its model at {site} do not",
     advice="Turn ECC on (nvidia-smi -e 1) and reset the GPU.",
-    needs=Needs.DRIVER,
+    needs=Needs.SAMPLE,
     every=3600,
     thresholds={
         "share": Threshold(60, "%", "Own choice: what so many of a model at a site have in common is meant."),

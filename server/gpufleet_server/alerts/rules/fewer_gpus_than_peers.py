@@ -38,7 +38,7 @@ def _condition(sight: Sight) -> Select[Any]:
     beside = peers.beside_the_usual(each, each.c.gpus, each.c.product, each.c.vendor)
     missing = beside.c.usual - beside.c.own
     told = sight.about(beside, missing, beside.c.gpus, beside.c.product, beside.c.usual)
-    return told.where(peers.differs(beside), missing > 0)
+    return told.where(peers.differs(beside.c), missing > 0)
 
 
 RULE = Rule(

@@ -9,20 +9,24 @@ with more or less memory, or cut into partitions.
 
 from typing import Any
 
-from sqlalchemy import Select, String, case, or_
+from sqlalchemy import ColumnElement, Select, case, or_
 
 from gpufleet_server.alerts.rule import Needs, Rule, Scope, Severity
 from gpufleet_server.alerts.sight import Sight
 
 
 def _condition(sight: Sight) -> Select[Any]:
-    gpu = sight.gpus()
-    names = ("ecc_mode", "ecc_mode_pending", "mig_mode", "mig_mode_pending")
-    ecc, ecc_then, mig, mig_then = (gpu.c.identity[name].as_string() for name in names)
-    changes = case((ecc != ecc_then, "ECC will be "), else_="MIG will be ").op("||", return_type=String())(
-        case((ecc != ecc_then, ecc_then), else_=mig_then)
+    names = ("ecc_enabled", "ecc_pending_enabled", "mig_enabled", "mig_pending_enabled")
+    gpu = sight.observed(
+        *names, where=lambda g: or_(g.ecc_enabled != g.ecc_pending_enabled, g.mig_enabled != g.mig_pending_enabled)
     )
-    return sight.about(gpu, None, changes.label("change")).where(or_(ecc != ecc_then, mig != mig_then))
+    ecc, ecc_then, _, mig_then = (gpu.c[name] for name in names)
+    told = case((ecc != ecc_then, _then("ECC", ecc_then)), else_=_then("MIG", mig_then))
+    return sight.about(gpu, None, told.label("change"))
+
+
+def _then(mode: str, then: ColumnElement[int]) -> ColumnElement[str]:
+    return case((then == 1, f"{mode} will be enabled"), else_=f"{mode} will be disabled")
 
 
 RULE = Rule(
@@ -32,7 +36,7 @@ RULE = Rule(
     condition=_condition,
     text="GPU {index} of {hostname} ({model}) waits for a reset: {change}",
     advice="Reset the GPU when its jobs have ended, or set the mode back.",
-    needs=Needs.DRIVER,
+    needs=Needs.SAMPLE,
     every=3600,
     wait=3600,
     # Somebody who changes the mode of many does that on purpose.

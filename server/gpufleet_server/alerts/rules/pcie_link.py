@@ -23,24 +23,18 @@ _FAST = 2
 
 
 def _condition(sight: Sight) -> Select[Any]:
+    most = ("pcie_generation_max", "pcie_width_max")
     gpu = sight.observed(
-        "pcie_link_generation",
-        "pcie_link_width",
-        "performance_state",
-        "gpu_utilization",
-        "sm_active",
+        *("pcie_link_generation", "pcie_link_width", "performance_state", "gpu_utilization", "sm_active"),
+        *most,
         where=lambda g: (
             (g.performance_state <= _FAST)
             & or_(g.gpu_utilization >= g.limit_busy, g.sm_active >= g.limit_busy)
-            & or_(g.pcie_link_generation > 0, g.pcie_link_width > 0)
+            & or_(g.pcie_link_generation < g.pcie_generation_max, g.pcie_link_width < g.pcie_width_max)
         ),
     )
-    own = sight.gpus().alias("own")
-    most = {name: own.c.identity[name].as_integer() for name in ("pcie_generation_max", "pcie_width_max")}
-    generation, width = gpu.c.pcie_link_generation, gpu.c.pcie_link_width
-    told = sight.about(gpu, width, generation.label("generation"), *(most[name].label(name) for name in most))
-    lower = or_(generation < most["pcie_generation_max"], width < most["pcie_width_max"])
-    return told.join_from(gpu, own, own.c.gpu_id == gpu.c.gpu_id).where(lower)
+    generation = gpu.c.pcie_link_generation.label("generation")
+    return sight.about(gpu, gpu.c.pcie_link_width, generation, *(gpu.c[name] for name in most))
 
 
 RULE = Rule(

@@ -24,16 +24,16 @@ def _condition(sight: Sight) -> Select[Any]:
     gpu = sight.observed(
         "pcie_replays",
         "pcie_link_width",
+        "pcie_generation_max",
+        "pcie_width_max",
         where=lambda g: (g.pcie_replays > g.limit_per_lane) & changed_within(g, "pcie_replays", g.limit_window),
     )
-    own = sight.gpus().alias("own")
-    identity = own.c.identity
-    generation, lanes = (identity[name].as_integer() for name in ("pcie_generation_max", "pcie_width_max"))
+    generation, lanes = gpu.c.pcie_generation_max, gpu.c.pcie_width_max
     times = case((generation <= 3, 1), (generation == 4, 2), (generation == 5, 4), (generation >= 6, 8), else_=1)
     allowed = gpu.c.limit_per_lane * times * func.coalesce(gpu.c.pcie_link_width, lanes, 16)
     a_minute = cast(grown(sight, gpu, "pcie_replays", gpu.c.limit_window), Float(53)) * 60 / gpu.c.limit_window
     told = sight.about(gpu, a_minute, allowed.label("allowed"), generation.label("generation"))
-    return told.join_from(gpu, own, own.c.gpu_id == gpu.c.gpu_id).where(a_minute > allowed)
+    return told.where(a_minute > allowed)
 
 
 RULE = Rule(

@@ -12,26 +12,24 @@ meant to differ: silence the alert for it.
 
 from typing import Any
 
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import Select, func
 
-from gpufleet_server.alerts.peers import beside_the_usual, differs, of_nodes
+from gpufleet_server.alerts.peers import differs, of_nodes
 from gpufleet_server.alerts.rule import Needs, Rule, Scope, Severity, Threshold
 from gpufleet_server.alerts.sight import Sight
 
 
 def _condition(sight: Sight) -> Select[Any]:
-    gpu, own = sight.observed("power_limit", where=lambda g: g.power_limit > 0), sight.gpus().alias("own")
-    # Boards of one name may be built for different limits.
-    built = own.c.identity["power_limit_default"].as_float().label("built")
-    with_built = select(*gpu.c, built).join_from(gpu, own, own.c.gpu_id == gpu.c.gpu_id).subquery("limited")
-    c = with_built.c
-    beside = beside_the_usual(with_built, c.power_limit, c.built)
-    settled = beside.c.ts - beside.c.power_limit_since >= beside.c.limit_settled * 1_000_000
-    names = ("own", "usual", "most", "peers", "built")
-    of = of_nodes(
-        beside, *(func.max(beside.c[name]).label(name) for name in names), which=and_(differs(beside), settled)
+    gpu = sight.observed(
+        "power_limit",
+        "power_limit_default",
+        # Boards of one name may be built for different limits.
+        beside=("power_limit", "power_limit_default"),
+        where=lambda g: differs(g) & (g.ts - g.power_limit_since >= g.limit_settled * 1_000_000),
     )
-    return sight.about(of, of.c.gpus, *(of.c[name] for name in names))
+    names = {name: name for name in ("own", "usual", "most", "peers")} | {"power_limit_default": "built"}
+    of = of_nodes(gpu, *(func.max(gpu.c[name]).label(told) for name, told in names.items()))
+    return sight.about(of, of.c.gpus, *(of.c[told] for told in names.values()))
 
 
 RULE = Rule(

@@ -19,7 +19,7 @@ from gpufleet_server.domain.state import NodeState
 
 def _condition(sight: Sight) -> Select[Any]:
     node, gpu = sight.nodes(), sight.gpus()
-    board, vbios = (gpu.c.identity[name].as_string() for name in ("board_part_number", "vbios_version"))
+    board, vbios = gpu.c.board_part_number, gpu.c.vbios_version
     each = (
         select(*sight.about(gpu, None).selected_columns, board.label("board"), vbios.label("vbios"))
         .where(gpu.c.state == NodeState.REPORTING.value, ~gpu.c.lost)
@@ -30,7 +30,7 @@ def _condition(sight: Sight) -> Select[Any]:
     differ = (
         select(beside.c.node_id, func.count().label("gpus"), func.min(beside.c.index).label("first"))
         .add_columns(*(func.min(column).label(column.name) for column in named))
-        .where(peers.differs(beside))
+        .where(peers.differs(beside.c))
         .group_by(beside.c.node_id)
         .subquery("differ")
     )
