@@ -8,7 +8,16 @@ from gpufleet_server.store.engine import Store
 from gpufleet_server.store.fold import fold, folded_until
 from gpufleet_server.store.retention import Keep, retain
 from gpufleet_server.store.tiers import DAY
-from gpufleet_server.store.usage import RECORD, holders, usage, usage_fleet, usage_recent
+from gpufleet_server.store.usage import (
+    RECORD,
+    holders,
+    usage,
+    usage_fleet,
+    usage_fleet_hours,
+    usage_recent,
+    usage_waste_days,
+    usage_waste_hours,
+)
 from gpufleet_server.store.usage_days import add_up_days
 from sqlalchemy import Table, func, insert, select, update
 
@@ -83,3 +92,21 @@ def test_usage_goes_when_it_is_too_old(store: Store, fleet: Fleet) -> None:
     assert (_rows(store, usage), _rows(store, usage_fleet)) == (1, 2)
     retain(store, dataclasses.replace(_EVER, daily=100 * DAY), MIDNIGHT)
     assert _rows(store, usage_fleet) == 1
+
+
+def test_hours_and_the_worst_of_them_go_when_they_are_too_old(store: Store) -> None:
+    """With the fleet's minutes; names of workloads no later than with their intervals; days of the worst with these."""
+    rest = dict.fromkeys(("owner_id", "observed", "active", "held"), 1) | {"site": "", "model": "", "simulated": False}
+    worst = rest | {"holder_id": 1, "name": "job 1", "gpus": 1, "nodes": 1}
+    sums = dict.fromkeys(("memory_sum", "memory_ms", "activity_sum", "activity_ms", "memory_most"), 1)
+    times = [MIDNIGHT - days * DAY for days in (100, 50, 10)]
+    with store.writing() as connection:
+        for at in times:
+            connection.execute(insert(usage_fleet_hours).values(rest | sums | {"hour": at}))
+            connection.execute(insert(usage_waste_hours).values(worst | {"at": at}))
+            connection.execute(insert(usage_waste_days).values(worst | {"at": at}))
+    tables = (usage_fleet_hours, usage_waste_hours, usage_waste_days)
+    retain(store, dataclasses.replace(_EVER, fleet_minutes=90 * DAY), MIDNIGHT)
+    assert [_rows(store, table) for table in tables] == [2, 2, 3]
+    retain(store, dataclasses.replace(_EVER, fleet_minutes=90 * DAY, usage=30 * DAY), MIDNIGHT)
+    assert [_rows(store, table) for table in tables] == [2, 1, 1]
