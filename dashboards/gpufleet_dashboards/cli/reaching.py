@@ -86,7 +86,7 @@ RulesSource = Annotated[
     typer.Option(
         "--alert-datasource",
         metavar="UID",
-        help="The data source they ask: they read tables, which the role of the boards may not.",
+        help="The data source they ask; its role needs gpufleet db grant-reader --alert-rules.",
         rich_help_panel=_RULES,
     ),
 ]
