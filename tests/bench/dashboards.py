@@ -210,8 +210,6 @@ def show(found: Mapping[str, Measured], gpus: int) -> None:
         whole = (f"{each.board_s(length):.2f}" for length in RANGES)
         table.add_row(each.title, worst, *(f"{pair.p50_ms:,.1f} / {pair.p95_ms:,.1f}" for pair in pairs), *whole)
     Console(width=170 if not sys.stdout.isatty() else None).print(table)
-    for line in missed(found):
-        print(line)
 
 
 def missed(found: Mapping[str, Measured]) -> Iterator[str]:
@@ -265,8 +263,9 @@ def measure(args: argparse.Namespace, url: str) -> tuple[dict[str, Measured], in
                 continue
             asked = of_board(json.loads(document(board)))
             found[asked.uid] = bench.measure(asked)
-            worst = found[asked.uid].owners[0]
-            say(f"{name}: {worst}: {[found[asked.uid].times(worst, length).p95_ms for length in RANGES]}")
+            for line in missed({asked.uid: found[asked.uid]}):
+                say(line)
+            say(f"{name} asked")
     return found, there.gpus
 
 

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +19,36 @@ from tests.bench import dashboards as bench
 from tests.bench.board_queries import chosen, of_board
 from tests.dashboards.drawing.asking import answers, range_of, told
 from tests.dashboards.drawing.board import drawn, write
+from tests.dashboards.fleet import world as worlds
+from tests.postgres import DISPOSABLE, postgres
 
 PICTURES = Path(__file__).parents[3] / "docs" / "img" / "dashboards"
 
 
+@dataclass(frozen=True)
+class Fleet:
+    """Who reads it, what its boards take for now (ms), and the nodes and GPUs that are to be shown."""
+
+    url: str
+    end_ms: int
+    liked: frozenset[str]
+
+
 @contextmanager
-def store(database: str | None) -> Iterator[str]:
-    """The URL of a store with a fleet: the one that is named, or one that is made for this."""
+def fleet(database: str | None) -> Iterator[Fleet]:
+    """A store that is named, with a fleet; or one that is made for this, with the fleet of the boards' tests."""
     if database is not None:
-        yield database
+        known = bench.known(database)
+        yield Fleet(bench.as_reader(database), known.end_ms, known.liked)
         return
-    args = bench.parser().parse_args(["--gpus", "2112", "--watched", "264", "--templates", "264"])
     with tempfile.TemporaryDirectory(prefix="gpufleet-drawing-") as folder:
         Path(folder).chmod(0o755)
-        with bench.filled(args, Path(folder)) as url:
-            yield url
+        with postgres(Path(folder), DISPOSABLE) as server:
+            world = worlds.made(server.url(), "world")
+            yield Fleet(world.reader_url, world.end // 1000, frozenset())
 
 
-def draw(board: Any, reader: psycopg.Connection[Any], known: bench.Known) -> bytes:
+def draw(board: Any, reader: psycopg.Connection[Any], of: Fleet) -> bytes:
     """The picture of a board, with the range that it opens with and what stands first in its menus."""
 
     def ask(sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -43,8 +56,8 @@ def draw(board: Any, reader: psycopg.Connection[Any], known: bench.Known) -> byt
             cursor.execute(sql.encode(), prepare=False)
             return [column.name for column in cursor.description or ()], cursor.fetchall()
 
-    asked, range_ = of_board(board), range_of(board, known.end_ms)
-    values = chosen(asked, range_, ask, random.Random(1), known.liked, everything=True)
+    asked, range_ = of_board(board), range_of(board, of.end_ms)
+    values = chosen(asked, range_, ask, random.Random(1), of.liked, everything=True)
     return drawn(board, answers(reader, asked, range_, values), told(range_, values, {}))
 
 
@@ -55,14 +68,12 @@ def main() -> None:
     parser.add_argument("--database", help="a store with a fleet, by its URL: as a role that owns it")
     parser.add_argument("--out", type=Path, default=PICTURES)
     args = parser.parse_args()
-    with store(args.database) as url:
-        known = bench.known(url)
-        with closing(psycopg.connect(bench.as_reader(url), autocommit=True)) as reader:
-            for name, board in every_board().items():
-                if not args.boards or name in args.boards:
-                    picture = draw(json.loads(document(board)), reader, known)
-                    write(args.out / f"{name}.png", picture)
-                    print(f"{name}: {len(picture) / 1000:.0f} kB", file=sys.stderr)
+    with fleet(args.database) as of, closing(psycopg.connect(of.url, autocommit=True)) as reader:
+        for name, board in every_board().items():
+            if not args.boards or name in args.boards:
+                picture = draw(json.loads(document(board)), reader, of)
+                write(args.out / f"{name}.png", picture)
+                print(f"{name}: {len(picture) / 1000:.0f} kB", file=sys.stderr)
 
 
 if __name__ == "__main__":
