@@ -204,8 +204,8 @@ _ROSTER = Row(
         ),
         _table(
             "GPUs that are gone",
-            f"GPUs that nodes reported without, the last to go first, {_ROWS} at most, whatever range is shown. A board "
-            "that went to another node is there too: look for its serial number.",
+            f"GPUs that nodes reported without, the last to go first, {_ROWS} at most, whatever range is shown. A "
+            "board that went to another node is there too: look for its serial number.",
             _GONE,
             {
                 "removed_at": moment("Gone", width=170),
