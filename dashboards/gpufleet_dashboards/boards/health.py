@@ -17,9 +17,8 @@ from gpufleet_dashboards.statements.standing import COUNTED
 from gpufleet_dashboards.variables import MODEL, SITE
 
 _BAD = {"lost": "Lost", "driver_failed": "Driver failed", "not_reporting": "Not reporting"}
-_ECC = (
-    "ecc_sram_corrected", "ecc_sram_uncorrected", "ecc_dram_corrected", "ecc_dram_uncorrected",
-)  # fmt: skip
+_UNCORRECTED = ("ecc_sram_uncorrected", "ecc_dram_uncorrected")
+_CORRECTED = ("ecc_sram_corrected", "ecc_dram_corrected")
 _REMAPPED = (
     "remapped_rows_correctable", "remapped_rows_uncorrectable", "retired_pages_single_bit", "retired_pages_double_bit",
 )  # fmt: skip
@@ -195,9 +194,10 @@ _MEMORY = Row(
         _lines(
             "ECC errors gained",
             "By how much the counters of the boards' lives grew, all GPUs together. Corrected ones are the hardware's"
-            " daily work, and one GPU can have millions; uncorrected ones end programs. Read about once a minute; GPUs"
-            " without ECC, or with ECC off, tell none. What a GPU had when it was first seen is not counted.",
-            trouble.gained(_ECC), 12,
+            " daily work, and one GPU can have millions; uncorrected ones end programs. Over more than some two days"
+            " the uncorrected ones alone are told. Read about once a minute; GPUs without ECC, or with ECC off, tell"
+            " none. What a GPU had when it was first seen is not counted.",
+            trouble.gained(_UNCORRECTED, _CORRECTED), 12,
         ),
         _lines(
             "Rows remapped and pages retired",

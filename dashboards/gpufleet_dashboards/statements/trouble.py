@@ -19,6 +19,8 @@ _WIDTH = f"({INTERVAL_MS} * 1000::bigint)"
 _FAULTS = ("xid", "sxid", "gpu_lost", "driver_unresponsive", "driver_failed", "driver_absent")
 # A GPU that falls off the bus tells of it in several ways, within seconds.
 _MINUTE = f"{EVENTS['at']} / 60000000"
+# From this on, ranges are of more than some two days.
+_FREQUENT_MS = 1_800_000
 # What says that a board, or its memory, waits for somebody to do something.
 _WAITING = (
     "remap_pending", "remap_failed", "remap_banks_no_spares", "retirement_pending", "sram_threshold_exceeded",
@@ -32,8 +34,8 @@ def _time(at: str) -> str:
 
 def _here() -> str:
     """Events of what is chosen; those of a node have no model."""
-    model = chosen(EVENTS, "model")
-    return f"{within(EVENTS)} AND {chosen(EVENTS, 'site')} AND ({EVENTS['gpu']} IS NULL OR {model})"
+    model = f"({EVENTS['gpu']} IS NULL OR {chosen(EVENTS, 'model')})"
+    return f"{within(EVENTS)} AND {likely(chosen(EVENTS, 'site'), model)}"
 
 
 def counted(label: str, value: str, where: str = "true") -> Query:
@@ -91,15 +93,17 @@ GROUP BY {EVENTS[key]} HAVING count(DISTINCT {_MINUTE}) > 1 ORDER BY grave DESC,
     return Query(sql, columns)
 
 
-def gained(metrics: Sequence[str]) -> Query:
+def gained(metrics: Sequence[str], frequent: Sequence[str] = ()) -> Query:
     """By how much counters grew in an interval, all GPUs together; of these metrics, which count up for good.
 
     What a GPU had when it was first seen it did not gain. `stored > 0` and the names are what the index is of.
+    `frequent` ones have so many values that they are told where intervals are short only.
     """
+    rare = f"({INTERVAL_MS} < {_FREQUENT_MS} OR {_among(metrics)})"
     sql = f"""SELECT {_time(STATES["at"])} AS time, {STATES["metric"]} AS counter,
   sum(greatest({STATES["stored"]} - {STATES["stored_before"]}, 0))::float8 AS gained
-FROM {STATES} WHERE {within(STATES)} AND {STATES["stored"]} > 0 AND {_among(metrics)}
-  AND {chosen(STATES, "site", "model")} GROUP BY 1, 2 ORDER BY 1"""
+FROM {STATES} WHERE {within(STATES)} AND {STATES["stored"]} > 0 AND {_among((*metrics, *frequent))}
+  AND {rare} AND {likely(chosen(STATES, "site", "model"))} GROUP BY 1, 2 ORDER BY 1"""
     return Query(sql, {"time": TIME, "counter": text(), "gained": number(units.COUNT)})
 
 
@@ -109,7 +113,7 @@ def waiting() -> Query:
     AND later.{STATES["metric"]} = told.{STATES["metric"]} AND later.{STATES["at"]} > told.{STATES["at"]}
     AND later.{STATES["at"]} < {END} LIMIT 1) IS NULL"""
     sql = f"""WITH told AS MATERIALIZED (SELECT * FROM {STATES} WHERE {STATES["stored"]} > 0 AND {_among(_WAITING)}
-    AND {STATES["at"]} < {END} AND {chosen(STATES, "site", "model")}
+    AND {STATES["at"]} < {END} AND {likely(chosen(STATES, "site", "model"))}
 )
 SELECT max({STATES["site"]}) AS site, max({STATES["node"]}) AS node, max({STATES["position"]}) AS position,
   max({STATES["model"]}) AS model, string_agg({STATES["metric"]}, ', ' ORDER BY {STATES["metric"]}) AS what,
