@@ -10,7 +10,7 @@ from gpufleet_dashboards.links import to_board, to_gpu, to_node
 from gpufleet_dashboards.panel import Panel
 from gpufleet_dashboards.query import TIME, Query, metric, moment, number, text
 from gpufleet_dashboards.scale import GREEN, ORANGE, RED, SEVERITY_COLOURS, YELLOW, steps, words
-from gpufleet_dashboards.sql import Branch, chosen
+from gpufleet_dashboards.sql import Branch, chosen, likely
 from gpufleet_dashboards.statements import flags, listed, trouble
 from gpufleet_dashboards.statements.fleet import OWNED, flags_seen, over_time
 from gpufleet_dashboards.statements.standing import COUNTED
@@ -34,7 +34,7 @@ _HELD = {
 def _open_alerts() -> str:
     """Of nodes and GPUs; an alert of a node has no model."""
     of_model = f"({ALERTS['gpu']} IS NULL OR {chosen(ALERTS, 'model')})"
-    return f"{ALERTS['node_uuid']} IS NOT NULL AND {chosen(ALERTS, 'site')} AND {of_model}"
+    return likely(f"{ALERTS['node_uuid']} IS NOT NULL", chosen(ALERTS, "site"), of_model)
 
 
 def _now() -> Query:
@@ -52,7 +52,6 @@ def _severities() -> Query:
     return Query(sql, {name: number(units.COUNT, name, steps=colours) for name, colours in _SEVERITIES.items()})
 
 
-_CLASS = f"coalesce({EVENTS['xid_class']}, 'unknown')"
 _SEVERITIES = {
     "critical": steps(GREEN, (1, RED)),
     "warning": steps(GREEN, (1, ORANGE)),
@@ -156,14 +155,14 @@ _EVENTS = Row(
             "Events by kind",
             "All that nodes and GPUs told, by kind: faults, and news such as a roster that changed. Who does not"
             " report tells nothing, so few events are not always good.",
-            trouble.counted("kind", EVENTS["kind"]), 12,
+            trouble.counted("kind", "kind"), 12,
         ),
         _lines(
             "XIDs by what to do",
             "XIDs by the class of what NVIDIA's catalogue says to do about them. Most restart_app come from programs,"
             " not from GPUs. One that NVML and the kernel log both told counts once; one GPU in a bad way can tell"
             " hundreds: the table says how many GPUs it was.",
-            trouble.counted("xid_class", _CLASS, f"{EVENTS['kind']} = 'xid'"), 12,
+            trouble.counted("what_to_do", "xid_class", f"{EVENTS['kind']} = 'xid'"), 12,
         ),
         _table(
             "XIDs by code",

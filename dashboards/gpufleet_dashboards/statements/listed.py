@@ -47,13 +47,19 @@ FROM {EVENTS} WHERE {within(EVENTS)} AND {where} ORDER BY {EVENTS["at"]} DESC LI
 
 def alerts(where: str, node: Link | None = None, gpu: Link | None = None) -> Query:
     """Alerts that fired and were not over before the range; those that still fire first, the gravest first."""
+    firing, over = f"{ALERTS['state']} = 'firing'", f"{ALERTS['state']} <> 'firing' AND {ALERTS['resolved']} >= {BEGIN}"
+    gravest = f"array_position(ARRAY['critical', 'warning', 'info'], {ALERTS['severity']})"
+
+    def select(which: str, order: str) -> str:
+        return f"""(SELECT * FROM {ALERTS} WHERE {ALERTS["fired"]} < {END} AND {which} AND {where}
+ORDER BY {order} LIMIT {_MOST})"""
+
     sql = f"""SELECT {ALERTS["severity"]}, {ALERTS["state"]}, {ALERTS["rule"]}, {ALERTS["node"]}, {ALERTS["position"]},
   {ALERTS["text"]} AS what, {ALERTS["fired_at"]}, {ALERTS["resolved_at"]}, {ALERTS["acknowledged_by"]},
   {ALERTS["held_by"]}, {ALERTS["node_uuid"]}, {ALERTS["gpu"]}
-FROM {ALERTS} WHERE {ALERTS["fired"]} < {END} AND {where}
-  AND ({ALERTS["state"]} = 'firing' OR {ALERTS["resolved"]} >= {BEGIN})
-ORDER BY {ALERTS["state"]} <> 'firing', array_position(ARRAY['critical', 'warning', 'info'], {ALERTS["severity"]}),
-  {ALERTS["fired"]} DESC LIMIT {_MOST}"""
+FROM ({select(firing, f"{gravest}, {ALERTS['fired']} DESC")}
+UNION ALL {select(over, f"{ALERTS['fired']} DESC")}) AS alerts
+ORDER BY {ALERTS["state"]} <> 'firing', {gravest}, {ALERTS["fired"]} DESC LIMIT {_MOST}"""
     columns = {
         "severity": text("Severity", values=words(SEVERITY_COLOURS), width=90),
         "state": text("State", width=90),

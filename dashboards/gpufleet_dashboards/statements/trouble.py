@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from gpufleet_agent.catalogue import BY_NAME
 from gpufleet_server.store.grafana.views.events import VIEW as EVENTS
 from gpufleet_server.store.grafana.views.gpus import VIEW as GPUS
+from gpufleet_server.store.grafana.views.places import VIEW as PLACES
 from gpufleet_server.store.grafana.views.states import VIEW as STATES
 
 from gpufleet_dashboards import units
@@ -15,8 +16,10 @@ from gpufleet_dashboards.sql import END, INTERVAL_MS, chosen, likely, within
 
 _MOST = 50
 _WIDTH = f"({INTERVAL_MS} * 1000::bigint)"
-# Kinds of events that are faults, and not news of a roster.
+# Kinds of events that are faults, and not news of a roster; which of them are no mere end of a program.
 _FAULTS = ("xid", "sxid", "gpu_lost", "driver_unresponsive", "driver_failed", "driver_absent")
+_FAULT = f"{EVENTS['kind']} IN ({', '.join(map(repr, _FAULTS))})"
+_GRAVE = f"({EVENTS['xid_severity']} <> 'info' OR {EVENTS['kind']} <> 'xid')"
 # A GPU that falls off the bus tells of it in several ways, within seconds.
 _MINUTE = f"{EVENTS['at']} / 60000000"
 # From this on, ranges are of more than some two days.
@@ -28,29 +31,45 @@ _WAITING = (
 )  # fmt: skip
 
 
+# That all sites and models are chosen. PostgreSQL looks once, and then needs not ask it of each event.
+_ALL = f"""(SELECT count(DISTINCT {PLACES["site"]}) <= cardinality(ARRAY[$site]::text[])
+    AND count(DISTINCT {PLACES["model"]}) <= cardinality(ARRAY[$model]::text[]) FROM {PLACES})"""
+
+
 def _time(at: str) -> str:
     return f"to_timestamp({at} / {_WIDTH} * {_WIDTH} / 1000000.0::float8)"
 
 
-def _here() -> str:
-    """Events of what is chosen; those of a node have no model."""
+def _told(columns: Sequence[str], where: str) -> str:
+    """Columns of the events of what is chosen; those of a node have no model."""
+    listed = ", ".join(EVENTS[name] for name in columns)
     model = f"({EVENTS['gpu']} IS NULL OR {chosen(EVENTS, 'model')})"
-    return f"{within(EVENTS)} AND {likely(chosen(EVENTS, 'site'), model)}"
+    select = f"SELECT {listed} FROM {EVENTS} WHERE {within(EVENTS)} AND {where}"
+    some = f"{select} AND NOT {_ALL} AND {likely(chosen(EVENTS, 'site'), model)}"
+    return f"({select} AND {_ALL}\n  UNION ALL {some}) AS told"
 
 
 def counted(label: str, value: str, where: str = "true") -> Query:
-    """Events of an interval by what `value` says of them, under the name `label`; an interval without one has none."""
-    sql = f"""SELECT {_time(EVENTS["at"])} AS time, {value} AS {label}, count(*)::float8 AS events
-FROM {EVENTS} WHERE {_here()} AND {where} GROUP BY 1, 2 ORDER BY 1"""
+    """Events of an interval by what the column `value` says of them, called `label`; without one there is no row."""
+    sql = f"""SELECT {_time("at")} AS time, coalesce({value}, 'unknown') AS {label}, count(*)::float8 AS events
+FROM {_told(("at", value), where)} GROUP BY 1, 2 ORDER BY 1"""
     return Query(sql, {"time": TIME, label: text(), "events": number(units.COUNT)})
 
 
 def xids() -> Query:
     """XIDs of the range by code, those with most GPUs first."""
-    sql = f"""SELECT {EVENTS["code"]}, {EVENTS["xid_name"]}, {EVENTS["xid_class"]}, {EVENTS["xid_severity"]},
-  count(*) AS events, count(DISTINCT {EVENTS["gpu_id"]}) AS gpus, count(DISTINCT {EVENTS["node_uuid"]}) AS nodes,
-  to_timestamp(max({EVENTS["at"]}) / 1000000.0::float8) AS last
-FROM {EVENTS} WHERE {_here()} AND {EVENTS["kind"]} = 'xid' GROUP BY 1, 2, 3, 4 ORDER BY gpus DESC, events DESC"""
+    of_gpus = f"""SELECT code, gpu_id, count(*) AS events, max(at) AS at
+  FROM {_told(("code", "gpu_id", "at"), f"{EVENTS['kind']} = 'xid'")} GROUP BY 1, 2"""
+    sql = f"""SELECT xid.code, known.xid_name, known.xid_class, known.xid_severity, xid.events, xid.gpus,
+  to_timestamp(xid.at / 1000000.0::float8) AS last
+FROM (
+  SELECT code, sum(events) AS events, count(gpu_id) AS gpus, max(at) AS at FROM ({of_gpus}) AS of_gpus GROUP BY 1
+) AS xid
+LEFT JOIN LATERAL (
+  SELECT {EVENTS["xid_name"]}, {EVENTS["xid_class"]}, {EVENTS["xid_severity"]} FROM {EVENTS}
+  WHERE {EVENTS["code"]} = xid.code AND {EVENTS["at"]} = xid.at AND {EVENTS["kind"]} = 'xid' LIMIT 1
+) AS known ON true
+ORDER BY xid.gpus DESC, xid.events DESC"""
     columns = {
         "code": number(units.PLAIN, "XID", width=60),
         "xid_name": text("What it is"),
@@ -58,7 +77,6 @@ FROM {EVENTS} WHERE {_here()} AND {EVENTS["kind"]} = 'xid' GROUP BY 1, 2, 3, 4 O
         "xid_severity": text("Severity", values=words(SEVERITY_COLOURS), width=90),
         "events": number(units.COUNT, "Times", width=80),
         "gpus": number(units.COUNT, "GPUs", width=70),
-        "nodes": number(units.COUNT, "Nodes", width=70),
         "last": moment("Last", units.AGO),
     }
     return Query(sql, columns)
@@ -70,13 +88,16 @@ def offenders(of_gpus: bool) -> Query:
     names = "".join(f"max({EVENTS[name]}) AS {name}, " for name in shown)
     hidden = ("node_uuid", "gpu") if of_gpus else ("node_uuid",)
     last = "".join(f", max({EVENTS[name]}) AS {name}" for name in hidden)
-    sql = f"""SELECT max({EVENTS["node"]}) AS node, {names}
-  count(DISTINCT {_MINUTE}) FILTER (WHERE {EVENTS["xid_severity"]} <> 'info' OR {EVENTS["kind"]} <> 'xid') AS grave,
+    sql = f"""WITH most AS MATERIALIZED (
+  SELECT {key} AS key FROM {_told((key, "xid_severity", "kind"), f"{EVENTS[key]} IS NOT NULL AND {_FAULT}")}
+  GROUP BY 1 HAVING count(*) > 1 ORDER BY count(*) FILTER (WHERE {_GRAVE}) DESC, count(*) DESC LIMIT {2 * _MOST}
+)
+SELECT max({EVENTS["node"]}) AS node, {names}
+  count(DISTINCT {_MINUTE}) FILTER (WHERE {_GRAVE}) AS grave,
   count(DISTINCT {_MINUTE}) AS faults, count(DISTINCT {EVENTS["gpu_id"]}) AS gpus,
   string_agg(DISTINCT coalesce('XID ' || {EVENTS["code"]}, {EVENTS["kind"]}), ', ') AS which,
   to_timestamp(max({EVENTS["at"]}) / 1000000.0::float8) AS last{last}
-FROM {EVENTS} WHERE {_here()} AND {EVENTS[key]} IS NOT NULL
-  AND {EVENTS["kind"]} IN ({", ".join(f"'{kind}'" for kind in _FAULTS)})
+FROM {EVENTS} JOIN most ON most.key = {EVENTS[key]} WHERE {within(EVENTS)} AND {_FAULT}
 GROUP BY {EVENTS[key]} HAVING count(DISTINCT {_MINUTE}) > 1 ORDER BY grave DESC, faults DESC LIMIT {_MOST}"""
     place = {"position": number(units.PLAIN, "GPU", link=to_gpu(), width=60), "serial": text("Serial")}
     place |= {"model": text("Model"), "site": text("Site"), "rack": text("Rack")}
@@ -112,14 +133,14 @@ def waiting() -> Query:
     after = f"""(SELECT 1 FROM {STATES} AS later WHERE later.{STATES["gpu_id"]} = told.{STATES["gpu_id"]}
     AND later.{STATES["metric"]} = told.{STATES["metric"]} AND later.{STATES["at"]} > told.{STATES["at"]}
     AND later.{STATES["at"]} < {END} LIMIT 1) IS NULL"""
-    sql = f"""WITH told AS MATERIALIZED (SELECT * FROM {STATES} WHERE {STATES["stored"]} > 0 AND {_among(_WAITING)}
-    AND {STATES["at"]} < {END} AND {likely(chosen(STATES, "site", "model"))}
+    sql = f"""WITH told AS MATERIALIZED (
+  SELECT * FROM {STATES} WHERE {STATES["stored"]} > 0 AND {_among(_WAITING)} AND {STATES["at"]} < {END}
 )
 SELECT max({STATES["site"]}) AS site, max({STATES["node"]}) AS node, max({STATES["position"]}) AS position,
   max({STATES["model"]}) AS model, string_agg({STATES["metric"]}, ', ' ORDER BY {STATES["metric"]}) AS what,
   max({STATES["value"]}) FILTER (WHERE {STATES["metric"]} = 'recovery_action') AS recovery_action,
   min({STATES["ts"]}) AS since, max({STATES["node_uuid"]}) AS node_uuid, max({STATES["gpu"]}) AS gpu
-FROM told WHERE {after} GROUP BY {STATES["gpu_id"]} ORDER BY since LIMIT 200"""
+FROM told WHERE {chosen(STATES, "site", "model")} AND {after} GROUP BY {STATES["gpu_id"]} ORDER BY since LIMIT 200"""
     columns = {
         "site": text("Site"),
         "node": text("Node", link=to_node()),
