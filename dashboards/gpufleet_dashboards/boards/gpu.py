@@ -255,9 +255,9 @@ _WHO = Row(
         ),
         Panel(
             kind=Bands(by="gpu"), title="Held by",
-            description="Which workloads had the GPU, or a partition of it, from when to when; several at once are told"
-            " together. What was shorter than an interval of this panel is left out. A gap: nobody had it, or the"
-            " agent does not tell who. One to two minutes behind.",
+            description="Which workloads had the GPU, or a partition of it: in each interval the one that had it"
+            " longest, and those that had it for half of it. A gap: nobody had it, or the agent does not tell who. One"
+            " to two minutes behind.",
             unit=units.PLAIN, query=held.bands(_here(USAGE), _here(GPUS)), w=24, h=4, points=300,
         ),
         Panel(

@@ -168,9 +168,9 @@ _DID = Row(
         ),
         Panel(
             kind=Bands(by="gpu"), title="Who held them",
-            description="Which workloads had each GPU, by its position. Several at once are told together. What was"
-            " shorter than an interval of this panel is left out, and what lived between two samples was not seen. A"
-            " gap: nobody had it, or the agent does not tell who (usage = off). One to two minutes behind.",
+            description="Which workloads had each GPU, by its position: in each interval the one that had it longest,"
+            " and those that had it for half of it. What lived between two samples was not seen. A gap: nobody had it,"
+            " or the agent does not tell who (usage = off). One to two minutes behind.",
             unit=units.PLAIN, query=held.bands(_here(USAGE), _here(GPUS)), w=12, h=8, points=150,
         ),
         _metric(

@@ -25,24 +25,29 @@ def named(view: Columns, name: str) -> str:
 
 
 def bands(usage: str, gpus: str) -> Query:
-    """From when on which workloads held each GPU, by position; conditions on `usage` and on `gpus` say which GPUs.
+    """Which workloads had each GPU in each interval, by position; conditions on `usage` and on `gpus` say which GPUs.
 
-    Of what was shorter than an interval of the panel nothing could be seen: it is left out.
+    Told are the one that had it longest, and those that had it for half of the interval; nobody is NULL.
     """
+    width = f"({INTERVAL_MS} * 1000::bigint)"
     position = "coalesce({}::text, '?')"
     sql = f"""WITH held AS MATERIALIZED (
   SELECT {position.format(USAGE["position"])} AS gpu, {_HOLDER} AS holder,
     greatest({USAGE["begin_at"]}, {BEGIN}) AS began, least({USAGE["end_at"]}, {END}) AS ended
   FROM {USAGE} WHERE {usage} AND {OVERLAPS}
-    AND {USAGE["end_at"]} - {USAGE["begin_at"]} >= {INTERVAL_MS} * 1000::bigint
-), moments AS (
-  SELECT gpu, began AS at FROM held UNION SELECT gpu, ended FROM held
-  UNION SELECT {position.format(GPUS["position"])}, {BEGIN} FROM {GPUS} WHERE {gpus}
+), parts AS (
+  SELECT gpu, begin, holder, sum(least(ended, begin + {width}) - greatest(began, begin)) AS length
+  FROM held CROSS JOIN LATERAL generate_series(began / {width} * {width}, ended - 1, {width}) AS begin GROUP BY 1, 2, 3
+), placed AS (
+  SELECT *, row_number() OVER (PARTITION BY gpu, begin ORDER BY length DESC, holder) AS place FROM parts
+), most AS (
+  SELECT gpu, begin, string_agg(holder, ', ' ORDER BY place) AS holder FROM placed
+  WHERE place = 1 OR 2 * length >= {width} GROUP BY 1, 2
 )
-SELECT to_timestamp(moments.at / 1000000.0::float8) AS time, moments.gpu,
-  string_agg(DISTINCT held.holder, ', ' ORDER BY held.holder) AS holder
-FROM moments LEFT JOIN held ON held.gpu = moments.gpu AND held.began <= moments.at AND held.ended > moments.at
-GROUP BY 1, 2 ORDER BY 1, length(moments.gpu), moments.gpu"""
+SELECT to_timestamp(begin / 1000000.0::float8) AS time, gpu, most.holder
+FROM generate_series({BEGIN} / {width} * {width}, {END} - 1, {width}) AS begin
+CROSS JOIN (SELECT DISTINCT {position.format(GPUS["position"])} AS gpu FROM {GPUS} WHERE {gpus}) AS gpus
+LEFT JOIN most USING (gpu, begin) ORDER BY 1, length(gpu), gpu"""
     return Query(sql, {"time": TIME, "gpu": text(nullable=False), "holder": text()})
 
 
