@@ -7,18 +7,19 @@ from typing import Any
 WIDTHS = (2, 4, 8)
 
 
-def _plane(width: int) -> str:
-    """A cell of domain.planes: GPU g of m, time i of n, bases of `width` bytes."""
-    start = f"{width} * m"
-    planes = (
-        f"CASE WHEN length(c) > {start} + {p} * m * n "
-        f"THEN get_byte(c, {start} + {p} * m * n + g * n + i)::bigint << {8 * p} ELSE 0 END"
-        for p in range(8)
-    )
+def _cell(width: int) -> str:
+    """A cell of domain.planes, of a GPU whose base is known: `first` is its place in the first plane of `size` bytes.
+
+    Bases of `width` bytes have at most as many planes.
+    """
+    above = "0"
+    for plane in reversed(range(width)):
+        place = f"first + {plane} * size" if plane else "first"
+        # No plane after the first that is not there.
+        above = f"CASE WHEN {place} < length(c) THEN (get_byte(c, {place})::bigint << {8 * plane}) + {above} ELSE 0 END"
     return (
-        f"CREATE OR REPLACE FUNCTION gpufleet_plane{width}(c bytea, g integer, i integer, m integer, n integer) "
-        f"RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE "
-        f"RETURN gpufleet_int{width}(c, g) + {' + '.join(planes)}"
+        f"CREATE OR REPLACE FUNCTION gpufleet_cell{width}(c bytea, base bigint, first integer, size integer) "
+        f"RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN base + {above}"
     )
 
 
@@ -41,8 +42,8 @@ POSTGRESQL = (
     _packed(8, "bigint", "{0}"),
     "CREATE OR REPLACE FUNCTION gpufleet_above(stored bigint, bound bigint) RETURNS bigint "
     "LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN NULLIF(GREATEST(stored, bound), bound)",
-    _plane(4),
-    _plane(8),
+    _cell(4),
+    _cell(8),
     "CREATE OR REPLACE FUNCTION gpufleet_bits(bits bigint) RETURNS bigint "
     "LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN bit_count(bits::bit(64))",
     # For whoever asks by hand: `span >= gpufleet_micros(now() - interval '1 day')` finds the partitions.

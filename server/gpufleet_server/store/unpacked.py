@@ -34,44 +34,59 @@ def samples(subject: Subject) -> str:
 def points(tier: Tier, subject: Subject) -> str:
     """What a tier holds: `span`, the subject's columns, how long it was active, held and unknown (s), metrics."""
     uses = USES if tier.step is not None else ()
-    duration = _plane("durations", wide=False)
-    wide = {metric.name: tier.wide(metric) for metric in subject.metrics}
+    wide = {"durations": False, **dict.fromkeys(uses, False)}
+    wide |= {metric.name: tier.wide(metric) for metric in subject.metrics}
+    duration = _cell("durations", wide=False)
     columns = (
         *_first(subject, duration),
-        *(f'{_plane(name, wide=False)} / 1000.0::float8 AS "{name}"' for name in uses),
-        *(_metric(metric, _plane(metric.name, wide=wide[metric.name])) for metric in subject.metrics),
+        *(f'{_cell(name, wide=False)} / 1000.0::float8 AS "{name}"' for name in uses),
+        *(_metric(metric, _cell(metric.name, wide=wide[metric.name])) for metric in subject.metrics),
     )
     # Put together with nothing, a column is unpacked once a row: get_byte would unpack it again for every byte.
-    names = ("times", "durations", *uses, *wide)
-    packed = ", ".join(f's."{name}" || \'\' AS "{name}"' for name in names)
+    packed = ", ".join(f's."{name}" || \'\' AS "{name}"' for name in ("times", *wide))
+    # What is the same for all times of a GPU is worked out once. What nobody asks for is not worked out at all.
+    bases = ", ".join(
+        f'gpufleet_int{8 if each else 4}(p."{name}", place.g) AS "base_{name}"' for name, each in wide.items()
+    )
     return f"""SELECT s.span, {", ".join(columns)}
     FROM {subject.table} JOIN nodes USING (node_id) JOIN {tier.name} s USING (node_id){subject.join}
-    CROSS JOIN LATERAL (SELECT s.points AS n, length(s.slots) / 2 AS m, {packed} OFFSET 0) b
-    CROSS JOIN LATERAL generate_series(0, b.m - 1) g
-    CROSS JOIN LATERAL (SELECT i, gpufleet_plane8(b.times, 0, i, 1, b.n) AS ended
+    {_place(subject, "s.slots", "length(s.slots) / 2")}
+    CROSS JOIN LATERAL (SELECT p.*, p.m * p.n AS size, 4 * p.m + place.g * p.n AS first4,
+        8 * p.m + place.g * p.n AS first8, {bases}
+        FROM (SELECT s.points AS n, length(s.slots) / 2 AS m, {packed} OFFSET 0) p OFFSET 0) b
+    CROSS JOIN LATERAL (SELECT i, gpufleet_cell8(b.times, gpufleet_int8(b.times, 0), 8 + i, b.n) AS ended
         FROM generate_series(0, b.n - 1) i OFFSET 0) t
-    WHERE gpufleet_int2(s.slots, g) = {subject.table}.slot AND {duration} > 0"""
+    WHERE {duration} > 0"""
 
 
 def _recent(subject: Subject) -> str:
     columns = (
         *_first(subject, "gpufleet_int4(b.durations, t.i)"),
-        *(_metric(metric, f'gpufleet_int{metric.width}(b."{metric.name}", t.i * m + g)') for metric in subject.metrics),
+        *(
+            _metric(metric, f'gpufleet_int{metric.width}(b."{metric.name}", t.i * m + place.g)')
+            for metric in subject.metrics
+        ),
     )
     return f"""SELECT (b.first - 1) / {HOUR} * {HOUR} AS span, {", ".join(columns)}
     FROM {subject.table} JOIN nodes USING (node_id) JOIN recent b USING (node_id){subject.join}
     CROSS JOIN LATERAL (SELECT length(b.slots) / 2 AS m, length(b.times) / 8 AS n OFFSET 0) size
-    CROSS JOIN LATERAL generate_series(0, m - 1) g
-    CROSS JOIN LATERAL (SELECT i, gpufleet_int8(b.times, i) AS ended FROM generate_series(0, n - 1) i OFFSET 0) t
-    WHERE gpufleet_int2(b.slots, g) = {subject.table}.slot"""
+    {_place(subject, "b.slots", "m")}
+    CROSS JOIN LATERAL (SELECT i, gpufleet_int8(b.times, i) AS ended FROM generate_series(0, n - 1) i OFFSET 0) t"""
+
+
+def _place(subject: Subject, slots: str, count: str) -> str:
+    # Looked for by GPU: were it a condition of the whole, all GPUs of the fleet would be read to find some of a node.
+    return f"""CROSS JOIN LATERAL (SELECT g FROM generate_series(0, {count} - 1) g
+        WHERE gpufleet_int2({slots}, g) = {subject.table}.slot LIMIT 1) place"""
 
 
 def _first(subject: Subject, duration: str) -> Iterable[str]:
     return (column.replace(DURATION, f"{duration} / 1000.0::float8") for column in subject.columns)
 
 
-def _plane(name: str, *, wide: bool) -> str:
-    return f'gpufleet_plane{8 if wide else 4}(b."{name}", g, t.i, b.m, b.n)'
+def _cell(name: str, *, wide: bool) -> str:
+    width = 8 if wide else 4
+    return f'gpufleet_cell{width}(b."{name}", b."base_{name}", b.first{width} + t.i, b.size)'
 
 
 def _metric(metric: Metric, stored: str) -> str:

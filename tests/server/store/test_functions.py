@@ -51,5 +51,7 @@ def test_planes(postgresql: Store, data: st.DataObject) -> None:
     values = data.draw(st.lists(_WIDE if wide else _NARROW, min_size=n * m, max_size=n * m))
     matrix = np.array(values, np.int64).reshape(n, m)
     i, g = data.draw(st.integers(0, n - 1)), data.draw(st.integers(0, m - 1))
-    found = _ask(postgresql, f"gpufleet_plane{8 if wide else 4}", planes.encode(matrix, wide=wide), g, i, m, n)
+    width, packed = 8 if wide else 4, planes.encode(matrix, wide=wide)
+    base = _ask(postgresql, f"gpufleet_int{width}", packed, g)
+    found = _ask(postgresql, f"gpufleet_cell{width}", packed, base, width * m + g * n + i, n * m)
     assert found == matrix[i, g]

@@ -105,10 +105,17 @@ def test_one_gpu_is_found_by_its_index(postgresql: Store) -> None:
         "EXPLAIN SELECT power FROM samples WHERE gpu = 'GPU-a' "
         "AND span >= gpufleet_micros(to_timestamp(:hour) - interval '1 hour')"
     )
-    with postgresql.reading() as connection:
+    node = Fleet(postgresql).node("n1")
+    many = (
+        "INSERT INTO gpus (node_id, slot, uuid, lost, identity, first_seen) "
+        f"SELECT {node} + n / 8, n % 8, 'GPU-' || n, false, '{{}}', 1 FROM generate_series(0, 999) n"
+    )
+    with postgresql.writing() as connection:
+        connection.execute(text(many))
+        connection.execute(text("ANALYZE gpus"))
         connection.execute(text("SET LOCAL enable_seqscan = off"))
         plan = "\n".join(connection.execute(text(query), {"hour": _HOUR_AGO // SECOND}).scalars())
-    assert "ix_gpus_uuid" in plan
+    assert plan.count("Index Scan using ix_gpus_uuid") == 2, plan
     assert re.search(r"Index Cond: \(\(node_id = \w+.node_id\) AND \(span >= ", plan), plan
 
 

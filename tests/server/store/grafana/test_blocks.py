@@ -70,7 +70,7 @@ def _sealed(filled: Filled) -> set[tuple[str, int]]:
 
 
 def test_one_metric_is_asked_for_without_the_others(filled: Filled) -> None:
-    """Columns that nobody asks for are not unpacked."""
+    """Columns that nobody asks for are not unpacked, nor are they remembered as a key."""
     query = f"EXPLAIN (VERBOSE) SELECT {samples.VIEW['at']}, {samples.VIEW[BY_NAME['power']]} FROM {samples.VIEW}"
     with filled.store.reading() as connection:
         plan = "\n".join(connection.exec_driver_sql(query).scalars())

@@ -1,27 +1,23 @@
 """The view `events`."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from sqlalchemy import FromClause, Integer, Text, column, values
+from sqlalchemy import ColumnElement, Text, case, cast, literal
+from sqlalchemy.dialects.postgresql import JSONB
 
-from gpufleet_server.domain.xids import catalogue
+from gpufleet_server.domain.xids import Xid, catalogue
 from gpufleet_server.store.grafana import fields
 from gpufleet_server.store.grafana.view import Column, Field, view
 from gpufleet_server.store.schema import events, gpus, nodes
 
 
-def _xids() -> FromClause:
-    """NVIDIA's catalogue as a table: code, name, class, severity."""
-    rows: list[tuple[Any, ...]] = [
-        (each.code, each.meaning or each.mnemonic, each.action.value, each.severity.value)
-        for each in catalogue().xids.values()
-    ]
-    texts = (column(name, Text) for name in ("name", "class", "severity"))
-    return values(column("code", Integer), *texts, name="xid", literal_binds=True).data(rows)
-
-
-_XIDS = _xids()
+def _of_xid(told: Callable[[Xid], str]) -> ColumnElement[Any]:
+    """What is told of each XID of NVIDIA's catalogue, for an event's code. Not a table: that would be joined always."""
+    known = json.dumps({str(each.code): told(each) for each in catalogue().xids.values()})
+    found = cast(literal(known), JSONB)[cast(events.c.code, Text)].astext
+    return case((events.c.kind == "xid", found))
 
 
 def _fields() -> Iterator[Field]:
@@ -30,9 +26,13 @@ def _fields() -> Iterator[Field]:
     yield fields.time("received_at", "When a server was told.", events.c.received_at)
     yield fields.text("kind", "What happened: `xid`, `gpu_lost`, `node_changed`, …", events.c.kind)
     yield Column("code", "integer", "The number of an XID or SXID."), events.c.code
-    yield fields.text("xid_name", "Of an XID: what it is.", _XIDS.c.name)
-    yield fields.text("xid_class", "Of an XID: the class of what to do, such as `reset_gpu`.", _XIDS.c["class"])
-    yield fields.text("xid_severity", "Of an XID: `critical`, `warning` or `info`.", _XIDS.c.severity)
+    yield fields.text("xid_name", "Of an XID: what it is.", _of_xid(lambda xid: xid.meaning or xid.mnemonic))
+    yield fields.text(
+        "xid_class", "Of an XID: the class of what to do, such as `reset_gpu`.", _of_xid(lambda xid: xid.action.value)
+    )
+    yield fields.text(
+        "xid_severity", "Of an XID: `critical`, `warning` or `info`.", _of_xid(lambda xid: xid.severity.value)
+    )
     yield fields.text("source", "Who told: `nvml`, `kernel log`, `agent`, …", events.c.source)
     yield fields.text("message", "What was said.", events.c.message)
     yield from fields.of_node()
@@ -46,12 +46,10 @@ def _fields() -> Iterator[Field]:
     yield fields.text("partition", "The UUID of its partition, where it is of one.", events.c.partition)
 
 
-_OF_XID = (_XIDS.c.code == events.c.code) & (events.c.kind == "xid")
 VIEW = view(
     "events",
     "Something that happened once: an XID, a GPU that was lost, a roster that changed …",
     _fields(),
-    events.join(nodes, nodes.c.node_id == events.c.node_id)
-    .outerjoin(gpus, gpus.c.gpu_id == events.c.gpu_id)
-    .outerjoin(_XIDS, _OF_XID),
+    # Every event has its node: this says so, and where nobody asks for it, it is not read.
+    events.outerjoin(nodes, nodes.c.node_id == events.c.node_id).outerjoin(gpus, gpus.c.gpu_id == events.c.gpu_id),
 )

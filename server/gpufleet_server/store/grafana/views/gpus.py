@@ -35,6 +35,7 @@ def _fields() -> Iterator[Field]:
     yield fields.simulated()
     yield fields.time("first_seen", "When it was first seen in this node.", gpus.c.first_seen)
     yield fields.time("removed_at", "When its node no longer had it; NULL while it has.", gpus.c.removed_at)
+    yield Column("removed", "boolean", "Whether it is gone: filter by this."), gpus.c.removed_at.is_not(None)
     yield fields.time("node_last_seen", "When its node last reported.", nodes.c.last_seen)
 
 

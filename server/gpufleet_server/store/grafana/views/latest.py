@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from gpufleet_agent.catalogue import EVERY_SAMPLE, Use
-from sqlalchemy import BigInteger, Integer, case, func, literal
+from sqlalchemy import BigInteger, Integer, case, func, literal, literal_column
 
 from gpufleet_server.store.condition import gpu_state
 from gpufleet_server.store.grafana import fields
@@ -12,7 +12,9 @@ from gpufleet_server.store.newest import stored_value
 from gpufleet_server.store.schema import gpus
 from gpufleet_server.store.tiers import latest
 
-_TS = func.nullif(func.gpufleet_int8(latest.c.ts, gpus.c.slot, type_=BigInteger), 0, type_=BigInteger)
+_TS = func.gpufleet_int8(latest.c.ts, gpus.c.slot, type_=BigInteger)
+# 0 is never: eight bytes are compared sooner than they are put together.
+_SAMPLED = func.substr(latest.c.ts, 8 * gpus.c.slot + 1, 8) != literal_column(r"'\x0000000000000000'::bytea")
 _DURATION = func.gpufleet_int4(latest.c.durations, gpus.c.slot, type_=Integer)
 _USE = case(
     (func.length(latest.c.use) > gpus.c.slot, func.get_byte(latest.c.use, gpus.c.slot)), else_=Use.UNKNOWN.value
@@ -39,5 +41,5 @@ VIEW = view(
     "A GPU's newest sample, however old that is; GPUs that were never sampled have none.",
     _fields(),
     fields.GPUS_OF_NODES.join(latest, latest.c.node_id == gpus.c.node_id),
-    _TS.is_not(None),
+    _SAMPLED,
 )

@@ -49,5 +49,6 @@ VIEW = view(
     "states",
     "A value of a metric that is sent on change, from a time on; and since when a metric of samples is absent.",
     _fields(),
-    states.join(gpus, gpus.c.gpu_id == states.c.gpu_id).join(nodes, nodes.c.node_id == gpus.c.node_id),
+    # Every state has its GPU and node; where nobody asks for them, they are not read.
+    states.outerjoin(gpus, gpus.c.gpu_id == states.c.gpu_id).outerjoin(nodes, nodes.c.node_id == gpus.c.node_id),
 )
