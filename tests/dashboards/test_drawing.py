@@ -9,9 +9,10 @@ from PIL import Image
 
 from tests.dashboards.drawing import colours
 from tests.dashboards.drawing.board import drawn, laid_out
+from tests.dashboards.drawing.figures import reduced
 from tests.dashboards.drawing.frames import Frame, of_query
 from tests.dashboards.drawing.look import look, transformed
-from tests.dashboards.drawing.panels import KINDS, reduced
+from tests.dashboards.drawing.panels import KINDS
 from tests.dashboards.drawing.units import written
 from tests.dashboards.grafana_sql import frames
 from tests.dashboards.grafana_sql.frames import Field

@@ -1,6 +1,7 @@
 """Draws every board over a simulated fleet: `make docs-pictures` puts the pictures into docs/img/dashboards."""
 
 import argparse
+import datetime
 import json
 import random
 import sys
@@ -58,7 +59,8 @@ def draw(board: Any, reader: psycopg.Connection[Any], of: Fleet) -> bytes:
 
     asked, range_ = of_board(board), range_of(board, of.end_ms)
     values = chosen(asked, range_, ask, random.Random(1), of.liked, everything=True)
-    return drawn(board, answers(reader, asked, range_, values), told(range_, values, {}))
+    begin, end = (datetime.datetime.fromtimestamp(at / 1000, datetime.UTC) for at in (range_.begin, range_.end))
+    return drawn(board, answers(reader, asked, range_, values), told(range_, values, {}), (begin, end))
 
 
 def main() -> None:

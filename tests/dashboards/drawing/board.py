@@ -1,5 +1,6 @@
 """Draws a whole board: its panels in their places of the grid, each with what its queries answered."""
 
+import datetime
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,19 +11,24 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from PIL import Image
 
+from tests.dashboards.drawing.box import FAINT, INK, Box
 from tests.dashboards.drawing.frames import Frame
 from tests.dashboards.drawing.look import transformed
-from tests.dashboards.drawing.panels import FAINT, INK, KINDS, Box
+from tests.dashboards.drawing.panels import KINDS
 
 # A cell of Grafana's grid, px, and the room between panels; the head has the board's title and what was chosen.
 _WIDE, _HIGH, _GAP, _HEAD, _DPI = 48.0, 32.0, 6.0, 34.0, 100
 _TITLE, _COLOURS = 22.0, 96
 
+Span = tuple[datetime.datetime, datetime.datetime]
 Answers = Mapping[int, Sequence[Frame]]
 
 
-def drawn(board: Mapping[str, Any], answers: Answers, told: str) -> bytes:
-    """A PNG of a board in its JSON; `answers` has the frames of each panel by its id, `told` what was asked."""
+def drawn(board: Mapping[str, Any], answers: Answers, told: str, span: Span | None = None) -> bytes:
+    """A PNG of a board in its JSON; `answers` has the frames of each panel by its id, `told` what was asked.
+
+    `span` is from when to when it shows.
+    """
     panels = list(laid_out(board["panels"]))
     rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
     figure = Figure(figsize=(24 * _WIDE / _DPI, (rows * _HIGH + _HEAD) / _DPI), dpi=_DPI, facecolor="#F4F5F5")
@@ -31,7 +37,7 @@ def drawn(board: Mapping[str, Any], answers: Answers, told: str) -> bytes:
     figure.text(0.008, 1 - 22 / high, board["title"], fontsize=13, color=INK, fontweight="bold")
     figure.text(0.992, 1 - 20 / high, told, fontsize=7.5, color=FAINT, ha="right")
     for panel in panels:
-        _panel(figure, panel, answers.get(panel["id"], ()))
+        _panel(figure, panel, answers.get(panel["id"], ()), span)
     return _png(figure)
 
 
@@ -52,7 +58,7 @@ def _lower(panel: Mapping[str, Any], by: int) -> Mapping[str, Any]:
     return {**panel, "gridPos": {**place, "y": place["y"] + by}}
 
 
-def _panel(figure: Figure, panel: Mapping[str, Any], frames: Sequence[Frame]) -> None:
+def _panel(figure: Figure, panel: Mapping[str, Any], frames: Sequence[Frame], span: Span | None) -> None:
     place = panel["gridPos"]
     left, top = place["x"] * _WIDE + _GAP / 2, place["y"] * _HIGH + _HEAD
     width, height = place["w"] * _WIDE - _GAP, place["h"] * _HIGH - _GAP
@@ -68,7 +74,7 @@ def _panel(figure: Figure, panel: Mapping[str, Any], frames: Sequence[Frame]) ->
     fits = max(int(width / 6.2), 6)
     title = panel.get("title", "")
     paper.text(8, 12, title if len(title) <= fits else f"{title[: fits - 1]}…", va="center", fontsize=8.5, color=INK)
-    inner = Box(figure, left + 6, top + _TITLE, width - 12, height - _TITLE - 5)
+    inner = Box(figure, left + 6, top + _TITLE, width - 12, height - _TITLE - 5, span)
     KINDS[panel["type"]](panel, transformed(panel, frames), inner)
 
 
