@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from gpufleet_dashboards.discovery import every_board
 from gpufleet_dashboards.render import document
+from gpufleet_dashboards.rendered import documents, folder, stale
 
 from tests.dashboards.small import DESCRIPTION, board
 
@@ -31,6 +32,11 @@ def test_another_process_makes_the_same_bytes() -> None:
             text=True,
         )
         assert made.stdout == document(board())
+
+
+def test_what_lies_in_the_tree_is_what_the_boards_say() -> None:
+    """Whoever changes a board builds it."""
+    assert list(stale(folder(), dict(documents()))) == []
 
 
 def test_numbers_and_places() -> None:

@@ -39,6 +39,16 @@ def test_build_writes_every_board_once(built: Path) -> None:
     assert dashboards("build", "--out", built).stdout == ""
 
 
+def test_check_finds_nothing_in_what_is_built(built: Path) -> None:
+    """All boards together: their links lead to each other."""
+    assert "nothing is wrong" in dashboards("check", built).stderr
+
+
+def test_check_of_the_tree_finds_what_was_not_built() -> None:
+    """Without a folder it is the one that is checked in."""
+    assert "nothing is wrong" in dashboards("check").stderr
+
+
 def test_check_names_what_is_wrong(built: Path) -> None:
     """In words, or as JSON for programs; the status says so too."""
     changed(built / "gpufleet-fleet.json", description="")
