@@ -12,12 +12,13 @@ from gpufleet_server.store.grafana.views.waste_hours import VIEW as WASTE_HOURS
 
 from gpufleet_dashboards import units
 from gpufleet_dashboards.query import TIME, Column, Query, number, text
-from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, HOUR_MS, Branch, Tier, by_tier, chosen
+from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, HOUR_MS, Branch, Tier, by_tier, chosen, likely
 from gpufleet_dashboards.statements.held import named
 
 _USAGE = (Tier(USAGE_HOURS, HOUR_MS, 2 * HOUR_MS), Tier(USAGE_DAYS, DAY_MS))
 _WASTE = (Tier(WASTE_HOURS, HOUR_MS, 2 * HOUR_MS), Tier(WASTE_DAYS, DAY_MS))
-_NOW = "(extract(epoch FROM now()) * 1000000)::bigint"
+# Asked for once, and not for each row.
+_NOW = "(SELECT (extract(epoch FROM now()) * 1000000)::bigint)"
 _MOST = 100
 
 HOURS = {
@@ -100,8 +101,8 @@ FROM ({by_tier(_WASTE, select)}) AS tier WHERE held > 0 ORDER BY held DESC, hold
 
 def overlapping(branch: Branch) -> str:
     """That this is the tier to read, and that a row's time overlaps the range, at the places that are chosen."""
-    at = branch["at"]
-    return f"{branch.asked} AND {at} > {BEGIN} - {_step(branch)} AND {at} < {END} AND {chosen(branch, 'site', 'model')}"
+    at, here = branch["at"], likely(chosen(branch, "site", "model"))
+    return f"{branch.asked} AND {at} > {BEGIN} - {_step(branch)} AND {at} < {END} AND {here}"
 
 
 _SHARE = "held / nullif(active + held, 0) AS share"
@@ -117,7 +118,8 @@ def _hours(branch: Branch) -> str:
 def _part(branch: Branch) -> str:
     """Which part of a row's time, as far as it is over, lies in the range."""
     at, end = branch["at"], f"{branch['at']} + {_step(branch)}"
-    return f"(least({end}, {END}, {_NOW}) - greatest({at}, {BEGIN}))::float8 / nullif(least({end}, {_NOW}) - {at}, 0)"
+    part = f"(least({end}, {END}, {_NOW}) - greatest({at}, {BEGIN}))::float8 / nullif(least({end}, {_NOW}) - {at}, 0)"
+    return f"CASE WHEN {at} >= {BEGIN} AND {end} <= least({END}, {_NOW}) THEN 1 ELSE {part} END"
 
 
 def _step(branch: Branch) -> str:
