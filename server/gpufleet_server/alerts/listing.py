@@ -4,14 +4,15 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, String, case, cast, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, String, case, cast, func, insert, or_, select, update
 
 from gpufleet_server.alerts import book
+from gpufleet_server.alerts.xid_events import DECLARED
 from gpufleet_server.domain.alerting import AlertState
 from gpufleet_server.queries import paging
 from gpufleet_server.queries.paging import CountedPage, Key, Order
 from gpufleet_server.store.alerts import alert_log, alerts
-from gpufleet_server.store.schema import gpus, nodes
+from gpufleet_server.store.schema import events, gpus, nodes
 
 _NEWEST = Order("newest", [Key(alerts.c.alert_id, int, True)])
 
@@ -131,6 +132,23 @@ def acknowledge(connection: Connection, alert_id: int, by: str, why: str, now: i
     if done:
         book.log(connection, [alert_id], "acknowledged", now, by, why)
     return done
+
+
+def declare_healthy(connection: Connection, alert_id: int, by: str, why: str, now: int) -> int | None:
+    """Note as an event that what an open alert tells of is over, for rules over events; the id of its node.
+
+    None where there is no alert of this number that is open, and of a node. Alerts of this kind of the same GPU end
+    when they are evaluated next.
+    """
+    mine = alerts.c.alert_id == alert_id, alerts.c.state != AlertState.RESOLVED.value, alerts.c.node_id.is_not(None)
+    found = connection.execute(select(alerts.c.node_id, alerts.c.gpu_id).where(*mine)).one_or_none()
+    if found is None:
+        return None
+    row = {"node_id": found.node_id, "gpu_id": found.gpu_id, "ts": now, "received_at": now, "kind": DECLARED}
+    detail = {"by": by, "alert": alert_id}
+    connection.execute(insert(events).values(row | {"source": "operator", "message": why, "detail": detail}))
+    book.log(connection, [alert_id], "declared over", now, by, why)
+    return int(found.node_id)
 
 
 def _conditions(wanted: AlertFilter) -> list[ColumnElement[bool]]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from gpufleet_agent.wire import XID_CONFIRMED
-from sqlalchemy import BigInteger, ColumnElement, FromClause, Select, String, func, select
+from sqlalchemy import BigInteger, ColumnElement, FromClause, Select, String, func, or_, select
 
 from gpufleet_server.alerts.given import given
 from gpufleet_server.alerts.rule import Needs, Rule, Scope, Severity, Threshold
@@ -13,9 +13,11 @@ from gpufleet_server.store.schema import events
 
 # After these nothing is left of what the driver or a GPU was in.
 CURES = ("driver_recovered", "gpu_returned", "node_booted")
+# Somebody says so: of one GPU, or of what is no GPU's.
+DECLARED = "declared_healthy"
+CURING = (*CURES, DECLARED)
 
-
-ON_EVENTS = ("xid", XID_CONFIRMED, *CURES)
+ON_EVENTS = ("xid", XID_CONFIRMED, *CURING)
 TEXT = "XID {code} on GPU {index} of {hostname} ({model}): {meaning}{opinions}"
 COUNTS = Threshold(86_400, "s", "NVSentinel counts the XIDs of a day together.")
 
@@ -35,11 +37,7 @@ def xids(sight: Sight, *actions: Action, within: str = "counts", least: Severity
         event.c.message,
         key=event.c.code,
     )
-    return (
-        told.join_from(event, known, known.c.code == event.c.code)
-        .where(~cured(event.c.node_id, event.c.ts))
-        .order_by(event.c.ts.desc())
-    )
+    return told.join_from(event, known, known.c.code == event.c.code).where(~cured(event.c)).order_by(event.c.ts.desc())
 
 
 def known_xids(sight: Sight, *actions: Action, least: Severity = Severity.INFO) -> FromClause:
@@ -85,7 +83,9 @@ def of_class(name: str, action: Action, severity: Severity, advice: str, **more:
     return Rule(name=name, severity=severity, advice=advice, **(usual | more))
 
 
-def cured(node_id: ColumnElement[int], ts: ColumnElement[int]) -> ColumnElement[bool]:
-    """Whether what happened on a node at a time (µs) was followed by a new load of its driver, or by a GPU's return."""
+def cured(event: Any) -> ColumnElement[bool]:
+    """Whether an event was followed by a load of its node's driver or a GPU's return, or its GPU declared healthy."""
     later = events.alias("later").c
-    return select(1).where(later.node_id == node_id, later.ts > ts, later.kind.in_(CURES)).exists()
+    declared = (later.kind == DECLARED) & later.gpu_id.is_not_distinct_from(event.gpu_id)
+    after = later.node_id == event.node_id, later.ts > event.ts, later.kind.in_(CURING)
+    return select(1).where(*after, or_(later.kind != DECLARED, declared)).exists()

@@ -11,6 +11,7 @@ from gpufleet_server.alerts.discovery import runbook
 from gpufleet_server.alerts.listing import Alert, AlertFilter, Entry
 from gpufleet_server.alerts.rule import Severity
 from gpufleet_server.alerts.silences import Silence
+from gpufleet_server.alerts.xid_events import DECLARED
 from gpufleet_server.api import errors
 from gpufleet_server.api.alert_rules import in_force
 from gpufleet_server.api.answers import Answer, Instant, Number
@@ -126,7 +127,7 @@ class AlertsQuery(Query):
 
 
 class Acknowledgement(Answer):
-    """Who has taken it on."""
+    """Who has taken it on, or says that it is over."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -206,6 +207,25 @@ def acknowledge_alert(
         done = listing.acknowledge(connection, alert_id, given.by, given.why, context.now())
     if not done:
         raise Problem(404, f"there is no alert {alert_id} that is open", "id")
+    return _one(context, alert_id)
+
+
+@router.post(
+    "/alerts/{id}/resolve", responses=errors.documented(400, 404, 408, 409, 413), dependencies=[Depends(admin)]
+)
+def resolve_alert(
+    context: Given, alert_id: Id, given: Acknowledgement, query: Annotated[Nothing, FromQuery()]
+) -> OneAlert:
+    """Say that what an open alert over XIDs or SXIDs tells of is over, such as after a reset of the GPU.
+
+    It ends with the next round, and so do the others of this kind of the same GPU; an event says by whom and why.
+    """
+    rule = in_force(context).rules.get(_one(context, alert_id).rule)
+    if rule is None or DECLARED not in rule.rule.on_events:
+        raise Problem(409, "alerts of this rule end when what they tell of ends; silence it until then", "id")
+    with writing(context.store) as connection:
+        if listing.declare_healthy(connection, alert_id, given.by, given.why, context.now()) is None:
+            raise Problem(404, f"there is no alert {alert_id} that is open", "id")
     return _one(context, alert_id)
 
 

@@ -1,4 +1,4 @@
-"""`gpufleet alerts ack | silence | maintenance | silences`: who takes what on, and what nobody is told of meanwhile."""
+"""`gpufleet alerts ack | resolve | silence | maintenance | silences`: who takes what on, and what nobody is told of."""
 
 import getpass
 from typing import Annotated, Any
@@ -30,6 +30,26 @@ def ack(
     from gpufleet_server.cli.alert_list import show_one
 
     found = _posted(f"/alerts/{alert}/ack", {"by": by or _me(), "why": why}, server, token, json)
+    if found is not None:
+        show_one(found)
+
+
+def resolve(
+    alert: Annotated[int, typer.Argument(metavar="ID", help="Its number in `gpufleet alerts`.")],
+    why: Why,
+    by: By = None,
+    server: options.Server = None,
+    token: options.Token = None,
+    json: options.Json = False,
+) -> None:
+    """Say that what an alert over XIDs or SXIDs tells of is over, such as after a reset of the GPU. For admin tokens.
+
+    It ends with the next round of evaluation, and so do the others of this kind of the same GPU. All other alerts end
+    when what they tell of does.
+    """
+    from gpufleet_server.cli.alert_list import show_one
+
+    found = _posted(f"/alerts/{alert}/resolve", {"by": by or _me(), "why": why}, server, token, json)
     if found is not None:
         show_one(found)
 

@@ -13,6 +13,8 @@ from gpufleet_server.domain.times import iso
 from gpufleet_server.domain.tokens import TokenKind
 from gpufleet_server.store import tokens
 from gpufleet_server.store.engine import Store
+from gpufleet_server.store.schema import events
+from sqlalchemy import insert
 from starlette.testclient import TestClient
 
 from tests.server.api.ask import get, items, pages, refused
@@ -71,6 +73,32 @@ def test_taking_on_is_an_administrators(client: TestClient, admin: TestClient, e
     assert one["history"][-1] == {"at": iso(NOW), "change": "acknowledged", "by": "ada", "text": "on it"}
     assert [found["id"] for found in items(client, "/alerts", acknowledged=False)] == [2]
     assert admin.post("/alerts/99/ack", json=body).status_code == 404
+
+
+def test_what_xids_told_of_is_declared_over(
+    client: TestClient, admin: TestClient, engine: Engine, fleet: Fleet, store: Store
+) -> None:
+    """By an administrator, with who and why: alerts of that GPU end, no other's, and none that are told by states."""
+    with store.writing() as connection:
+        for gpu_id, code in ((3, 62), (3, 95), (2, 62)):
+            row = {"node_id": 1, "gpu_id": gpu_id, "ts": NOW - SECOND, "received_at": NOW - SECOND, "kind": "xid"}
+            connection.execute(insert(events).values(row | {"code": code, "source": "nvml", "detail": {}}))
+    engine.happened([("xid", 1)])
+    engine.take_events()
+    first = items(client, "/alerts", rule="xid_reset_gpu", gpu="GPU-2")
+    assert len(first) == 2
+    body = {"by": "ada", "why": "was reset"}
+    path = f"/alerts/{first[0]['id']}/resolve"
+    assert client.post(path, json=body).status_code == 403
+    assert admin.post(path, json=body).json()["history"][-1]["change"] == "declared over"
+    engine.round(NOW + 15 * SECOND)
+    assert items(client, "/alerts", rule="xid_reset_gpu", gpu="GPU-2", state="firing") == []
+    assert len(items(client, "/alerts", rule="xid_reset_gpu", gpu="GPU-1", state="firing")) == 1
+    told = get(client, "/events", kind="declared_healthy")["items"][0]
+    assert (told["message"], told["detail"]["by"]) == ("was reset", "ada")
+    assert admin.post(path, json=body).status_code == 404
+    assert admin.post("/alerts/1/resolve", json=body).status_code == 409
+    assert admin.post("/alerts/999/resolve", json=body).status_code == 404
 
 
 def test_silences_hold_alerts_back(client: TestClient, admin: TestClient, engine: Engine) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy import Select, case, func
 
 from gpufleet_server.alerts.rule import Needs, Rule, Scope, Severity, Threshold
 from gpufleet_server.alerts.sight import Sight
-from gpufleet_server.alerts.xid_events import CURES, cured
+from gpufleet_server.alerts.xid_events import CURING, cured
 
 
 def _condition(sight: Sight) -> Select[Any]:
@@ -32,7 +32,7 @@ def _condition(sight: Sight) -> Select[Any]:
     more = (event.c.code, event.c.message, event.c.detail["switch"].as_string().label("switch"))
     told = sight.about(event, many, *more, severity.label("severity"), key=event.c.code)
     worst = case((fatal, 0), (fatal.is_(None), 1), else_=2)
-    return told.where(~cured(event.c.node_id, event.c.ts)).order_by(worst, event.c.ts.desc())
+    return told.where(~cured(event.c)).order_by(worst, event.c.ts.desc())
 
 
 RULE = Rule(
@@ -43,7 +43,7 @@ RULE = Rule(
     text="SXID {code} of {switch} of {hostname}: {message}",
     advice="Fatal: drain the node, reset GPUs and switches together or reboot. Else nothing, if it is the only one.",
     needs=Needs.NOTHING,
-    on_events=("sxid", *CURES),
+    on_events=("sxid", *CURING),
     thresholds={"counts": Threshold(86_400, "s", "As for XIDs.")},
     key_label="sxid",
     labels={"category": "nvlink"},

@@ -16,7 +16,7 @@ from sqlalchemy import Select
 from gpufleet_server.alerts.promql import xids_seen
 from gpufleet_server.alerts.rule import Needs, Rule, Scope, Severity, Threshold
 from gpufleet_server.alerts.sight import Sight
-from gpufleet_server.alerts.xid_events import CURES, xids
+from gpufleet_server.alerts.xid_events import CURING, xids
 from gpufleet_server.domain.xids import Action
 
 
@@ -32,7 +32,7 @@ RULE = Rule(
     text="XID {code} on GPU {index} of {hostname} ({model}): {meaning}{opinions}",
     advice="Drain the node and reboot it; power it off and on if that is of no use.",
     needs=Needs.NOTHING,
-    on_events=("xid", XID_CONFIRMED, *CURES),
+    on_events=("xid", XID_CONFIRMED, *CURING),
     held_by=("gpu_lost",),
     thresholds={"counts": Threshold(86_400, "s", "NVSentinel counts the XIDs of a day together.")},
     key_label="xid",

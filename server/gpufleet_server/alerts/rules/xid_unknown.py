@@ -24,7 +24,7 @@ def _condition(sight: Sight) -> Select[Any]:
     message = func.coalesce(func.nullif(event.c.message, ""), "the driver says nothing more of it").label("message")
     told = sight.about(event, many, event.c.code, message, key=event.c.code)
     without_action = event.c.code.not_in(select(known.c.code))
-    return told.where(without_action, ~cured(event.c.node_id, event.c.ts)).order_by(event.c.ts.desc())
+    return told.where(without_action, ~cured(event.c)).order_by(event.c.ts.desc())
 
 
 RULE = of_class(

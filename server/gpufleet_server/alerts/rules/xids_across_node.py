@@ -17,7 +17,7 @@ from sqlalchemy import Select, case, func, select
 from gpufleet_server.alerts.promql import xids_seen
 from gpufleet_server.alerts.rule import Needs, Rule, Scope, Severity, Threshold
 from gpufleet_server.alerts.sight import OF_NODE, Sight
-from gpufleet_server.alerts.xid_events import CURES, cured, known_xids
+from gpufleet_server.alerts.xid_events import CURING, cured, known_xids
 from gpufleet_server.domain.xids import Action
 
 
@@ -29,7 +29,7 @@ def _condition(sight: Sight) -> Select[Any]:
         *(event.c[name] for name in names),
         func.max(event.c.limit_gpus).label("limit_gpus"),
         func.count(event.c.gpu_id.distinct()).label("gpus"),
-    ).where(~cured(event.c.node_id, event.c.ts))
+    ).where(~cured(event.c))
     of = counted.group_by(*(event.c[name] for name in names)).subquery("node_xid")
     # Of programs each single one is of no matter; that it is none of the hardware's is worth to know.
     severity = case((known.c.severity == Severity.CRITICAL.value, known.c.severity), else_=Severity.WARNING.value)
@@ -46,7 +46,7 @@ RULE = Rule(
     advice="Look at what the GPUs share: the program, the driver, a PCIe switch, power; not at single boards.",
     needs=Needs.NOTHING,
     every=60,
-    on_events=("xid", *CURES),
+    on_events=("xid", *CURING),
     # So long as the single ones are told.
     keep=3600,
     thresholds={
