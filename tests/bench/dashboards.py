@@ -38,6 +38,8 @@ from tests.bench.board_queries import BoardQueries, chosen, of_board, statement
 from tests.bench.queries import SETTINGS, Times, fill
 from tests.bench.query_alerts import add_alerts
 from tests.bench.query_fleet import MINUTE, QueryFleet, Scope
+from tests.bench.query_servers import add_servers
+from tests.bench.usage_fill import add_usage
 from tests.dashboards.grafana_sql.front import Range, Variable
 from tests.postgres import postgres
 
@@ -159,7 +161,23 @@ def filled(args: argparse.Namespace, folder: Path) -> Iterator[str]:
             fill(store, of, database)
             with store.writing() as connection:
                 add_alerts(connection, of)
+                add_servers(connection, args.gpus, now, args.days)
+            add_usage(store, now, args.days, [number + 1 for number in of.watched], say)
+            _analyse(store)
         yield url
+
+
+def _analyse(store: Store) -> None:
+    """What was added after all else was analysed."""
+    with store.writing() as connection:
+        for table in _LATER:
+            connection.execute(text(f"ANALYZE {table}"))
+
+
+_LATER = (
+    *("alerts", "alert_log", "rule_runs", "server_minutes", "owners", "holders", "usage", "usage_fleet"),
+    *("usage_fleet_hours", "usage_waste_days", "usage_waste_hours"),
+)
 
 
 @dataclass(frozen=True)
