@@ -23,8 +23,8 @@ from gpufleet_dashboards.scale import (
     words,
 )
 from gpufleet_dashboards.sql import chosen
-from gpufleet_dashboards.statements.counts import by_state
-from gpufleet_dashboards.statements.fleet import OWNED, observed, of_use, over_time
+from gpufleet_dashboards.statements.counts import counted
+from gpufleet_dashboards.statements.fleet import observed, of_use, over_time
 from gpufleet_dashboards.statements.standing import AILING, COUNTED, MINUTE_SECONDS, USED, gpus_in
 from gpufleet_dashboards.variables import MODEL, SITE
 
@@ -162,7 +162,7 @@ _OVER_TIME = Row(
             description="GPUs that nodes had, by state; the mean of each interval. Counted once a minute while a "
             "server runs: without one, nothing is drawn. Of old times only full hours are kept.",
             unit=units.COUNT,
-            query=Query(by_state(), {"time": TIME, "state": text(), "gpus": _GPUS}),
+            query=Query(counted("state"), {"time": TIME, "state": text(), "gpus": _GPUS}),
             colours=_STATE_COLOURS,
             w=12,
             h=8,
@@ -226,10 +226,7 @@ _OVER_TIME = Row(
             description="GPUs that nodes had, by model; the mean of each interval. A GPU counts until its node reports "
             "without it: those of nodes that were switched off for good stay until they are removed.",
             unit=units.COUNT,
-            query=Query(
-                over_time(("model",), observed, {"owned": OWNED}),
-                {"time": TIME, "model": text(), "owned": number(units.COUNT, decimals=0)},
-            ),
+            query=Query(counted("model"), {"time": TIME, "model": text(), "gpus": number(units.COUNT, decimals=0)}),
             links=(to_board("Inventory", "inventory"),),
             w=8,
             h=8,

@@ -11,7 +11,7 @@ from gpufleet_dashboards.links import to_board, to_gpu, to_node
 from gpufleet_dashboards.panel import Panel
 from gpufleet_dashboards.query import TIME, Column, Query, moment, number, text
 from gpufleet_dashboards.sql import INTERVAL_MS, chosen, within
-from gpufleet_dashboards.statements.fleet import OWNED, observed, over_time
+from gpufleet_dashboards.statements.counts import counted
 from gpufleet_dashboards.statements.standing import COUNTED
 from gpufleet_dashboards.variables import MODEL, SITE
 
@@ -99,10 +99,7 @@ FROM counted GROUP BY model ORDER BY gpus DESC, model LIMIT {_ROWS}""",
             description="GPUs that nodes had, by model; the mean of each interval. It goes down when a node reports "
             "without a GPU, not when the node falls silent. Models of few GPUs vanish under the others: see the table.",
             unit=units.COUNT,
-            query=Query(
-                over_time(("model",), observed, {"owned": OWNED}),
-                {"time": TIME, "model": text(), "owned": number(units.COUNT, decimals=0)},
-            ),
+            query=Query(counted("model"), {"time": TIME, "model": text(), "gpus": number(units.COUNT, decimals=0)}),
             links=(to_board("Fleet", "fleet"),),
             w=24,
             h=8,

@@ -1,4 +1,4 @@
-"""GPUs by state over time, in SQL: of counts that a server makes once a minute."""
+"""GPUs by state, model or site over time, in SQL: of counts that a server makes once a minute."""
 
 from gpufleet_server.store.grafana.views.fleet_states import VIEW as STATES
 from gpufleet_server.store.grafana.views.fleet_states_hours import VIEW as STATES_HOURS
@@ -14,21 +14,24 @@ _TIERS = (
 )
 
 
-def by_state() -> str:
-    """A series for each state: columns `time`, `state`, and `gpus`, the mean of an interval. None counted is 0."""
+def counted(label: str) -> str:
+    """A series for each state, model or site: `time`, the label, and `gpus`, the mean of an interval.
+
+    Where others were counted and none of a label, that is 0.
+    """
     rows = f"""WITH told AS MATERIALIZED (
-{by_tier(_TIERS, _select)}
+{by_tier(_TIERS, lambda branch: _select(branch, label))}
 ),
 shown AS (SELECT at / width * width AS begin, max(width) AS width, count(DISTINCT at) AS counted FROM told GROUP BY 1)
-SELECT to_timestamp(begin / 1000000.0::float8) AS time, named.state, coalesce(sum(gpus), 0) / counted AS gpus,
+SELECT to_timestamp(begin / 1000000.0::float8) AS time, named.{label}, coalesce(sum(gpus), 0) / counted AS gpus,
   shown.width / 1000000.0::float8 AS step
-FROM shown CROSS JOIN (SELECT DISTINCT state FROM told) AS named
-LEFT JOIN told ON told.at / told.width * told.width = begin AND told.state = named.state
-GROUP BY begin, counted, shown.width, named.state"""
-    return ended(rows, ("state",), ("gpus",))
+FROM shown CROSS JOIN (SELECT DISTINCT {label} FROM told) AS named
+LEFT JOIN told ON told.at / told.width * told.width = begin AND told.{label} = named.{label}
+GROUP BY begin, counted, shown.width, named.{label}"""
+    return ended(rows, (label,), ("gpus",))
 
 
-def _select(branch: Branch) -> str:
-    return f"""SELECT {branch["at"]}, {branch["state"]}, sum({branch["gpus"]})::float8 AS gpus,
+def _select(branch: Branch, label: str) -> str:
+    return f"""SELECT {branch["at"]}, {branch[label]}, sum({branch["gpus"]})::float8 AS gpus,
   {branch.width_us} AS width
-FROM {branch} WHERE {branch.here} AND {chosen(branch, "site", "model")} GROUP BY {branch["at"]}, {branch["state"]}"""
+FROM {branch} WHERE {branch.here} AND {chosen(branch, "site", "model")} GROUP BY {branch["at"]}, {branch[label]}"""
