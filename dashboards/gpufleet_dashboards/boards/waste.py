@@ -161,7 +161,7 @@ def _lines(title: str, description: str, query: Query, unit: str, w: int = 8) ->
 
 def _owners(title: str, what: str, heading: str, name: Callable[[Branch], str]) -> Panel:
     return Panel(
-        kind=Table(), title=title, unit=units.GPU_HOURS, query=owned.by(heading, name), w=12, h=10,
+        kind=Table(), title=title, unit=units.GPU_HOURS, query=owned.by(heading, name), w=8, h=10,
         description=f"{what} GPU time that several had at once is divided between them, a partition counts by its"
         f" share. Held: nothing ran, but a process or memory kept others away. (nobody): the driver listed no process."
         f" (unknown): whose it was could not be told. Hours, over wide ranges days (UTC), that the range cuts count in"
@@ -276,8 +276,6 @@ _WASTE = Row(
                 lambda branch: named(branch, branch["account"])),
         _owners("By namespace", "Namespaces of Kubernetes; (none): work outside of it.", "Namespace",
                 lambda branch: named(branch, branch["namespace"])),
-        _owners("By kind", "Kinds of workloads: slurm, kubernetes, container, unit.", "Kind",
-                lambda branch: branch["kind"]),
     ),
 )  # fmt: skip
 

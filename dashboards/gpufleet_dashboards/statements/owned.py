@@ -3,7 +3,7 @@
 An hour, or day, that the range cuts counts in proportion.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from gpufleet_server.store.grafana.views.usage_days import VIEW as USAGE_DAYS
 from gpufleet_server.store.grafana.views.usage_hours import VIEW as USAGE_HOURS
@@ -13,7 +13,6 @@ from gpufleet_server.store.grafana.views.waste_hours import VIEW as WASTE_HOURS
 from gpufleet_dashboards import units
 from gpufleet_dashboards.query import TIME, Column, Query, number, text
 from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, HOUR_MS, Branch, Tier, by_tier, chosen, likely
-from gpufleet_dashboards.statements.held import named
 
 _USAGE = (Tier(USAGE_HOURS, HOUR_MS, 2 * HOUR_MS), Tier(USAGE_DAYS, DAY_MS))
 _WASTE = (Tier(WASTE_HOURS, HOUR_MS, 2 * HOUR_MS), Tier(WASTE_DAYS, DAY_MS))
@@ -74,25 +73,24 @@ def totals() -> str:
 
 def worst() -> Query:
     """Workloads that held most without running."""
-    names: Sequence[str] = ("kind", "user_name", "account", "namespace", "cluster")
+    names = ("kind", "user_name", "account", "namespace", "model")
+    numbers = ("gpus", "nodes")
 
     def select(branch: Branch) -> str:
-        shown = ", ".join(f"max({branch[name]}) AS {name}" for name in names)
-        holder = named(branch, branch["holder"])
-        return f"""SELECT {holder} AS holder, {shown}, string_agg(DISTINCT {branch["model"]}, ', ') AS models,
-  max({branch["gpus"]}) AS gpus, max({branch["nodes"]}) AS nodes, {_hours(branch)}
+        shown = ", ".join(f"max({branch[name]}) AS {name}" for name in (*names, *numbers))
+        return f"""SELECT {branch["holder"]} AS name, {shown}, {_hours(branch)}
 FROM {branch} WHERE {overlapping(branch)} GROUP BY {branch["holder_id"]}, 1"""
 
-    sql = f"""SELECT holder, {", ".join(names)}, models, gpus, nodes, active + held AS total, active, held, {_SHARE}
-FROM ({by_tier(_WASTE, select)}) AS tier WHERE held > 0 ORDER BY held DESC, holder LIMIT {_MOST}"""
+    holder = "CASE WHEN kind IN ('nobody', 'unknown') THEN '(' || kind || ')' ELSE name END"
+    sql = f"""SELECT {holder} AS holder, {", ".join((*names, *numbers))}, active + held AS total, active, held, {_SHARE}
+FROM ({by_tier(_WASTE, select)}) AS tier WHERE held > 0 ORDER BY held DESC, name LIMIT {_MOST}"""
     columns: dict[str, Column] = {
         "holder": text("Workload", width=240),
         "kind": text("Kind"),
         "user_name": text("User"),
         "account": text("Account"),
         "namespace": text("Namespace"),
-        "cluster": text("Cluster"),
-        "models": text("Models"),
+        "model": text("Model"),
         "gpus": number(units.COUNT, "GPUs", width=70),
         "nodes": number(units.COUNT, "Nodes", width=70),
     }
