@@ -177,7 +177,7 @@ _NOW = Row(
         Panel(
             kind=Stat(coloured=False), title="Energy in the range",
             description=f"Power through time: of the boards, over the time that is observed. {_OBSERVED}",
-            unit=units.KILOWATT_HOURS, query=_in_range(), w=10, h=4, nothing="not observed",
+            unit=units.KILOWATT_HOURS, query=_in_range(), points=100, w=10, h=4, nothing="not observed",
         ),
     ),
 )  # fmt: skip
@@ -199,7 +199,7 @@ _OVER_TIME = Row(
             description="Share of the time of all GPUs that nodes have of which the power is known, and of which a"
             " counter of energy told it. Sums here are of the first share; the difference of the two is told by the"
             " driver's own readings, which are less sure.",
-            unit=units.SHARE, query=_coverage(), w=12, h=8, low=0, high=1,
+            unit=units.SHARE, query=_coverage(), w=12, h=8, points=120, low=0, high=1,
         ),
     ),
 )  # fmt: skip
@@ -234,7 +234,7 @@ _PLACES = Row(
             description="Energy of the range, of it while held and while free, and the mean watts of a GPU in each"
             " use, those with most first. Coverage: share of the time of all GPUs of which power is known; by a"
             f" counter: share of that which an energy counter told. {_OBSERVED}",
-            unit=units.WATT, query=_places(), w=24, h=10,
+            unit=units.WATT, query=_places(), points=100, w=24, h=10,
         ),
     ),
 )  # fmt: skip

@@ -178,14 +178,14 @@ _HOW_MUCH = Row(
             " samples. Active: something ran, however little. Multiprocessors active: active time by how much of the"
             " GPU worked, so many GPU-hours as if they had worked in full; tensor pipes likewise. The last two are of"
             " GPUs that tell alone (Hopper and newer): see the share in the table before you compare.",
-            unit=units.GPU_HOURS, query=_funnel(), w=10, h=9, steps=steps(BLUE), low=0,
+            unit=units.GPU_HOURS, query=_funnel(), points=100, w=10, h=9, steps=steps(BLUE), low=0,
         ),
         Panel(
             kind=Table(), title="The same as shares",
             description="What of each stage there is, of what is owned and of the stage before. Active time that tells"
             " is the share of the active time whose GPUs tell that figure: where it is below 100 % the stage is too"
             " short by what the others did.",
-            unit=units.GPU_HOURS, query=_funnel_table(), w=14, h=9,
+            unit=units.GPU_HOURS, query=_funnel_table(), points=100, w=14, h=9,
         ),
         Panel(
             kind=Lines(stacked=True), title="GPUs by what they did",
@@ -240,7 +240,7 @@ _BY_PLACE = Row(
             description="GPU-hours of the range by site and model, those with most held first. Free and held are of"
             " observed time; owned less the four is what nobody observed. Unknown: the driver does not tell, as under"
             " MIG before Hopper.",
-            unit=units.GPU_HOURS, query=_places(), w=24, h=9,
+            unit=units.GPU_HOURS, query=_places(), points=100, w=24, h=9,
         ),
     ),
 )  # fmt: skip
@@ -254,7 +254,7 @@ _WASTE = Row(
             " process was listed, such as memory that was not freed. (unknown): the agent could not tell whose process"
             " it was. (not told): active or held on nodes whose agents do not tell who (usage = off), or have not yet;"
             " a difference of two figures, and rough over ranges of a few hours.",
-            unit=units.GPU_HOURS, query=_whose(), w=10, h=8,
+            unit=units.GPU_HOURS, query=_whose(), points=100, w=10, h=8,
         ),
         Panel(
             kind=Lines(stacked=True, bars=True), title="Held GPU-hours over time",

@@ -2,7 +2,7 @@
 
 Values are SQL over groups of rows with the sums that were asked for, and with
 
-* `owned`: how many GPUs there were, in rows of their own, which have nothing else;
+* `owned`: how many GPUs there were when an interval began, in rows of their own, which have nothing else;
 * `seconds`: how long the interval is, from the first of what was told on, and until the last;
 * `counted`: how many times of it GPUs were counted.
 """
@@ -33,7 +33,7 @@ _COUNTS = tuple(
 # Sums over rows of a rollup, by name.
 Sums = Callable[[Branch], dict[str, str]]
 
-# How many GPUs there were, the mean of an interval.
+# How many GPUs there were, the mean of the times that they were counted.
 OWNED = "(sum(owned) / nullif(counted, 0))"
 # Which share of their time is in samples, where `gpu_seconds` is among the sums. Nothing heard of them is 0;
 # nor is anything said where none were counted: least() would make 1 of that.
@@ -90,7 +90,8 @@ def _told(labels: Sequence[str], sums: Sums, values: dict[str, str], *, by_inter
     def of_counts(branch: Branch) -> str:
         nothing = dict.fromkeys(sums(Branch(_TIERS[0], 0)), "NULL::float8")
         cells = begin | nothing | {"owned": f"sum({branch['gpus']})::float8", "counted_at": branch["at"]}
-        return _select(branch, labels, cells, (branch["at"], "width"))
+        # One count of an interval is enough: GPUs come and go seldom.
+        return _select(branch, labels, cells, (branch["at"], "width"), f"{branch['at']} % {branch.width_us} = 0")
 
     parts = [by_tier(_TIERS, of_rollups)]
     if any("owned" in value for value in values.values()):
@@ -103,7 +104,9 @@ _UNION = "\nUNION ALL\n"
 _BEGIN = "at / width * width"
 
 
-def _select(branch: Branch, labels: Sequence[str], cells: dict[str, str], by: Sequence[str]) -> str:
+def _select(
+    branch: Branch, labels: Sequence[str], cells: dict[str, str], by: Sequence[str], where: str = "true"
+) -> str:
     step = (branch.tier.step_ms or 0) * 1000
     named = [branch[label] for label in labels]
     grouped = ", ".join((*named, *by))
@@ -111,7 +114,7 @@ def _select(branch: Branch, labels: Sequence[str], cells: dict[str, str], by: Se
     return f"""SELECT {_listed(named)}{_values(cells)},
   min({branch["at"]}) AS first, max({branch["at"]}) + {step} AS last
 FROM (SELECT *, {branch.width_us} AS width, {step / 1_000_000} AS each FROM {branch}
-  WHERE {branch.here} AND {branch["at"]} + {step} <= {END} OFFSET 0) AS rows
+  WHERE {branch.here} AND {branch["at"]} + {step} <= {END} AND {where} OFFSET 0) AS rows
 WHERE {likely(chosen(branch, "site", "model"))}
 GROUP BY {grouped or "()"} HAVING count(*) > 0"""
 
