@@ -222,7 +222,8 @@ _THROTTLING = Row(
             kind=Lines(), title="Who tells",
             description="Share of the time of all GPUs of a model that is in samples which tell how long heat held the"
             " clocks down. All else of these graphs is of that share only.",
-            unit=units.SHARE, query=_told(), w=10, h=8, points=120, low=0, high=1, steps=steps(RED, (0.9, YELLOW), (0.99, GREEN)),
+            unit=units.SHARE, query=_told(), w=10, h=8, points=120, low=0, high=1,
+            steps=steps(RED, (0.9, YELLOW), (0.99, GREEN)),
         ),
         _table(
             "Heat, the hardware and the power brake",
