@@ -94,9 +94,11 @@ def seconds_by_use(where: Where) -> str:
     """Of one GPU, which share (0 to 1) of an interval's samples it was in each use, a column each."""
 
     def select(branch: Branch) -> str:
+        seconds = _seconds_by_use(branch)
         shares = ", ".join(
-            f"coalesce({seconds}, 0) / nullif(sum(duration), 0) AS {use.word}"
-            for use, seconds in _seconds_by_use(branch).items()
+            f"coalesce({seconds[use]}, 0) / nullif(sum(duration), 0) AS {use.word}"
+            # All tiers in one order: a union goes by the place of a column, not by its name.
+            for use in Use
         )
         rows = _told_with_use(branch, where)
         return f"SELECT {branch.time} AS time, {shares}, {_step(branch)} AS step\nFROM {rows} GROUP BY 1"
@@ -113,13 +115,15 @@ def coverage(where: Where, gpus: str = "1") -> str:
     def select(branch: Branch) -> str:
         rows = _told(branch, where, ())
         width = branch.width_us
+        # A sample has the time at which it ended, a rollup that at which it begins.
+        at = "(at - 1)" if branch.tier.step_ms is None else "at"
         shown = f"(least(begin + {width}, {END}) - greatest(begin, {BEGIN})) / 1000000.0::float8"
         late = _LATE_S if branch.tier.step_ms is None else branch.tier.step_ms // 1000
         told_until = f"(extract(epoch FROM now()) * 1000000)::bigint - {late * 1_000_000} - {width}"
         return f"""SELECT to_timestamp(begin / 1000000.0::float8) AS time,
   CASE WHEN {gpus} > 0 THEN least(1, coalesce(seconds, 0) / ({shown} * {gpus})) END AS coverage
 FROM generate_series({BEGIN} / {width} * {width}, least({END} - 1, {told_until}), {width}) AS begin
-LEFT JOIN (SELECT (at - 1) / {width} * {width} AS begin, sum(duration) AS seconds FROM {rows} GROUP BY 1) AS told
+LEFT JOIN (SELECT {at} / {width} * {width} AS begin, sum(duration) AS seconds FROM {rows} GROUP BY 1) AS told
   USING (begin) WHERE {branch.asked}"""
 
     return f"{by_tier(_TIERS, select)}\nORDER BY 1"
