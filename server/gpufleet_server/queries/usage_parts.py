@@ -29,7 +29,7 @@ from gpufleet_server.queries.filters import Conditions, named
 from gpufleet_server.store.fold import USAGE_DUE
 from gpufleet_server.store.schema import gpus, nodes
 from gpufleet_server.store.tiers import due
-from gpufleet_server.store.usage import SUMMED, holders, owners, usage, usage_daily, usage_fleet
+from gpufleet_server.store.usage import SUMMED, holders, owners, usage, usage_daily, usage_fleet, usage_places
 from gpufleet_server.store.usage_days import FLEET_DUE, bank, bit
 
 # What each dimension is told by. Days know of owners, models and nodes; all else only intervals know.
@@ -179,23 +179,25 @@ def _of_days(names: Sequence[str], wanted: UsageFilter, days: Sequence[int]) -> 
 
 
 def _of_fleet_days(names: Sequence[str], wanted: UsageFilter, days: Sequence[int]) -> Select[Any]:
-    query = _of_table(usage_fleet, names, wanted, days, [usage_fleet.c.simulated])
+    query = _of_table(usage_fleet, names, wanted, days, [usage_places.c.simulated])
+    query = query.join(usage_places, usage_places.c.place_id == usage_fleet.c.place_id)
     if wanted.site:
-        query = query.where(usage_fleet.c.site.in_(wanted.site))
+        query = query.where(usage_places.c.site.in_(wanted.site))
     if wanted.simulated is not None:
-        query = query.where(usage_fleet.c.simulated.is_(wanted.simulated))
+        query = query.where(usage_places.c.simulated.is_(wanted.simulated))
     return query
 
 
 def _of_table(
     table: Table, names: Sequence[str], wanted: UsageFilter, days: Sequence[int], head: Sequence[ColumnElement[Any]]
 ) -> Select[Any]:
-    """Rows of days."""
+    """Rows of days; of the fleet's the place is to be joined."""
+    placed = usage_places if table is usage_fleet else table
     spans = or_(*(and_(table.c.day >= begin, table.c.day < end) for begin, end in _spans(days)))
     conditions = [spans, *held_by(wanted)]
     if wanted.model:
-        conditions.append(table.c.model.in_(wanted.model))
-    keys = (func.nullif(table.c[name], "") if name in ("model", "site") else _owned(name) for name in names)
+        conditions.append(placed.c.model.in_(wanted.model))
+    keys = (func.nullif(placed.c[name], "") if name in ("model", "site") else _owned(name) for name in names)
     labelled = (key.label(name) for key, name in zip(keys, names, strict=True))
     same = (table.c[name] for name in (*SUMS, "memory_most", "first", "last"))
     query = select(*labelled, owners.c.kind.label("of_kind"), *head, *same)

@@ -137,15 +137,24 @@ usage_daily = Table(
     postgresql_partition_by="RANGE (day)",
 )
 
-# The same of the whole fleet: few rows whatever its size; '' where a node has no site or a GPU no model.
+# Where the fleet's usage is; '' where a node has no site or a GPU no model.
+usage_places = Table(
+    "usage_places",
+    metadata,
+    Column("place_id", Key, primary_key=True),
+    Column("site", String(256), nullable=False),
+    Column("model", String(256), nullable=False),
+    Column("simulated", Boolean, nullable=False),
+    UniqueConstraint("site", "model", "simulated"),
+)
+
+# The same of the whole fleet: few rows whatever its size, and narrow, for boards add up very many of them.
 usage_fleet = Table(
     "usage_fleet",
     metadata,
     Column("day", BigInteger, primary_key=True, autoincrement=False, comment="when it begins"),
     Column("owner_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("site", String(256), primary_key=True),
-    Column("model", String(256), primary_key=True),
-    Column("simulated", Boolean, primary_key=True),
+    Column("place_id", Integer, primary_key=True, autoincrement=False),
     *_sums(Float(53)),
     Column("first", BigInteger, nullable=False),
     Column("last", BigInteger, nullable=False),
@@ -157,9 +166,7 @@ usage_fleet_hours = Table(
     metadata,
     Column("hour", BigInteger, primary_key=True, autoincrement=False, comment="when it begins"),
     Column("owner_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("site", String(256), primary_key=True),
-    Column("model", String(256), primary_key=True),
-    Column("simulated", Boolean, primary_key=True),
+    Column("place_id", Integer, primary_key=True, autoincrement=False),
     *_sums(memory="MiB × s"),
     # Those of the present hour change with each portion of nodes that is folded.
     postgresql_with={"fillfactor": 70},

@@ -27,8 +27,17 @@ from gpufleet_server.store.fold import USAGE_DUE, alone
 from gpufleet_server.store.rollups import AFTER_DAY
 from gpufleet_server.store.schema import gpus, nodes
 from gpufleet_server.store.tiers import HOUR, due
-from gpufleet_server.store.usage import SLOTS_A_BANK, SUMMED, usage, usage_daily, usage_fleet, usage_fleet_hours
+from gpufleet_server.store.usage import (
+    SLOTS_A_BANK,
+    SUMMED,
+    usage,
+    usage_daily,
+    usage_fleet,
+    usage_fleet_hours,
+    usage_places,
+)
 from gpufleet_server.store.usage_hours import MEMORY_STEP
+from gpufleet_server.store.usage_places import add_places, at_place
 from gpufleet_server.store.usage_waste import owe_worst
 
 # A day of the fleet that is to be added up again.
@@ -81,13 +90,9 @@ def _add_up_fleet(store: Store, go_on: Callable[[], bool]) -> None:
 
 
 def _add_up_nodes(connection: Connection, day: int) -> None:
+    add_places(connection)
     connection.execute(delete(usage_fleet).where(usage_fleet.c.day == day))
-    key = {
-        "owner_id": usage_daily.c.owner_id,
-        "site": func.coalesce(nodes.c.site, ""),
-        "model": usage_daily.c.model,
-        "simulated": nodes.c.simulated,
-    }
+    key = {"owner_id": usage_daily.c.owner_id, "place_id": usage_places.c.place_id}
     totals: dict[str, Any] = {name: cast(func.sum(usage_daily.c[name]), BigInteger) for name in SUMMED}
     # Of an owner with a thousand GPUs it outgrows 64 bits.
     totals |= {"memory_sum": func.sum(cast(usage_daily.c.memory_sum, Float))}
@@ -96,6 +101,7 @@ def _add_up_nodes(connection: Connection, day: int) -> None:
     query = (
         select(*key.values(), literal(day, BigInteger), *totals.values())
         .join_from(usage_daily, nodes, nodes.c.node_id == usage_daily.c.node_id)
+        .join(usage_places, at_place(usage_daily.c.model))
         .where(usage_daily.c.day == day)
         .group_by(*key.values())
     )
@@ -172,7 +178,7 @@ def _is_due(connection: Connection, day: int) -> bool:
 
 def _add_up_hours(connection: Connection, day: int) -> None:
     hours = usage_fleet_hours.c
-    key = {name: hours[name] for name in ("owner_id", "site", "model", "simulated")}
+    key = {"owner_id": hours.owner_id, "place_id": hours.place_id}
     totals: dict[str, Any] = {name: cast(func.sum(hours[name]), BigInteger) for name in SUMMED}
     totals |= {"memory_sum": func.sum(cast(hours.memory_sum, Float)) * float(MEMORY_STEP)}
     totals |= {"memory_most": func.max(hours.memory_most)}

@@ -14,6 +14,7 @@ from gpufleet_server.store.schema import gpus, nodes
 from gpufleet_server.store.tiers import HOUR
 from gpufleet_server.store.upsert import Change, Upsert, add, greatest
 from gpufleet_server.store.usage import SUMMED, usage_fleet_hours
+from gpufleet_server.store.usage_places import Place, place_ids
 
 _CHANGES: dict[str, Change] = {**dict.fromkeys(SUMMED, add), "memory_most": greatest}
 _UPSERT = Upsert(usage_fleet_hours, _CHANGES)
@@ -22,9 +23,7 @@ MEMORY_STEP = 1_024_000
 # More than a node has slots.
 _SLOTS = 1 << 16
 
-# The site, model and `simulated` of a GPU.
-_Place = tuple[str, str, bool]
-_NOWHERE: _Place = ("", "", False)
+_NOWHERE: Place = ("", "", False)
 
 
 def add_hours(connection: Connection, pieces: Pieces, owners: Mapping[int, int]) -> int:
@@ -32,7 +31,7 @@ def add_hours(connection: Connection, pieces: Pieces, owners: Mapping[int, int])
     pieces = cut(pieces, HOUR)
     if not len(pieces):
         return 0
-    places, of_piece = _places(connection, pieces)
+    of_piece = _places(connection, pieces)
     holders, holder = np.unique(pieces.holder, return_inverse=True)
     owner = np.array([owners.get(each, 0) for each in holders.tolist()], np.int64)[holder]
     order = np.lexsort((of_piece, owner, pieces.begin // HOUR))
@@ -40,10 +39,7 @@ def add_hours(connection: Connection, pieces: Pieces, owners: Mapping[int, int])
     begins = np.flatnonzero(np.concatenate(([True], (keys[:, 1:] != keys[:, :-1]).any(axis=0))))
     sums = [np.add.reduceat(_summed(pieces, name)[order], begins).tolist() for name in SUMMED]
     most = np.maximum.reduceat(pieces.memory_most[order], begins).tolist()
-    rows = [
-        (hour, owner_id, *places[place], *rest)
-        for hour, owner_id, place, *rest in zip(*keys[:, begins].tolist(), *sums, most, strict=True)
-    ]
+    rows = list(zip(*keys[:, begins].tolist(), *sums, most, strict=True))
     _UPSERT.execute(connection, rows)
     return len(rows)
 
@@ -54,17 +50,17 @@ def _summed(pieces: Pieces, name: str) -> Ints:
     return (column + MEMORY_STEP // 2) // MEMORY_STEP if name == "memory_sum" else column
 
 
-def _places(connection: Connection, pieces: Pieces) -> tuple[list[_Place], Ints]:
-    """Where there are GPUs of these pieces, and the number of that of each piece."""
+def _places(connection: Connection, pieces: Pieces) -> Ints:
+    """The place of each piece."""
     some = np.unique(pieces.node).tolist()
     query = select(nodes.c.node_id, gpus.c.slot, nodes.c.site, gpus.c.model, nodes.c.simulated)
     query = query.join_from(gpus, nodes, nodes.c.node_id == gpus.c.node_id).where(gpus.c.node_id.in_(some))
-    numbers: dict[_Place, int] = {}
-    by_gpu = {
-        node_id * _SLOTS + slot: numbers.setdefault((site or "", model or "", simulated), len(numbers))
+    places = {
+        node_id * _SLOTS + slot: (site or "", model or "", simulated)
         for node_id, slot, site, model, simulated in connection.execute(query)
     }
     found, which = np.unique(pieces.node * _SLOTS + pieces.slot, return_inverse=True)
-    # One bad row must not keep all others from being folded.
-    of_gpu = [by_gpu[gpu] if gpu in by_gpu else numbers.setdefault(_NOWHERE, len(numbers)) for gpu in found.tolist()]
-    return list(numbers), np.array(of_gpu, np.int64)[which]
+    # One piece of a GPU that is not known must not keep all others from being folded.
+    there = [places.get(gpu, _NOWHERE) for gpu in found.tolist()]
+    ids = place_ids(connection, there)
+    return np.array([ids[place] for place in there], np.int64)[which]

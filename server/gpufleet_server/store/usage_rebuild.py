@@ -25,9 +25,10 @@ from gpufleet_server.store.fold import USAGE_DUE, alone
 from gpufleet_server.store.interval_shares import overlapping, share
 from gpufleet_server.store.schema import gpus, nodes
 from gpufleet_server.store.tiers import HOUR, due
-from gpufleet_server.store.usage import SUMMED, usage, usage_fleet_hours
+from gpufleet_server.store.usage import SUMMED, usage, usage_fleet_hours, usage_places
 from gpufleet_server.store.usage_days import add_up_days
 from gpufleet_server.store.usage_hours import MEMORY_STEP
+from gpufleet_server.store.usage_places import add_places, at_place
 
 # What is cut in proportion is a little more or less than what it truly was: that much of an hour that is known exactly.
 _NEARLY = 0.99
@@ -40,6 +41,9 @@ def rebuild_usage(store: Store, since: int, until: int, go_on: Callable[[], bool
     their time was active or held. It may be ended and run again at any time.
     """
     done = 0
+    with store.writing() as connection:
+        alone(connection)
+        add_places(connection)
     for hour in range(since // HOUR * HOUR, until, HOUR):
         if not go_on():
             return done
@@ -75,17 +79,17 @@ def _rebuild_hour(connection: Connection, hour: int) -> bool:
 
 def _hour(hour: int) -> Select[Any]:
     """Rows of `usage_fleet_hours`."""
-    site, model = func.coalesce(nodes.c.site, ""), func.coalesce(gpus.c.model, "")
     of_gpu = and_(gpus.c.node_id == usage.c.node_id, gpus.c.slot == usage.c.slot)
-    key = (usage.c.owner_id, site, model, nodes.c.simulated)
     query = select(
         literal(hour, BigInteger).label("hour"),
-        *(column.label(name) for name, column in zip(("owner_id", "site", "model", "simulated"), key, strict=True)),
+        usage.c.owner_id,
+        usage_places.c.place_id,
         *(cast(_sum(name, hour), BigInteger).label(name) for name in SUMMED),
         func.max(usage.c.memory_most).label("memory_most"),
     )
-    query = query.select_from(usage.join(nodes, nodes.c.node_id == usage.c.node_id).join(gpus, of_gpu))
-    return query.where(*overlapping(hour, hour + HOUR)).group_by(*key)
+    joined = usage.join(nodes, nodes.c.node_id == usage.c.node_id).join(gpus, of_gpu)
+    query = query.select_from(joined.join(usage_places, at_place(func.coalesce(gpus.c.model, ""))))
+    return query.where(*overlapping(hour, hour + HOUR)).group_by(usage.c.owner_id, usage_places.c.place_id)
 
 
 def _sum(name: str, hour: int) -> ColumnElement[float]:

@@ -96,13 +96,14 @@ def test_usage_goes_when_it_is_too_old(store: Store, fleet: Fleet) -> None:
 
 def test_hours_and_the_worst_of_them_go_when_they_are_too_old(store: Store) -> None:
     """With the fleet's minutes; names of workloads no later than with their intervals; days of the worst with these."""
-    rest = dict.fromkeys(("owner_id", "observed", "active", "held"), 1) | {"site": "", "model": "", "simulated": False}
-    worst = rest | {"holder_id": 1, "name": "job 1", "gpus": 1, "nodes": 1}
+    rest = dict.fromkeys(("owner_id", "observed", "active", "held"), 1)
+    place = {"site": "", "model": "", "simulated": False}
+    worst = rest | place | {"holder_id": 1, "name": "job 1", "gpus": 1, "nodes": 1}
     sums = dict.fromkeys(("memory_sum", "memory_ms", "activity_sum", "activity_ms", "memory_most"), 1)
     times = [MIDNIGHT - days * DAY for days in (100, 50, 10)]
     with store.writing() as connection:
         for at in times:
-            connection.execute(insert(usage_fleet_hours).values(rest | sums | {"hour": at}))
+            connection.execute(insert(usage_fleet_hours).values(rest | sums | {"hour": at, "place_id": 1}))
             connection.execute(insert(usage_waste_hours).values(worst | {"at": at}))
             connection.execute(insert(usage_waste_days).values(worst | {"at": at}))
     tables = (usage_fleet_hours, usage_waste_hours, usage_waste_days)

@@ -10,7 +10,15 @@ from gpufleet_server.domain.usage import DAY
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.fold import fold
 from gpufleet_server.store.tiers import HOUR
-from gpufleet_server.store.usage import RECORD, SUMMED, usage_daily, usage_fleet, usage_fleet_hours, usage_recent
+from gpufleet_server.store.usage import (
+    RECORD,
+    SUMMED,
+    usage_daily,
+    usage_fleet,
+    usage_fleet_hours,
+    usage_places,
+    usage_recent,
+)
 from gpufleet_server.store.usage_days import add_up_days, add_up_running_days
 from gpufleet_server.store.usage_rebuild import rebuild_usage
 from hypothesis import HealthCheck, given, settings
@@ -22,7 +30,7 @@ from tests.server.used import MIDNIGHT, Used
 
 _MINUTE = 60 * SECOND
 _END = MIDNIGHT + 10 * DAY
-_KEY = ("owner_id", "site", "model", "simulated")
+_PLACE = (usage_places.c.site, usage_places.c.model, usage_places.c.simulated)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +61,11 @@ class Pieces:
 
     def rows(self) -> list[Any]:
         """All rows of hours."""
+        c = usage_fleet_hours.c
+        key, sums = (c.hour, c.owner_id, *_PLACE), (c[name] for name in (*SUMMED, "memory_most"))
+        query = select(*key, *sums).join(usage_places, usage_places.c.place_id == c.place_id)
         with self.store.reading() as connection:
-            key = [usage_fleet_hours.c[name] for name in ("hour", *_KEY)]
-            return list(connection.execute(select(usage_fleet_hours).order_by(*key)))
+            return list(connection.execute(query.order_by(*key)))
 
 
 def _pieces(store: Store) -> Pieces:
@@ -145,10 +155,11 @@ def test_any_order_gives_the_same_hours_and_days(new_store: Callable[[], Store],
 def _days(store: Store, table: Any) -> list[Any]:
     """Sums of times by day, owner and place."""
     at = table.c.hour if table is usage_fleet_hours else table.c.day
-    key = [(at - at % DAY).label("day"), *(table.c[name] for name in _KEY)]
+    key = [(at - at % DAY).label("day"), table.c.owner_id, *_PLACE]
     sums = [func.sum(table.c[name]) for name in ("observed", "active", "held", "memory_ms", "activity_ms")]
+    query = select(*key, *sums).join(usage_places, usage_places.c.place_id == table.c.place_id)
     with store.reading() as connection:
-        return list(connection.execute(select(*key, *sums).group_by(*key).order_by(*key)))
+        return list(connection.execute(query.group_by(*key).order_by(*key)))
 
 
 def test_the_running_day_is_there_before_it_is_over(pieces: Pieces) -> None:

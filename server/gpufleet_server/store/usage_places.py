@@ -1,0 +1,46 @@
+"""The places that the fleet's usage is told by: a site and a model of GPUs, real or simulated."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gpufleet_server.store.bulk import insert_new
+from gpufleet_server.store.schema import gpus, nodes
+from gpufleet_server.store.usage import usage_places
+
+# Site, model, simulated; '' where there is none.
+Place = tuple[str, str, bool]
+_NAMES = ("site", "model", "simulated")
+
+
+def place_ids(connection: Connection, places: Sequence[Place]) -> dict[Place, int]:
+    """The ids of these places; those that are new are added. Others must not be at it."""
+    known = _known(connection)
+    lacking = sorted(set(places) - known.keys())
+    if lacking:
+        insert_new(connection, usage_places, [dict(zip(_NAMES, place, strict=True)) for place in lacking])
+        known = _known(connection)
+    return known
+
+
+def add_places(connection: Connection) -> None:
+    """Add those of all GPUs there are."""
+    site, model = func.coalesce(nodes.c.site, ""), func.coalesce(gpus.c.model, "")
+    query = select(site, model, nodes.c.simulated).join_from(gpus, nodes, nodes.c.node_id == gpus.c.node_id)
+    # On SQLite ON CONFLICT would be a part of the join without a WHERE.
+    there = query.where(gpus.c.gpu_id > 0).distinct()
+    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    connection.execute(make(usage_places).from_select(list(_NAMES), there).on_conflict_do_nothing())
+
+
+def at_place(model: ColumnElement[str]) -> ColumnElement[bool]:
+    """That a row of `usage_places` is that of a node and a GPU's model, which is not NULL."""
+    site = func.coalesce(nodes.c.site, "")
+    same = usage_places.c.simulated == nodes.c.simulated
+    return and_(usage_places.c.site == site, usage_places.c.model == model, same)
+
+
+def _known(connection: Connection) -> dict[Place, int]:
+    query = select(*(usage_places.c[name] for name in _NAMES), usage_places.c.place_id)
+    return {(row.site, row.model, row.simulated): row.place_id for row in connection.execute(query)}
