@@ -24,6 +24,18 @@ SITE = Variable(
     several=True,
 )
 
+# Also what is of no node, as alerts about gpufleet's own servers are.
+ANY_SITE = Variable(
+    name="site",
+    label="Site",
+    description="Where nodes are; (none) is of those that say no site, and of what is of no node.",
+    query=_options(
+        f"SELECT {PLACES['site']} AS __text, {PLACES['site']} AS __value FROM {PLACES}"
+        " UNION SELECT '(none)', '(none)' ORDER BY 1"
+    ),
+    several=True,
+)
+
 MODEL = Variable(
     name="model",
     label="Model",

@@ -10,7 +10,7 @@ from gpufleet_dashboards.panel import Panel
 from gpufleet_dashboards.query import TIME, Column, Query, moment, number, text
 from gpufleet_dashboards.scale import BLUE, GREEN, ORANGE, RED, SEVERITY_COLOURS, YELLOW, steps, words
 from gpufleet_dashboards.statements import alerting
-from gpufleet_dashboards.variables import SITE
+from gpufleet_dashboards.variables import ANY_SITE
 
 # This board has no models to choose from.
 _KEEPS = ("datasource", "site")
@@ -232,7 +232,7 @@ BOARD = Board(
     name="alerts",
     title="gpufleet: Alerts",
     description="What fires now and waits for somebody, what comes again and again, how long it takes, and what to do.",
-    variables=(SITE,),
+    variables=(ANY_SITE,),
     rows=(_NOW, _TIMES, _AGAIN, _RESPONSE, _PAST, _RUNBOOKS),
     range="now-7d",
 )

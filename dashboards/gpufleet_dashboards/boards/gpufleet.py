@@ -12,7 +12,7 @@ from gpufleet_dashboards.scale import GREEN, ORANGE, RED, STATE_COLOURS, YELLOW,
 from gpufleet_dashboards.statements import serving
 from gpufleet_dashboards.statements.fleet import COVERAGE, observed, over_time
 from gpufleet_dashboards.statements.serving import COVERED, by_server, of_all, rate, total
-from gpufleet_dashboards.variables import MODEL, SITE
+from gpufleet_dashboards.variables import ANY_SITE, MODEL
 
 _NONE_IS_WELL = steps(GREEN, (1, ORANGE))
 _SECONDS = number(units.SECONDS)
@@ -186,7 +186,7 @@ _COMMITS = Row(
             "CPU of each server's process, in cores: all it does, and its upkeep (rollups, sealing, deleting), which"
             " one of them does. What PostgreSQL itself takes is not in it.",
             _series({
-                "all": rate("cpu_seconds"), "upkeep": rate("upkeep_cpu_seconds"),
+                "process": rate("cpu_seconds"), "upkeep": rate("upkeep_cpu_seconds"),
             }, number(units.PLAIN, decimals=2)), units.PLAIN,
         ),
         _lines(
@@ -306,7 +306,7 @@ BOARD = Board(
     title="gpufleet: gpufleet itself",
     description="Servers, what comes in, agents that lag behind, rules, the database: whether what the others show can"
     " be relied on.",
-    variables=(SITE, MODEL),
+    variables=(ANY_SITE, MODEL),
     rows=(_NOW, _INGEST, _COMMITS, _AGENTS, _RULES, _DATABASE),
     range="now-6h",
 )
