@@ -19,7 +19,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +68,7 @@ class Month:
         self._turns: dict[int, list[tuple[Happening, Turn]]] = defaultdict(list)
         self._tells: dict[int, set[int]] = defaultdict(set)
         self._rounds: set[int] = set()
+        self._told: set[str] = set()
         for at, happening, turn in it.turns():
             self._turns[at].append((happening, turn))
             for look in turn.looks:
@@ -88,9 +89,20 @@ class Month:
                 self._step(writer, at, stride=(at - self.plan.begin) % (STRIDE_S * SECOND) == 0)
                 if at % (DAY_S * SECOND) == 0:
                     self.fleet.forget()
-                    day = (at - self.plan.begin) // SECOND // DAY_S
-                    _tell(f"day {day}: {time.monotonic() - began:.0f} s, {self.counts}")
+                    self._tell_how_it_goes(at, time.monotonic() - began)
         self.counts.wall, self.counts.reports = time.monotonic() - began, self.fleet.reports
+
+    def _tell_how_it_goes(self, at: int, spent: float) -> None:
+        over = [each for each in self.plan.happenings if each.at + each.kind.within * SECOND < at]
+        so_far = judge(self._store, replace(self.plan, happenings=over))
+        young = replace(self.plan, happenings=[each for each in self.plan.happenings if each.at < at])
+        false = judge(self._store, young).false
+        day, found, all_ = (at - self.plan.begin) // SECOND // DAY_S, so_far.found.total(), so_far.injected.total()
+        _tell(f"day {day}: {spent:.0f} s; {found} of {all_} found, {len(false)} false; {self.counts.rounds} rounds")
+        for line in (*so_far.missed, *false):
+            if line not in self._told:
+                self._told.add(line)
+                _tell(f"  {'missed' if line in so_far.missed else 'false'}: {line}")
 
     def _step(self, writer: Writer, at: int, *, stride: bool) -> None:
         self.fleet.at = at
