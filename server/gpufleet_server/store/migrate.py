@@ -15,6 +15,7 @@ from gpufleet_server.domain import clock
 from gpufleet_server.store import functions, partitions, postgres, views
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.errors import StoreError, told_plainly
+from gpufleet_server.store.grafana import statistics
 from gpufleet_server.store.latest_states import latest_states
 from gpufleet_server.store.tiers import (
     TIERS,
@@ -71,6 +72,7 @@ def _migrate(connection: Connection) -> None:
         for statement in functions.POSTGRESQL:
             connection.exec_driver_sql(statement)
         views.refresh(connection)
+        statistics.gather(connection)
     partitions.make_ahead(connection, clock.now())
 
 

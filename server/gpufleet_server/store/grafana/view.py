@@ -8,6 +8,7 @@ from gpufleet_agent.catalogue import Metric, Unit
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    ClauseElement,
     ColumnElement,
     DateTime,
     Float,
@@ -111,7 +112,12 @@ def quoted(name: str) -> str:
 
 def compiled(select: Select[Any]) -> str:
     """A select as text, with its values written into it."""
-    return str(select.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
+    return text_of(select)
+
+
+def text_of(part: ClauseElement) -> str:
+    """A part of SQL as text, with its values written into it."""
+    return str(part.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
 
 
 # A column, and what it is of the tables.
