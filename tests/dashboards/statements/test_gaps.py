@@ -1,0 +1,37 @@
+"""A line ends where nothing was told, and nowhere else."""
+
+import pytest
+from gpufleet_dashboards.statements.gaps import ended
+
+from tests.dashboards.statements.conftest import Database
+
+
+def _told(database: Database, rows: list[tuple[int, str, float, float]]) -> list[tuple[float, str, float | None]]:
+    """Rows of second, GPU, value and step; what comes of them, in the order of GPUs."""
+    values = ", ".join(
+        f"(to_timestamp({at}), '{gpu}', {value}::float8, {step}::float8)" for at, gpu, value, step in rows
+    )
+    sql = ended(f"SELECT * FROM (VALUES {values}) AS each (time, gpu, value, step)", ("gpu",), ("value",))
+    seconds = f"SELECT extract(epoch FROM time)::float8, gpu, value FROM ({sql}) AS lines ORDER BY gpu, time"
+    return [(float(str(at)), str(gpu), value) for at, gpu, value in database.execute(seconds.encode())]  # type: ignore[misc]
+
+
+def test_a_gap_is_a_null_of_its_own_series(database: Database) -> None:
+    """One GPU is silent for two steps: its line ends, the other's goes on."""
+    rows = [(at, "a", 1.0, 10.0) for at in (0, 30)] + [(at, "b", 2.0, 10.0) for at in (0, 10, 20, 30)]
+    assert _told(database, rows) == [
+        (0, "a", 1), (10, "a", None), (30, "a", 1),
+        (0, "b", 2), (10, "b", 2), (20, "b", 2), (30, "b", 2),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("at", [10, 14])
+def test_what_comes_a_little_late_is_no_gap(database: Database, at: int) -> None:
+    """Samples do not come to the second."""
+    assert _told(database, [(0, "a", 1.0, 10.0), (at, "a", 1.0, 10.0)]) == [(0, "a", 1), (at, "a", 1)]
+
+
+def test_samples_further_apart_than_intervals_are_no_gaps(database: Database) -> None:
+    """An agent that samples once a minute has lines too, where a panel has an interval of ten seconds."""
+    rows = [(at, "a", 1.0, 60.0) for at in (0, 60, 120)]
+    assert [value for _, _, value in _told(database, rows)] == [1, 1, 1]
