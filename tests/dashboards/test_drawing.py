@@ -2,18 +2,24 @@
 
 import datetime
 import io
+import json
 from typing import Any
 
+import psycopg
 import pytest
+from gpufleet_dashboards.discovery import every_board
+from gpufleet_dashboards.render import document
 from PIL import Image
 
 from tests.dashboards.drawing import colours
+from tests.dashboards.drawing.__main__ import Fleet, draw
 from tests.dashboards.drawing.board import drawn, laid_out
 from tests.dashboards.drawing.figures import reduced
 from tests.dashboards.drawing.frames import Frame, of_query
 from tests.dashboards.drawing.look import look, transformed
 from tests.dashboards.drawing.panels import KINDS
 from tests.dashboards.drawing.units import written
+from tests.dashboards.fleet.world import World
 from tests.dashboards.grafana_sql import frames
 from tests.dashboards.grafana_sql.frames import Field
 
@@ -112,3 +118,16 @@ def test_every_kind_is_drawn_with_data_and_without() -> None:
         with Image.open(io.BytesIO(full)) as picture:
             assert picture.size == (1152, 290)
         assert (full != empty) is (kind != "text")
+
+
+@pytest.mark.slow
+def test_a_board_is_drawn_of_a_fleet(world: World) -> None:
+    """What the documentation shows: a picture of what the board's own queries gave, small enough to be checked in."""
+    board = json.loads(document(every_board()["fleet"]))
+    of = Fleet(world.reader_url, world.end // 1000, frozenset())
+    with psycopg.connect(of.url, autocommit=True) as reader:
+        picture = draw(board, reader, of)
+    assert picture != drawn(board, {}, "")
+    assert len(picture) < 200_000
+    with Image.open(io.BytesIO(picture)) as image:
+        assert image.format == "PNG" and image.width == 1152

@@ -67,10 +67,10 @@ def legend(ax: Axes, names: Sequence[str], tints: Sequence[str], box: Box) -> No
     marks = [Rectangle((0, 0), 1, 1, color=tint) for tint in tints[:MOST_NAMED]]
     if len(names) > MOST_NAMED:
         shorter[-1], marks[-1] = f"and {len(names) - MOST_NAMED + 1} more", Rectangle((0, 0), 1, 1, color="none")
-    across = min(4, max(1, int((box.width - 40) / (5 * max(map(len, shorter)) + 26))))
-    if across * 2 < len(shorter):
-        shorter, marks = shorter[: across * 2], marks[: across * 2]
-        shorter[-1], marks[-1] = f"and {len(names) - across * 2 + 1} more", Rectangle((0, 0), 1, 1, color="none")
+    across = min(6, max(2, int((box.width - 40) / (5 * max(map(len, shorter)) + 26))))
+    if across < len(shorter):
+        shorter, marks = shorter[:across], marks[:across]
+        shorter[-1], marks[-1] = f"and {len(names) - across + 1} more", Rectangle((0, 0), 1, 1, color="none")
     ax.legend(marks, shorter, loc="upper left", bbox_to_anchor=(-0.02, -0.1), ncols=across, fontsize=SMALL - 0.5,
               frameon=False,
               handlelength=0.8, handleheight=0.5, columnspacing=1, borderaxespad=0.3)  # fmt: skip

@@ -21,7 +21,7 @@ def timeseries(panel: Panel, frames: Sequence[Frame], box: Box) -> None:
     series = [each for each in shown(panel, frames, NUMBER, FLAG) if each[2].times]
     if not series:
         return nothing(box)
-    ax = box.axes(left=52, top=2, right=8, bottom=34)
+    ax = box.axes(left=60, top=4, right=8, bottom=34)
     below: dict[Any, np.ndarray[Any, Any]] = {}
     for place, (each, its, of) in enumerate(series):
         moments = _days(of.times)
@@ -122,9 +122,11 @@ def heatmap(panel: Panel, frames: Sequence[Frame], box: Box) -> None:
     rows = [each for each in shown(panel, frames, NUMBER) if each[2].times]
     if not rows:
         return nothing(box)
-    ax = box.axes(left=min(90, box.width / 4), top=2, right=56, bottom=18)
     moments = sorted({moment for _, _, of in rows for moment in of.times})
     place = {moment: n for n, moment in enumerate(moments)}
+    if all(value is None for each, _, _ in rows for value in each.values):
+        return nothing(box)
+    ax = box.axes(left=min(90, box.width / 4), top=2, right=56, bottom=18)
     cells = np.full((len(rows), len(moments)), np.nan)
     for row, (each, _, of) in enumerate(rows):
         for moment, value in zip(of.times, each.values, strict=True):
