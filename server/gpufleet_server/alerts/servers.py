@@ -7,7 +7,7 @@ from sqlalchemy import delete
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gpufleet_server.domain.clock import SECOND
-from gpufleet_server.domain.server_name import server_name
+from gpufleet_server.domain.server_name import server_host, server_name
 from gpufleet_server.store.alerts import servers
 from gpufleet_server.store.engine import Store
 
@@ -26,7 +26,7 @@ class Self:
 
     def write(self, now: int) -> None:
         """Tell how it stands now."""
-        known = {name: value for name, value in self._facts().items() if value is not None}
+        known = {"host": server_host()} | {name: value for name, value in self._facts().items() if value is not None}
         row = {"server": self.name, "started_at": self._started, "seen_at": now, "facts": known}
         make: Any = postgresql.insert if self._store.dialect == "postgresql" else sqlite.insert
         new = make(servers)

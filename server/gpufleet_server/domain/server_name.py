@@ -4,6 +4,11 @@ import os
 import platform
 
 
+def server_host() -> str:
+    """Where it runs."""
+    return platform.node() or "server"
+
+
 def server_name() -> str:
     """Its host, and its process, since several may run on one."""
-    return f"{platform.node() or 'server'}:{os.getpid()}"
+    return f"{server_host()}:{os.getpid()}"

@@ -63,6 +63,7 @@ class Player:
     def __init__(self, store: Store, scenario: Scenario) -> None:
         self.store, self.scenario, self.at = store, scenario, BEGAN
         self._failing: list[str] = []
+        self._is_gone = False
         self._facts: dict[str, float | str | None] = {}
         self._server = Self(store, lambda: self._facts, BEGAN)
         self.engine = self._engine()
@@ -80,7 +81,7 @@ class Player:
                 self._send(writer)
                 if any(play.holder for play in self.scenario.play):
                     fold(self.store, self.at, all_=True)
-                if self._facts:
+                if self._facts and not self._is_gone:
                     self._server.write(self.at)
                 self.engine.take_events()
                 self.engine.round()
@@ -95,6 +96,10 @@ class Player:
         if play.failing is not None:
             self._failing, self.engine = play.failing, self._engine()
         self._facts |= play.server
+        self._is_gone = play.server_is == "gone" or (self._is_gone and play.server_is is None)
+        if play.server_is == "restarted":
+            self._server = Self(self.store, lambda: self._facts, self.at)
+            self._server.name += " again"
         for node in self.nodes:
             if node.is_meant(play):
                 node.take(play, self.at)

@@ -44,7 +44,8 @@ class Play(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     cadence, of increments the value a second. `sends = false`: the agent is silent, and what happens waits with it.
     `uuid`: another GPU is in its place. `holder`: who has its GPUs, as fields of wire.Holder; none: nobody has.
     `clock` s: by how much its clock is ahead. `failing`: rules whose evaluation fails from then on;
-    `server`: what the server tells of itself (`alerts/facts.py` has the names).
+    `server`: what the server tells of itself (`alerts/facts.py` has the names); `server_is`: from then on it tells
+    nothing, or another process of its host does.
     """
 
     at: Length = "0s"
@@ -66,6 +67,7 @@ class Play(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     identity: dict[str, Any] = {}
     failing: list[str] | None = None
     server: dict[str, float | str] = {}
+    server_is: Literal["gone", "restarted"] | None = None
 
 
 class Expected(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
