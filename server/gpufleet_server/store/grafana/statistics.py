@@ -11,6 +11,7 @@ from gpufleet_server.store.grafana.fields import named, named_group
 from gpufleet_server.store.grafana.view import text_of
 from gpufleet_server.store.schema import gpus, nodes
 from gpufleet_server.store.tiers import fleet_groups
+from gpufleet_server.store.usage import usage_places
 
 _THERE = text("SELECT 1 FROM pg_statistic_ext WHERE stxname = :name AND stxrelid = CAST(:table AS regclass)")
 
@@ -32,5 +33,6 @@ def _wanted() -> Iterator[tuple[str, str, ColumnElement[str]]]:
         yield "nodes", name, named(nodes.c[name])
     for name in ("model", "vbios_version"):
         yield "gpus", name, named(gpus.c[name])
-    for name in ("site", "model"):
-        yield "fleet_groups", name, named_group(fleet_groups.c[name])
+    for table in (fleet_groups, usage_places):
+        for name in ("site", "model"):
+            yield table.name, name, named_group(table.c[name])

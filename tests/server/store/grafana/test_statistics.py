@@ -12,8 +12,8 @@ from sqlalchemy import text
 _NODES = (
     "INSERT INTO nodes (node_id, uuid, hostname, site, simulated, interval_ms, driver_state, driver_since, "
     "driver_detail, clock_offset, clock_measured, backlog_reports, backlog_bytes, backlog_dropped, roster_digest, "
-    "facts, first_seen, last_seen, version) SELECT n, 'node-' || n, 'n' || n, CASE n % 2 WHEN 0 THEN 'east' END, false, 1, 'ok', 1, '', "
-    "0, 0, 0, 0, 0, '', '{}', 1, 1, 0 FROM generate_series(1, 1000) n"
+    "facts, first_seen, last_seen, version) SELECT n, 'node-' || n, 'n' || n, CASE n % 2 WHEN 0 THEN 'east' END, "
+    "false, 1, 'ok', 1, '', 0, 0, 0, 0, 0, '', '{}', 1, 1, 0 FROM generate_series(1, 1000) n"
 )
 _GPUS = (
     "INSERT INTO gpus (node_id, slot, uuid, model, lost, identity, first_seen) "
