@@ -73,7 +73,7 @@ def bargauge(panel: Panel, frames: Sequence[Frame], box: Box) -> None:
     found = list(reduced(panel, frames))[:MOST_ROWS]
     if not found:
         return nothing(box)
-    ax = box.axes(left=min(130, box.width / 3), right=60, top=2, bottom=4)
+    ax = box.axes(left=min(130, box.width / 3), right=90, top=2, bottom=4)
     values = [0.0 if value is None else float(value) for _, value, _ in found]
     most = found[0][2].config.get("max") or max([*values, 1e-9])
     for row, (_, value, its) in enumerate(found):
