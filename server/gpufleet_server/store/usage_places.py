@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gpufleet_server.store.bulk import insert_new
@@ -20,6 +20,7 @@ def place_ids(connection: Connection, places: Sequence[Place]) -> dict[Place, in
     lacking = sorted(set(places) - known.keys())
     if lacking:
         insert_new(connection, usage_places, [dict(zip(_NAMES, place, strict=True)) for place in lacking])
+        _analyze(connection)
         known = _known(connection)
     return known
 
@@ -32,6 +33,7 @@ def add_places(connection: Connection) -> None:
     there = query.where(gpus.c.gpu_id > 0).distinct()
     make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     connection.execute(make(usage_places).from_select(list(_NAMES), there).on_conflict_do_nothing())
+    _analyze(connection)
 
 
 def at_place(model: ColumnElement[str]) -> ColumnElement[bool]:
@@ -39,6 +41,12 @@ def at_place(model: ColumnElement[str]) -> ColumnElement[bool]:
     site = func.coalesce(nodes.c.site, "")
     same = usage_places.c.simulated == nodes.c.simulated
     return and_(usage_places.c.site == site, usage_places.c.model == model, same)
+
+
+def _analyze(connection: Connection) -> None:
+    # So small a table is never analysed by itself, and what boards ask is planned by it.
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("ANALYZE usage_places"))
 
 
 def _known(connection: Connection) -> dict[Place, int]:

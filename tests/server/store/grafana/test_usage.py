@@ -1,6 +1,8 @@
 """Who used the GPUs, as boards read it: held against what was put in."""
 
 import datetime
+import json
+import re
 from typing import Any
 
 import pytest
@@ -119,3 +121,16 @@ def test_no_view_shows_what_people_ran(used: Store) -> None:
         with used.reading() as connection:
             rows = connection.execute(text(f"SELECT * FROM {view}")).all()
         assert "--secret" not in str(rows), view
+
+
+def test_places_are_estimated_as_they_are(used: Store) -> None:
+    """All of them are asked for, and PostgreSQL knows: it adds up all rows once, and not place by place."""
+    names = [name for (name,) in _rows(used, usage_hours.VIEW, "DISTINCT site", order="site")]
+    listed = ", ".join(f"'{name}'" for name in names)
+    query = f"EXPLAIN (FORMAT JSON) SELECT sum(held_seconds) FROM {usage_hours.VIEW} WHERE site IN ({listed})"
+    with used.reading() as connection:
+        plan = json.dumps(connection.execute(text(query)).scalar_one())
+        places = connection.execute(text("SELECT count(*) FROM usage_places")).scalar_one()
+    found = re.search(r'"Relation Name": "usage_places".*?"Plan Rows": (\d+)', plan)
+    assert found is not None
+    assert int(found[1]) == places == 2
