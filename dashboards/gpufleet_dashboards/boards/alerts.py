@@ -130,7 +130,7 @@ _AGAIN = Row(
             Query(alerting.by_rule(), {
                 "severity": _SEVERITY, "rule": text("Rule", width=190),
                 "fired": number(units.COUNT, "Fired", width=80), "firing": number(units.COUNT, "Firing", width=80),
-                "subjects": number(units.COUNT, "Nodes or GPUs", width=120),
+                "nodes": number(units.COUNT, "Nodes", width=80),
                 "median": number(units.SECONDS, "Half took less than", width=150),
                 "longest": number(units.SECONDS, "Longest", width=110),
                 "acknowledged": number(units.SHARE, "Acknowledged", decimals=0, width=120),

@@ -121,15 +121,6 @@ _INGEST = Row(
             kind=Lines(stacked=True),
         ),
         _lines(
-            "Events, states and usage",
-            "What is stored beside samples, a second, by all servers: events, changed states, and pieces of the"
-            " intervals in which GPUs were used.",
-            _series(
-                {"events": rate("events"), "states": rate("states"), "usage": rate("usage_pieces")}, _PER_SECOND,
-                servers=False,
-            ), units.PER_SECOND,
-        ),
-        _lines(
             "Refused",
             "Reports that were not taken, in each interval, by all servers: for their credentials (a token that is"
             " wrong or was revoked), for what they hold (a bug, or another release), or for now (the server is too"
@@ -140,21 +131,6 @@ _INGEST = Row(
             }, number(units.COUNT, decimals=0), servers=False), units.COUNT, kind=Lines(stacked=True, bars=True),
         ),
         _lines(
-            "Twice, and too late",
-            "Reports that had been stored already, which agents send when an answer is lost, and samples that came"
-            " after their time to be kept, of which only the rollup is. A few are no harm: nothing counts twice.",
-            _series(
-                {"twice": total("reports_duplicate"), "too_late": total("too_late_samples")},
-                number(units.COUNT, decimals=0), servers=False,
-            ), units.COUNT, kind=Lines(stacked=True, bars=True),
-        ),
-    ),
-)  # fmt: skip
-
-_COMMITS = Row(
-    "How it is written",
-    (
-        _lines(
             "Commits take",
             "How long commits of reports took, by server: the mean of those of an interval, and the longest. The"
             " longest grows with the interval that is shown.",
@@ -163,16 +139,40 @@ _COMMITS = Row(
             }, _SECONDS), units.SECONDS,
         ),
         _lines(
-            "Reports wait",
-            "From a report's arrival to the end of its commit, the mean, by server: so long an agent waits for its"
-            " answer. Some seconds are usual, since many reports are written at once.",
-            _series({"waited": "avg(waited_mean)"}, _SECONDS), units.SECONDS,
-        ),
-        _lines(
             "Queue",
             "Reports that waited to be written at the end of each minute, the most of an interval, by server. One that"
             " keeps growing means that the database does not keep up.",
             _series({"queued": "max(queued_reports)"}, number(units.COUNT)), units.COUNT,
+        ),
+    ),
+)  # fmt: skip
+
+_MORE = Row(
+    "More of what servers do",
+    (
+        _lines(
+            "Events, states and usage",
+            "What is stored beside samples, a second, by all servers: events, changed states, and pieces of the"
+            " intervals in which GPUs were used.",
+            _series(
+                {"events": rate("events"), "states": rate("states"), "usage": rate("usage_pieces")}, _PER_SECOND,
+                servers=False,
+            ), units.PER_SECOND,
+        ),
+        _lines(
+            "Twice, and too late",
+            "Reports that had been stored already, which agents send when an answer is lost, and samples that came"
+            " after their time to be kept, of which only the rollup is. A few are no harm: nothing counts twice.",
+            _series(
+                {"twice": total("reports_duplicate"), "too_late": total("too_late_samples")},
+                number(units.COUNT, decimals=0), servers=False,
+            ), units.COUNT, kind=Lines(stacked=True, bars=True),
+        ),
+        _lines(
+            "Reports wait",
+            "From a report's arrival to the end of its commit, the mean, by server: so long an agent waits for its"
+            " answer. Some seconds are usual, since many reports are written at once.",
+            _series({"waited": "avg(waited_mean)"}, _SECONDS), units.SECONDS,
         ),
         _lines(
             "Failed commits",
@@ -206,6 +206,7 @@ _COMMITS = Row(
             _series({"share": f"sum(upkeep_seconds) / nullif({COVERED}, 0)"}, number(units.SHARE)), units.SHARE, 12,
         ),
     ),
+    collapsed=True,
 )  # fmt: skip
 
 _AGENTS = Row(
@@ -307,6 +308,6 @@ BOARD = Board(
     description="Servers, what comes in, agents that lag behind, rules, the database: whether what the others show can"
     " be relied on.",
     variables=(ANY_SITE, MODEL),
-    rows=(_NOW, _INGEST, _COMMITS, _AGENTS, _RULES, _DATABASE),
+    rows=(_NOW, _INGEST, _AGENTS, _RULES, _DATABASE, _MORE),
     range="now-6h",
 )

@@ -3,10 +3,10 @@
 from gpufleet_server.store.grafana.views.alert_changes import VIEW as CHANGES
 from gpufleet_server.store.grafana.views.alerts import VIEW as ALERTS
 
-from gpufleet_dashboards.sql import BEGIN, END, INTERVAL_MS, chosen, within
+from gpufleet_dashboards.sql import BEGIN, END, INTERVAL_MS, chosen, likely, within
 
 SEVERITIES = ("critical", "warning", "info")
-_CHOSEN = chosen(ALERTS, "site")
+_CHOSEN = likely(chosen(ALERTS, "site"))
 _FIRING = f"{ALERTS['state']} = 'firing'"
 _FIRED = f"{within(ALERTS, 'fired')} AND {_CHOSEN}"
 _HELD = f"coalesce({ALERTS['held_by']}, '') <> ''"
@@ -80,10 +80,10 @@ FROM {ALERTS} WHERE {_FIRED} GROUP BY 1, 2 ORDER BY 1"""
 
 
 def by_rule() -> str:
-    """A row for each rule that fired in the range or fires: how often, about how many, and how long it took."""
-    in_range, subject = within(ALERTS, "fired"), f"coalesce({ALERTS['gpu']}, {ALERTS['node_uuid']})"
+    """A row for each rule that fired in the range or fires: how often, about how many nodes, and how long it took."""
+    in_range = within(ALERTS, "fired")
     return f"""SELECT {ALERTS["severity"]}, {ALERTS["rule"]}, count(*) FILTER (WHERE {in_range}) AS fired,
-  count(*) FILTER (WHERE {_FIRING}) AS firing, count(DISTINCT {subject}) AS subjects,
+  count(*) FILTER (WHERE {_FIRING}) AS firing, count(DISTINCT {ALERTS["node_uuid"]}) AS nodes,
   percentile_cont(0.5) WITHIN GROUP (ORDER BY {_TOOK}) AS median, max({_TOOK}) AS longest,
   avg(({_ACKNOWLEDGED})::integer::float8) AS acknowledged, max({ALERTS["fired_at"]}) AS last
 FROM {ALERTS} WHERE ({in_range} OR {_FIRING}) AND {_CHOSEN} GROUP BY 1, 2
@@ -126,7 +126,7 @@ def history() -> str:
     return f"""SELECT {CHANGES["ts"]} AS time, {CHANGES["change"]}, {CHANGES["by"]} AS who, {CHANGES["text"]} AS said,
   {CHANGES["severity"]}, {CHANGES["rule"]}, {CHANGES["site"]}, {CHANGES["node"]}, {CHANGES["position"]},
   {CHANGES["node_uuid"]}, {CHANGES["gpu"]}
-FROM {CHANGES} WHERE {within(CHANGES)} AND {chosen(CHANGES, "site")}
+FROM {CHANGES} WHERE {within(CHANGES)} AND {likely(chosen(CHANGES, "site"))}
 ORDER BY {CHANGES["at"]} DESC, {CHANGES["log_id"]} DESC LIMIT {_MOST}"""
 
 

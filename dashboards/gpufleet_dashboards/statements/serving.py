@@ -30,8 +30,13 @@ def of_all(values: dict[str, str]) -> str:
 def _rows(values: dict[str, str], label: str = "") -> str:
     listed = ", ".join(f"{value} AS {name}" for name, value in values.items())
     over = f"{MINUTES['at']} + {_MINUTE_US} <= {END}"
-    return f"""SELECT {_BRANCH.time} AS time, {label}{listed}, {_BRANCH.seconds} AS step
-FROM {MINUTES} WHERE {_BRANCH.here} AND {over} GROUP BY {label}{_BRANCH.time}"""
+    # Grouped by numbers, which costs less than by times.
+    return f"""SELECT to_timestamp(slot * {_BRANCH.seconds}) AS time, {label}{", ".join(values)},
+  {_BRANCH.seconds} AS step
+FROM (
+  SELECT {MINUTES["at"]} / {_BRANCH.width_us} AS slot, {label}{listed}
+  FROM {MINUTES} WHERE {_BRANCH.here} AND {over} GROUP BY {label}1
+) AS slots"""
 
 
 def rate(column: str) -> str:

@@ -117,7 +117,7 @@ def _rules(look: Look) -> list[Row]:
     return [
         {"severity": severity, "rule": rule, "fired": sum(look.within(each["fired_at"]) for each in alike),
          "firing": sum(each["state"] == "firing" for each in alike),
-         "subjects": len({each["gpu_id"] or -each["node_id"] for each in alike if each["node_id"]}),
+         "nodes": len({each["node_id"] for each in alike if each["node_id"]}),
          "median": statistics.median(_took(alike)) if _took(alike) else None,
          "longest": max(_took(alike), default=None),
          "acknowledged": _share(alike, lambda each: each["acknowledged_at"] is not None),
