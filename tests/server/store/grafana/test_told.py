@@ -7,7 +7,7 @@ from gpufleet_server.domain.xids import catalogue
 from gpufleet_server.store.alerts import alert_log
 from gpufleet_server.store.alerts import alerts as fired
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.grafana.views import alert_changes, alerts, events, states
+from gpufleet_server.store.grafana.views import alert_changes, alerts, events, states, xids
 from gpufleet_server.store.schema import OF_HEALTH
 from sqlalchemy import insert, text
 
@@ -65,6 +65,15 @@ def test_events(filled: Filled) -> None:
     assert {row["xid_class"] for row in rows} == {"reboot_node", "restart_app", None}
     roster = filled.rows(events.VIEW, "node", "gpu", "position", "model", where="kind = 'node_added'", order="node")
     assert [tuple(row.values()) for row in roster] == [(host["hostname"], None, None, "(none)") for host in HOSTS]
+
+
+def test_xids(filled: Filled) -> None:
+    """The whole catalogue."""
+    told = {
+        (each.code, each.meaning or each.mnemonic, each.action.value, each.severity.value)
+        for each in catalogue().xids.values()
+    }
+    assert {tuple(row.values()) for row in filled.rows(xids.VIEW)} == told
 
 
 def test_alerts(postgresql: Store) -> None:
