@@ -23,12 +23,10 @@ from gpufleet_dashboards.scale import (
     ORANGE,
     PURPLE,
     RED,
-    STATE_COLOURS,
     USE_COLOURS,
     YELLOW,
     Value,
     steps,
-    words,
 )
 from gpufleet_dashboards.sql import Columns, is_one
 from gpufleet_dashboards.statements import held, listed, single, states
@@ -189,7 +187,7 @@ def _facts() -> Query:
     sql = f"""SELECT fact.name, fact.value FROM {GPUS}
 CROSS JOIN LATERAL (VALUES {rows}) AS fact (number, name, value)
 WHERE {_here(GPUS)} ORDER BY fact.number"""
-    return Query(sql, {"name": text("What", width=190), "value": text("Now", values=words(STATE_COLOURS))})
+    return Query(sql, {"name": text("What", width=190), "value": text("Now")})
 
 
 def _now() -> Query:
@@ -218,7 +216,7 @@ _WHAT = Row(
             kind=Stat(), title="Now",
             description="The newest sample, and how old it is: a GPU that is lost, or whose node is silent, keeps its"
             " last one. What the driver does not tell is missing, not 0.",
-            unit=units.PLAIN, query=_now(), w=24, h=4, nothing="never sampled",
+            unit=units.PLAIN, query=_now(), w=24, h=4, nothing="not told",
         ),
         Panel(
             kind=Table(), title="Identity",

@@ -78,7 +78,7 @@ def _facts() -> Query:
     sql = f"""SELECT fact.name, fact.value FROM {NODES}
 CROSS JOIN LATERAL (VALUES {rows}) AS fact (number, name, value)
 WHERE {_here(NODES)} ORDER BY fact.number"""
-    return Query(sql, {"name": text("What", width=190), "value": text("Now", values=words(STATE_COLOURS))})
+    return Query(sql, {"name": text("What", width=190), "value": text("Now")})
 
 
 def _gpus() -> Query:

@@ -70,7 +70,7 @@ ORDER BY {ALERTS["state"]} <> 'firing', {gravest}, {ALERTS["fired"]} DESC LIMIT 
         "fired_at": moment("Fired", width=180),
         "resolved_at": moment("Resolved", width=180),
         "acknowledged_by": text("Acknowledged by"),
-        "held_by": text("Nobody is told: "),
+        "held_by": text("Held back by"),
         "node_uuid": text(hidden=True),
         "gpu": text(hidden=True),
     }
