@@ -121,6 +121,7 @@ def test_every_kind_is_drawn_with_data_and_without() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_board_is_drawn_of_a_fleet(world: World) -> None:
     """What the documentation shows: a picture of what the board's own queries gave, small enough to be checked in."""
     board = json.loads(document(every_board()["fleet"]))
