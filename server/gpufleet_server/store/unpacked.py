@@ -56,28 +56,32 @@ def points(tier: Tier, subject: Subject) -> str:
         FROM (SELECT s.points AS n, length(s.slots) / 2 AS m, {packed} OFFSET 0) p OFFSET 0) b
     CROSS JOIN LATERAL (SELECT i, gpufleet_cell8(b.times, gpufleet_int8(b.times, 0), 8 + i, b.n) AS ended
         FROM generate_series(0, b.n - 1) i OFFSET 0) t
-    WHERE {duration} > 0"""
+    WHERE place.g IS NOT NULL AND {duration} > 0"""
 
 
 def _recent(subject: Subject) -> str:
     columns = (
         *_first(subject, "gpufleet_int4(b.durations, t.i)"),
         *(
-            _metric(metric, f'gpufleet_int{metric.width}(b."{metric.name}", t.i * m + place.g)')
+            _metric(metric, f'gpufleet_int{metric.width}(b."{metric.name}", t.i * (length(b.slots) / 2) + place.g)')
             for metric in subject.metrics
         ),
     )
     return f"""SELECT (b.first - 1) / {HOUR} * {HOUR} AS span, {", ".join(columns)}
     FROM {subject.table} JOIN nodes USING (node_id) JOIN recent b USING (node_id){subject.join}
-    CROSS JOIN LATERAL (SELECT length(b.slots) / 2 AS m, length(b.times) / 8 AS n OFFSET 0) size
-    {_place(subject, "b.slots", "m")}
-    CROSS JOIN LATERAL (SELECT i, gpufleet_int8(b.times, i) AS ended FROM generate_series(0, n - 1) i OFFSET 0) t"""
+    {_place(subject, "b.slots", "length(b.slots) / 2")}
+    CROSS JOIN LATERAL (SELECT i, gpufleet_int8(b.times, i) AS ended
+        FROM generate_series(0, length(b.times) / 8 - 1) i OFFSET 0) t
+    WHERE place.g IS NOT NULL"""
 
 
 def _place(subject: Subject, slots: str, count: str) -> str:
     # Looked for by GPU: were it a condition of the whole, all GPUs of the fleet would be read to find some of a node.
-    return f"""CROSS JOIN LATERAL (SELECT g FROM generate_series(0, {count} - 1) g
-        WHERE gpufleet_int2({slots}, g) = {subject.table}.slot LIMIT 1) place"""
+    # Most nodes have their slots in order.
+    slot = f"{subject.table}.slot::integer"
+    return f"""CROSS JOIN LATERAL (SELECT CASE WHEN gpufleet_int2({slots}, {slot}) = {slot} THEN {slot} ELSE
+        (SELECT g FROM generate_series(0, {count} - 1) g WHERE gpufleet_int2({slots}, g) = {slot} LIMIT 1) END AS g
+        OFFSET 0) place"""
 
 
 def _first(subject: Subject, duration: str) -> Iterable[str]:

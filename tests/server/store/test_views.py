@@ -86,6 +86,20 @@ def test_partitions_have_views_of_their_own(postgresql: Store) -> None:
     assert (held, gpus) == (1.5, ["GPU-a"])
 
 
+def test_slots_in_any_order(postgresql: Store) -> None:
+    """A GPU's place in a block is where its slot is, also where that is not its number."""
+    fleet = Fleet(postgresql)
+    node = fleet.node("n1")
+    fleet.gpu(node, "GPU-a"), fleet.gpu(node, "GPU-b"), fleet.gpu(node, "GPU-c")
+    block = _block(10 * SECOND)
+    block.slots[:] = [2, 0]
+    _put(postgresql, SEALED, node, _HOUR_AGO, block)
+    query = text("SELECT gpu, power FROM samples ORDER BY gpu, ts")
+    with postgresql.reading() as connection:
+        found = [tuple(row) for row in connection.execute(query)]
+    assert found == [("GPU-a", 400.0), ("GPU-a", None), ("GPU-c", 300.0), ("GPU-c", 300.1), ("GPU-c", 7000.0)]
+
+
 def test_hourly_rollups(postgresql: Store) -> None:
     """Points of hours say how long a GPU was active, held and of unknown use, in seconds."""
     fleet = Fleet(postgresql)
