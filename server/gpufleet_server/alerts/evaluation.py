@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gpufleet_server.alerts import book, silences
 from gpufleet_server.alerts.book import Key, Next, Open
 from gpufleet_server.alerts.finding import AT, SINCE, Finding, find
-from gpufleet_server.alerts.grouping import Holders, breaks
+from gpufleet_server.alerts.grouping import Holders, breaks, stood_for
 from gpufleet_server.alerts.identities import Identities
 from gpufleet_server.alerts.overrides import InForce, Overrides
 from gpufleet_server.alerts.rule import Needs, Rule, Scope
@@ -182,22 +182,31 @@ class Evaluation:
         firing = [each for each in opened if each.life.state is AlertState.FIRING]
         holders, changed = Holders(self._rules, firing), 0
         for alert in firing:
-            held_by = _held_by(alert, holders, silenced)
+            if only is not None and alert.node_id is None:
+                # What it stands for is of other nodes too.
+                continue
+            held_by = self._held_by(alert, opened, holders, silenced)
             if held_by != alert.held_by or (held_by is None and alert.told_at is None):
                 changed += book.hold(connection, alert, held_by, at)
         return changed
+
+    def _held_by(
+        self, alert: Open, opened: Iterable[Open], holders: Holders, silenced: Sequence[Silence]
+    ) -> str | None:
+        if (holder := holders.of(alert)) is not None:
+            return f"alert {holder}"
+        silence = silences.matched(silenced, labels(alert))
+        if silence is None and alert.node_id is None:
+            # Nobody is to be told of a rack whose nodes are all silenced; while it ends, when they are back, neither.
+            those = [silences.matched(silenced, labels(each)) for each in stood_for(self._rules, alert, opened)]
+            before = next((each for each in silenced if each.name == alert.held_by), None)
+            silence = (those[0] if None not in those else None) if those else before
+        return silence.name if silence is not None else None
 
 
 def labels(alert: Open) -> dict[str, str]:
     """The labels by which silences know an alert."""
     return {**alert.labels, "alertname": alert.rule, "severity": alert.severity, "scope": alert.scope}
-
-
-def _held_by(alert: Open, holders: Holders, silenced: Sequence[Silence]) -> str | None:
-    if (holder := holders.of(alert)) is not None:
-        return f"alert {holder}"
-    silence = silences.matched(silenced, labels(alert))
-    return silence.name if silence is not None else None
 
 
 def _asked(rule: InForce, dialect: str) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """What holds an alert back: a wider one that explains it; the circuit breaker, where too many would begin at once."""
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from gpufleet_server.alerts.rule import Rule, Scope
 
@@ -39,6 +39,7 @@ class Placed(Protocol):
 
 
 _Place = tuple[str, object]
+_Placed = TypeVar("_Placed", bound=Placed)
 
 
 class Holders:
@@ -61,6 +62,16 @@ class Holders:
                 if found is not None and found != alert.alert_id:
                     return found
         return None
+
+
+def stood_for(rules: Mapping[str, Rule], alert: Placed, opened: Iterable[_Placed]) -> list[_Placed]:
+    """The open alerts that this one holds back, or would once they fire."""
+    place = _covers(alert)
+    return [
+        each
+        for each in opened
+        if (rule := rules.get(each.rule)) is not None and alert.rule in rule.held_by and place in _places(each)
+    ]
 
 
 def _covers(alert: Placed) -> _Place:

@@ -12,6 +12,7 @@ from gpufleet_server.alerts.discovery import every_rule
 from gpufleet_server.alerts.engine import Engine
 from gpufleet_server.alerts.overrides import parse, usual
 from gpufleet_server.alerts.rule import Rule, Scope
+from gpufleet_server.domain.server_name import server_host
 from gpufleet_server.store.alerts import alert_log, alerts, rule_runs, servers
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.schema import gpus, nodes
@@ -198,6 +199,31 @@ def test_silences_hold_and_let_go(store: Store, fleet: Fleet) -> None:
     assert alert.gpu_id == gpu_id
 
 
+def test_a_rack_whose_nodes_are_all_in_maintenance_is_told_to_nobody(store: Store, fleet: Fleet) -> None:
+    """Nor when they come back; but once it is another node too that has gone silent with them."""
+    for name in ("n0", "n1", "n2"):
+        fleet.node(name, site="s1", rack="r1")
+    with store.writing() as connection:
+        for name, until in (("n0", 900), ("n1", 900), ("n2", 240)):
+            ends = NOW + until * SECOND
+            given = {"hostname": name}
+            silences.create(connection, "maintenance", given, NOW, ends, by="me", why="driver", now=NOW)
+    engine = _engine(store, "rack_not_reporting", "node_not_reporting")
+
+    def rack(*times: int) -> str | None:
+        for at in times:
+            engine.round(NOW + at * SECOND)
+        with store.reading() as connection:
+            opened = book.open_alerts(connection).values()
+        return next((each.held_by or "told" for each in opened if each.scope == "rack"), None)
+
+    assert rack(0, 45, 60, 75, 90) == "maintenance 1"
+    _heard(store, NOW + 105 * SECOND)
+    assert rack(105, 120) == "maintenance 1"
+    assert rack(135, 180, 195, 210, 225) == "maintenance 1"
+    assert rack(240) == "told"
+
+
 def test_what_owners_call_their_nodes_is_in_the_labels(store: Store, fleet: Fleet) -> None:
     """So that receivers can be told by team, and silences mean a part of the fleet."""
     node = fleet.node("n", facts={"labels": {"team": "ml", "cost-center": "7"}})
@@ -277,6 +303,6 @@ def test_a_server_tells_of_itself_while_it_is_there(store: Store) -> None:
     told = select(servers.c.facts, servers.c.seen_at)
     engine.start()
     wait_until(lambda: bool(_rows(store, told)))
-    assert _rows(store, told) == [({"disk_free": 12.5}, NOW)]
+    assert _rows(store, told) == [({"host": server_host(), "disk_free": 12.5}, NOW)]
     engine.stop()
     assert _rows(store, told) == []
