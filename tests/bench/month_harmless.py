@@ -127,6 +127,8 @@ HARMLESS = (
     Kind(name="network away for 20 to 80 s", a_month=90, source=_OURS, story=_blip, of_gpu=False, whole="rack"),
     Kind(name="agent restarted", a_month=120, source=_OURS, story=_restart, of_gpu=False),
     Kind(name="planned reboot in a window", a_month=150, source=_OURS, story=_planned, of_gpu=False),
+    Kind(name="rack worked on, each node in a window", a_month=6, source=_OURS, story=_planned, of_gpu=False,
+         whole="rack"),
     Kind(name="node paused for work", a_month=60, source=_OURS, story=_paused, of_gpu=False),
     Kind(name="hot for one to three minutes", a_month=90, source=_OURS, story=_warm),
     Kind(name="clock set by 2 s", a_month=30, source=_OURS, story=_step_of_clock, of_gpu=False),
