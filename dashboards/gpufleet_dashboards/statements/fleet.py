@@ -2,7 +2,7 @@
 
 Values are SQL over groups of rows with the sums that were asked for, and with
 
-* `owned`: how many GPUs there were when an interval began, in rows of their own, which have nothing else;
+* `owned`: how many GPUs there were, in rows of their own, which have nothing else;
 * `seconds`: how long the interval is, from the first of what was told on, and until the last;
 * `counted`: how many times of it GPUs were counted.
 """
@@ -90,8 +90,7 @@ def _told(labels: Sequence[str], sums: Sums, values: dict[str, str], *, by_inter
     def of_counts(branch: Branch) -> str:
         nothing = dict.fromkeys(sums(Branch(_TIERS[0], 0)), "NULL::float8")
         cells = begin | nothing | {"owned": f"sum({branch['gpus']})::float8", "counted_at": branch["at"]}
-        # One count of an interval is enough: GPUs come and go seldom.
-        return _select(branch, labels, cells, (branch["at"], "width"), f"{branch['at']} % {branch.width_us} = 0")
+        return _select(branch, labels, cells, (branch["at"], "width"))
 
     parts = [by_tier(_TIERS, of_rollups)]
     if any("owned" in value for value in values.values()):
@@ -104,9 +103,7 @@ _UNION = "\nUNION ALL\n"
 _BEGIN = "at / width * width"
 
 
-def _select(
-    branch: Branch, labels: Sequence[str], cells: dict[str, str], by: Sequence[str], where: str = "true"
-) -> str:
+def _select(branch: Branch, labels: Sequence[str], cells: dict[str, str], by: Sequence[str]) -> str:
     step = (branch.tier.step_ms or 0) * 1000
     named = [branch[label] for label in labels]
     grouped = ", ".join((*named, *by))
@@ -114,7 +111,7 @@ def _select(
     return f"""SELECT {_listed(named)}{_values(cells)},
   min({branch["at"]}) AS first, max({branch["at"]}) + {step} AS last
 FROM (SELECT *, {branch.width_us} AS width, {step / 1_000_000} AS each FROM {branch}
-  WHERE {branch.here} AND {branch["at"]} + {step} <= {END} AND {where} OFFSET 0) AS rows
+  WHERE {branch.here} AND {branch["at"]} + {step} <= {END} OFFSET 0) AS rows
 WHERE {likely(chosen(branch, "site", "model"))}
 GROUP BY {grouped or "()"} HAVING count(*) > 0"""
 
