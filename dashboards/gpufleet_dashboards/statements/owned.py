@@ -50,7 +50,7 @@ def over_time(label: str, name: Callable[[Branch], str]) -> Query:
 FROM {branch} WHERE {overlapping(branch)} GROUP BY 1, 2"""
 
     sql = f"{by_tier(_USAGE, select)}\nORDER BY 1"
-    return Query(sql, {"time": TIME, label: text(), "held": HOURS["held"]})
+    return Query(sql, {"time": TIME, label: text(), "held": number(units.GPU_HOURS, decimals=1)})
 
 
 def totals() -> str:
