@@ -1,11 +1,14 @@
 """Every query of every board, asked as Grafana asks it of a real PostgreSQL, by the reader alone."""
 
+import itertools
+
 import pytest
 from gpufleet_dashboards.discovery import every_board
 from gpufleet_dashboards.query import Type
 
 from tests.dashboards.fleet.boards import OIDS, RANGES, Asked, Viewer, range_of
 from tests.dashboards.fleet.world import World
+from tests.dashboards.test_boards_truth import not_compared
 
 # How many are chosen of each variable (None: All), which is the first of them, and the zone of the session.
 CHOICES = [(None, 0, "UTC"), (2, 1, "America/St_Johns"), (1, 2, "Asia/Kolkata")]
@@ -40,3 +43,35 @@ def test_every_query_runs_and_returns_what_its_panel_needs(world: World, board: 
             viewer = Viewer(connection, board, range_of(world, range_))
             asked = [*viewer.choose(count, turn), *viewer.ask()]
         assert [complaint for each in asked for complaint in _complaints(each)] == []
+
+
+# What this fleet has nothing to show in, and why.
+_EMPTY = {
+    ("gpu", "Other shares"): "no model of the simulator has such a metric",
+    ("gpufleet", "Backlogs"): "no agent lags behind",
+}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("board", every_board())
+def test_every_panel_shows_something(world: World, board: str) -> None:
+    """Some value in some range, of GPUs that are partitioned, lost, idle or well; but for what says why not."""
+    shown = set()
+    with world.reading() as connection:
+        for range_, (node, gpu) in itertools.product(RANGES, ((5, 1), (1, 0), (0, 2), (9, 0))):
+            viewer = Viewer(connection, board, range_of(world, range_))
+            told = world.sent.nodes[node]
+            menus = viewer.choose(None, node=told.node.id, gpu=told.uuids[gpu])
+            shown |= {asked.what for asked in (*menus, *viewer.ask()) if _has_value(asked)}
+    empty = {what for what, _ in every_board()[board].queries} - shown
+    known = {f"panel {panel}" for of, panel in _EMPTY if of == board} | {
+        f"panel {each}" for each in not_compared(board)
+    }
+    assert empty <= known
+
+
+def _has_value(asked: Asked) -> bool:
+    types = [column.type for column in asked.returns.values()]
+    return any(
+        value is not None for row in asked.rows for value, of in zip(row, types, strict=True) if of is not Type.TIME
+    )

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,7 +30,7 @@ OIDS = {
 
 @dataclass(frozen=True)
 class Asked:
-    """One query of a board, asked: `what` asks (a panel, a variable, an annotation), and what came back."""
+    """One query of a board, asked: `what` asks (a panel, a variable, an annotation), when (µs), and what came back."""
 
     board: str
     what: str
@@ -38,6 +39,7 @@ class Asked:
     columns: list[tuple[str, int]]
     rows: list[tuple[Any, ...]]
     frame: Frame
+    at: int
 
     @property
     def name(self) -> str:
@@ -91,11 +93,12 @@ class Viewer:
 
     def _ask(self, what: str, statement: Statement) -> Asked:
         asked = sent(statement, self.range, self.chosen)
+        at = time.time_ns() // 1000
         cursor = self.connection.execute(asked.sql.encode())
         columns = [(column.name, column.type_code) for column in cursor.description or ()]
         rows = cursor.fetchall()
         frame = framed(columns, rows, statement.form, self.range, asked.fill)
-        return Asked(self.board, what, dict(self._declared[what].returns), statement, columns, rows, frame)
+        return Asked(self.board, what, dict(self._declared[what].returns), statement, columns, rows, frame, at)
 
 
 def _picked(menu: Menu, options: tuple[str, ...], count: int | None, turn: int, given: str | None) -> Variable:

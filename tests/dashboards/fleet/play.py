@@ -23,8 +23,10 @@ from gpufleet_server.simulate.plan import SimNode
 from gpufleet_server.simulate.reports import Closed, Reporter, Sampled, grid
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.fleet_rollups import count_states
+from gpufleet_server.store.fold import fold
 from gpufleet_server.store.tokens import TokenCache
 from gpufleet_server.store.upkeep import Upkeep
+from gpufleet_server.store.usage_waste import find_worst
 
 from tests.dashboards.fleet.plan import DAY, HOUR, Phase, Plan
 from tests.dashboards.fleet.sent import Sent, SentNode
@@ -124,6 +126,8 @@ class Play:
                 self._send(writer, agents, since, tells_usage=since // DAY % phase.used == 0)
                 self._look_after(phase)
         self._upkeep.run_once(self.at)
+        # Which counts too, unless that was done in this minute.
+        self.sent.counted = sorted({*self.sent.counted, self.at})
 
     def _change(self) -> None:
         while self._later and self._later[0][0] <= self.at:
@@ -156,6 +160,10 @@ class Play:
         self.sent.counted.append(self.at)
         if phase.hours == 1:
             self._engine.take_events()
+            if self.at % HOUR < phase.every:
+                # The worst of an hour are looked for in that hour and the next.
+                fold(self._store, self.at)
+                find_worst(self._store, self.at)
         if phase.interval == 10_000:
             self._engine.round()
             self.sent.rounds.append(self.at)

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from gpufleet_agent.catalogue import Use
+from gpufleet_agent.catalogue import BY_NAME, RESERVED, Use
+from gpufleet_server.domain.use import metrics, use
 from numpy.typing import NDArray
 
 from tests.dashboards.fleet.sent import Floats, Integers, Samples, Sent
@@ -66,13 +67,14 @@ class Rows:
     @property
     def use(self) -> Words:
         """What each GPU was used for."""
-        found: Words = _USES[self.every.use[self.where]]
+        found: Words = _USES[use({name: self.every.stored[name][self.where] for name in metrics()})]
         return found
 
     def values(self, metric: str) -> Floats:
         """A metric in its unit; NaN where it is absent."""
-        found: Floats = self.every.values(metric)[self.where]
-        return found
+        of, stored = BY_NAME[metric], self.every.stored[metric][self.where]
+        step = of.step.numerator / of.step.denominator
+        return np.where(stored >= of.lowest + RESERVED, stored * np.float64(step), np.nan)
 
     def named(self, name: str) -> Words:
         """`site` or `model` of each."""

@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from gpufleet_agent import wire
-from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, RESERVED
-from gpufleet_server.domain.use import metrics, use
+from gpufleet_agent.catalogue import EVERY_SAMPLE
 from gpufleet_server.simulate.identity import lost_indices
 from gpufleet_server.simulate.plan import SimNode
 from numpy.typing import NDArray
@@ -25,17 +24,6 @@ class Samples:
     gpu: Integers
     ms: Integers
     stored: dict[str, Integers]
-
-    @property
-    def use(self) -> NDArray[np.int8]:
-        """What each GPU was used for."""
-        return use({name: self.stored[name] for name in metrics()})
-
-    def values(self, metric: str) -> Floats:
-        """A metric in its unit, NaN where it is absent."""
-        of, stored = BY_NAME[metric], self.stored[metric]
-        step = of.step.numerator / of.step.denominator
-        return np.where(stored >= of.lowest + RESERVED, stored * np.float64(step), np.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +105,7 @@ def _earlier(piece: wire.Usage, skew: int) -> wire.Usage:
     return wire.Usage(**known | {"begin": piece.begin - skew, "end": piece.end - skew})
 
 
-@dataclass
+@dataclass(eq=False)
 class Sent:
     """All nodes, by number, and when the fleet's states were counted and its rules evaluated (µs)."""
 

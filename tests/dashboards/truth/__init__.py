@@ -1,0 +1,1 @@
+"""What panels have to show, worked out from what the agents sent: a module a board, an entry of TRUTHS a panel."""
