@@ -65,13 +65,15 @@ def _migrate(connection: Connection) -> None:
         # Several servers may start at once.
         connection.execute(text(_LOCK))
     _check_known(_current(connection))
+    old = connection.dialect.name == "postgresql" and not migrated(connection)
+    readers = views.take_down(connection) if old else {}
     upgrade(connection)
     add_metric_columns(connection, EVERY_SAMPLE)
     _add_columns(connection, latest_states, [Column(metric.name, LargeBinary()) for metric in ON_CHANGE])
     if connection.dialect.name == "postgresql":
         for statement in functions.POSTGRESQL:
             connection.exec_driver_sql(statement)
-        views.refresh(connection)
+        views.refresh(connection, readers)
         statistics.gather(connection)
     partitions.make_ahead(connection, clock.now())
 

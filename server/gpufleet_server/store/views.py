@@ -1,7 +1,8 @@
 """PostgreSQL's views: those for whoever reads with psql, a row a GPU, or partition, and time; and those for Grafana."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from gpufleet_agent.catalogue import EVERY_SAMPLE
 from sqlalchemy import Connection, text
@@ -37,8 +38,25 @@ _PARTITION = _subject(
 )
 
 
-def refresh(connection: Connection) -> None:
-    """Make the views anew whose definition changed; whoever might read them still may.
+# By a view's name: the roles that may read it, as GRANT takes them.
+Readers = Mapping[str, Sequence[str]]
+
+
+def take_down(connection: Connection) -> Readers:
+    """Remove all views, which would keep revisions from altering columns; who might read each, for `refresh`."""
+    there = connection.execute(_THERE, {"schema": SCHEMA}).scalars().all()
+    names = [f'{SCHEMA}."{name}"' for name in there]
+    exists = text("SELECT to_regclass(:name) IS NOT NULL")
+    names += [name for name, _ in _views() if connection.execute(exists, {"name": name}).scalar_one()]
+    readers = {name.replace('"', ""): _readers(connection, name) for name in names}
+    if names:
+        # In one statement: one view may read another.
+        connection.exec_driver_sql(f"DROP VIEW {', '.join(names)}")
+    return readers
+
+
+def refresh(connection: Connection, readers: Readers = MappingProxyType({})) -> None:
+    """Make the views anew whose definition changed; whoever might read them, or one of `readers`, still may.
 
     Views of the schema `grafana` that this version does not know are removed: it is this project's alone.
     """
@@ -48,19 +66,23 @@ def refresh(connection: Connection) -> None:
         if f"{SCHEMA}.{name}" not in ours:
             connection.exec_driver_sql(f'DROP VIEW {SCHEMA}."{name}"')
     for name, select in (dict(_views()) | ours).items():
-        _refresh(connection, name, select)
+        _refresh(connection, name, select, readers.get(name, ()))
 
 
-def _refresh(connection: Connection, name: str, select: str) -> None:
+def _readers(connection: Connection, name: str) -> Sequence[str]:
+    return connection.execute(_READERS, {"name": name}).scalars().all()
+
+
+def _refresh(connection: Connection, name: str, select: str, before: Sequence[str]) -> None:
     digest = hashlib.sha256(select.encode()).hexdigest()[:16]
     query = text("SELECT obj_description(to_regclass(:name), 'pg_class')")
     if connection.execute(query, {"name": name}).scalar_one() != f"gpufleet {digest}":
-        readers = connection.execute(_READERS, {"name": name}).scalars().all()
+        readers = {*before, *_readers(connection, name)}
         connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")
         # The driver takes a % for one of its own marks.
         connection.exec_driver_sql(f"CREATE VIEW {name} AS {select.replace('%', '%%')}")
         connection.exec_driver_sql(f"COMMENT ON VIEW {name} IS 'gpufleet {digest}'")
-        for reader in readers:
+        for reader in sorted(readers):
             connection.exec_driver_sql(f"GRANT SELECT ON {name} TO {reader}")
 
 

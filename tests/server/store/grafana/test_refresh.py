@@ -66,3 +66,20 @@ def test_one_that_there_is_no_more_is_removed(postgresql: Store, monkeypatch: py
     with postgresql.writing() as connection:
         views.refresh(connection)
         assert connection.execute(text("SELECT to_regclass('grafana.gone')")).scalar_one() is None
+
+
+def test_a_revision_may_alter_what_views_show(postgresql: Store, role: str) -> None:
+    """Views are taken down for it, and those who might read them may read those that come after it."""
+    with postgresql.writing() as connection:
+        connection.execute(text(f'GRANT SELECT ON samples TO "{role}"'))
+        readers = views.take_down(connection)
+        connection.execute(text("ALTER TABLE fleet_groups ALTER site TYPE varchar(512)"))
+        connection.execute(text("ALTER TABLE nodes ALTER hostname TYPE varchar(512)"))
+        views.refresh(connection, readers)
+        may = text("SELECT has_table_privilege(:role, :view, 'SELECT')")
+        asked = ("grafana.places", "samples", "grafana.gpus")
+        assert [connection.execute(may, {"role": role, "view": view}).scalar_one() for view in asked] == [
+            True,
+            True,
+            False,
+        ]
