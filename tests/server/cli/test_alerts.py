@@ -23,9 +23,12 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Env]:
     """An environment with an administrator's token for a server that has an alert."""
     folder = tmp_path_factory.mktemp("alerts")
     node = fleet(11, 4, now(), faults=False)[0]
-    node = replace(node, faults=(Fault(FaultKind.LOST, now() + SECOND, gpu=0),))
     with ExitStack() as stack:
         it = stack.enter_context(server(folder))
+        at = now() + 3 * SECOND
+        # One that came before its agent is there is told by nobody.
+        xid = Fault(FaultKind.XID, at + 20 * SECOND, gpu=1, code=48)
+        node = replace(node, faults=(Fault(FaultKind.LOST, at, gpu=0), xid))
         given = environment(folder, GPUFLEET_SERVER=it.url, GPUFLEET_TOKEN=it.token("admin"))
         agents = Fleet([node], it.url, it.token("join"), interval=1000, every=1000)
         stack.enter_context(reporting(agents))
@@ -59,6 +62,16 @@ def test_one_is_taken_on_and_its_history_says_so(env: Env) -> None:
     for word in ("fired", "acknowledged", "ada", "looking", "What to do"):
         assert word in shown
     call("alerts", "ack", "999", "--why", "x", "--by", "ada", env=env, status=1)
+
+
+def test_what_an_xid_told_of_is_declared_over(env: Env) -> None:
+    """The alert ends, and says by whom; one that tells of a state can't be ended by hand."""
+    wait_for("the XID's alert", lambda: _items(env, "--rule", "xid_workflow"), 60)
+    number = str(_items(env, "--rule", "xid_workflow")[0]["id"])
+    assert "declared over" in call("alerts", "resolve", number, "--why", "was reset", "--by", "ada", env=env).stdout
+    wait_for("its end", lambda: not _items(env, "--rule", "xid_workflow"), 40)
+    refused = call("alerts", "resolve", _lost(env), "--why", "x", "--by", "ada", env=env, status=1)
+    assert "end when what they tell of ends" in refused.stderr
 
 
 def test_a_silence_is_made_and_ended(env: Env) -> None:
