@@ -6,6 +6,8 @@ from typing import Annotated, Any
 import typer
 from gpufleet_server.cli.errors import CliError
 
+from gpufleet_dashboards.cli import reaching
+
 _SOURCE = "Data source"
 
 
@@ -30,8 +32,15 @@ def provision(
         typer.Option(metavar="PATH", help="A file of Grafana's machine with its password.", rich_help_panel=_SOURCE),
     ] = "",
     alerts: Annotated[
-        bool, typer.Option("--alerts", help="The alert rules too, as `gpufleet alerts export grafana` writes them.")
+        bool,
+        typer.Option(
+            "--alerts",
+            help="The alert rules too, as `gpufleet alerts export grafana` writes them.",
+            rich_help_panel=reaching.RULES,
+        ),
     ] = False,
+    alert_rules: reaching.RulesFile = None,
+    alert_datasource: reaching.RulesSource = "gpufleet-pg",
 ) -> None:
     """Write what Grafana's provisioning folder holds: data source, boards, and where these are.
 
@@ -52,7 +61,7 @@ def provision(
     for name, text in documents():
         _file(out / files.BOARDS_FOLDER / name, text)
     if alerts:
-        _alerts(out / files.ALERTS_FOLDER)
+        _alerts(out / files.ALERTS_FOLDER, alert_rules, alert_datasource)
 
 
 SSLMODES = ("disable", "require", "verify-ca", "verify-full")
@@ -72,10 +81,9 @@ def _file(file: Path, text: str) -> None:
     typer.echo(str(file))
 
 
-def _alerts(folder: Path) -> None:
+def _alerts(folder: Path, rules: Path | None, datasource: str) -> None:
     from gpufleet_server.cli.alert_export import For, export
 
     from gpufleet_dashboards.provision import FOLDER_TITLE
-    from gpufleet_dashboards.render import SOURCE_UID
 
-    export(For.GRAFANA, out=folder, datasource=SOURCE_UID, folder=FOLDER_TITLE)
+    export(For.GRAFANA, out=folder, rules=rules, datasource=datasource, folder=FOLDER_TITLE)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gpufleet_dashboards.push.plan import Wanted
 
 _USAGE = 2
-_GRAFANA, _SOURCE, _RULES = "Grafana", "Data source", "Alert rules"
+_GRAFANA, _SOURCE, RULES = "Grafana", "Data source", "Alert rules"
 
 FolderName = Annotated[
     str,
@@ -69,7 +69,7 @@ NoSource = Annotated[
 ]
 WithRules = Annotated[
     bool,
-    typer.Option("--alerts", help="The alert rules too, for Grafana's own alerting.", rich_help_panel=_RULES),
+    typer.Option("--alerts", help="The alert rules too, for Grafana's own alerting.", rich_help_panel=RULES),
 ]
 RulesFile = Annotated[
     Path | None,
@@ -78,7 +78,7 @@ RulesFile = Annotated[
         metavar="FILE",
         envvar="GPUFLEET_ALERT_RULES",
         help="What is set otherwise of them, TOML.",
-        rich_help_panel=_RULES,
+        rich_help_panel=RULES,
     ),
 ]
 RulesSource = Annotated[
@@ -87,7 +87,7 @@ RulesSource = Annotated[
         "--alert-datasource",
         metavar="UID",
         help="The data source they ask; its role needs gpufleet db grant-reader --alert-rules.",
-        rich_help_panel=_RULES,
+        rich_help_panel=RULES,
     ),
 ]
 

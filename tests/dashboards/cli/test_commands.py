@@ -96,6 +96,16 @@ def test_provision_with_alert_rules(tmp_path: Path) -> None:
     assert {rule["data"][0]["datasourceUid"] for rule in group["rules"]} == {"gpufleet-pg"}
 
 
+def test_provision_with_alert_rules_as_they_are_set(tmp_path: Path) -> None:
+    """Of a data source of their own, and as a file sets them."""
+    rules = tmp_path / "rules.toml"
+    rules.write_text("[rules.gpu_lost]\nenabled = false\n")
+    dashboards("provision", "--out", tmp_path, "--alerts", "--alert-rules", rules, "--alert-datasource", "theirs")
+    (group,) = yaml.safe_load((tmp_path / "alerting" / "gpufleet-alerts.yml").read_text())["groups"]
+    assert "gpu_lost" not in {rule["title"] for rule in group["rules"]}
+    assert {rule["data"][0]["datasourceUid"] for rule in group["rules"]} == {"theirs"}
+
+
 @pytest.mark.parametrize(
     ("options", "told"), [(["--sslmode", "maybe"], "--sslmode maybe is none of"), (["--at", "x"], "no absolute path")]
 )
