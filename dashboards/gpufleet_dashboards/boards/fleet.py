@@ -311,8 +311,9 @@ _WORST = Row(
         ),
         _worst(
             "Silent nodes",
-            f"Nodes that do not report now, the last to fall silent first; {_ROWS} at most. Whether they are off, "
-            "cut off or without an agent is not known; what they did is told when they are back.",
+            f"Nodes that do not report now, whatever GPUs they have, the last to fall silent first; {_ROWS} at "
+            "most. Whether they are off, cut off or without an agent is not known; what they did is told "
+            "when they are back.",
             _SILENT,
             {
                 "site": text("Site", width=110),

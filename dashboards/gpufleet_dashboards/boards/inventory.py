@@ -182,8 +182,8 @@ _ROSTER = Row(
         ),
         _table(
             "Each change",
-            f"The changes of rosters in the shown range, the newest first, {_ROWS} at most. A GPU that was pulled "
-            "while its node was off shows as removed when the node is back.",
+            f"The changes of rosters in the shown range, of all models, the newest first, {_ROWS} at most. A "
+            "GPU that was pulled while its node was off shows as removed when the node is back.",
             _CHANGE_LIST,
             {
                 "ts": moment("When", width=170),
@@ -231,8 +231,9 @@ _NODES = Row(
     (
         _table(
             "Nodes, first and last seen",
-            f"Nodes with GPUs of the chosen models, those unheard of for longest first, {_MANY} at most: choose "
-            "sites to see others. First seen is when this store heard of it first, not when it was bought.",
+            f"Nodes of the chosen sites, whatever GPUs they have, those unheard of for longest first, {_MANY} at "
+            "most: choose fewer sites to see others. First seen is when this store heard of it first, not when it was "
+            "bought.",
             _NODE_LIST,
             {
                 "site": text("Site", width=110),
