@@ -25,7 +25,8 @@ def add_servers(connection: Connection, gpus: int, now: int, days: int) -> None:
     values = ", ".join(_COLUMNS.get(name, "0") for name in names)
     connection.execute(
         text(
-            f"INSERT INTO server_minutes (server, at, {', '.join(names)}) SELECT 'server-' || s || '\\:1', at, {values} "
+            f"INSERT INTO server_minutes (server, at, {', '.join(names)}) "
+            f"SELECT 'server-' || s || '\\:1', at, {values} "
             f"FROM generate_series(CAST(:begin AS bigint), :now - {MINUTE}, {MINUTE}) at "
             f"CROSS JOIN generate_series(1, {_SERVERS}) s CROSS JOIN (SELECT CAST(:gpus AS bigint) AS gpus) fleet "
             "ORDER BY at"
