@@ -71,7 +71,7 @@ def _crc(_: Random) -> Iterable[Turn]:
 
 
 def _few_replays(_: Random) -> Iterable[Turn]:
-    yield Turn(metrics={"pcie_replays": 90.0}, looks=CHANGE)
+    yield Turn(metrics={"pcie_replays": 60.0}, looks=CHANGE)
 
 
 def _capped(_: Random) -> Iterable[Turn]:
@@ -145,6 +145,6 @@ LEFT_BEHIND = (
     Kind(name="board with another VBIOS", a_month=3, source=_OURS, story=_old_vbios, finds=("vbios_drift",),
          within=28 * HOUR, of_gpu=False, fits=_linked, days=(1.0, 20.0)),
     Kind(name="agents of a site not upgraded", a_month=1, source=_OURS, story=lambda _: [Turn(looks=())],
-         finds=("agent_outdated",), within=12 * HOUR, of_gpu=False, fits=in_office, whole="site",
+         finds=("agent_outdated",), within=30 * HOUR, of_gpu=False, fits=in_office, whole="site",
          days=(AGENTS_DAY, AGENTS_DAY)),
 )  # fmt: skip

@@ -48,12 +48,13 @@ RULE = Rule(
     advice="Upgrade the agents of that version.",
     needs=Needs.NOTHING,
     every=900,
-    wait=3600,
+    wait=86_400,
     keep=3600,
     thresholds={
         "releases": Threshold(2, "releases", "Our choice: an upgrade of the fleet may take as long as a release.")
     },
     key_label="agent_version",
     labels={"category": "gpufleet"},
+    source="A rollout takes a day, as of drivers.",
     share=None,
 )
