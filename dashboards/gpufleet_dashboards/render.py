@@ -10,7 +10,7 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from gpufleet_dashboards import layout
 from gpufleet_dashboards.board import Annotation, Board, Row
-from gpufleet_dashboards.kinds import Bands
+from gpufleet_dashboards.kinds import Bands, Table
 from gpufleet_dashboards.links import Link
 from gpufleet_dashboards.panel import Panel
 from gpufleet_dashboards.query import DATASOURCE, PLUGIN, Column, Format, SqlTarget, Type
@@ -123,7 +123,11 @@ def _overrides(panel: Panel) -> Iterator[tuple[str, list[model.DynamicConfigValu
         return
     named = panel.kind.reads is Format.TABLE
     for name, column in panel.query.returns.items():
-        if found := list(_properties(column, named, panel.unit)):
+        found = list(_properties(column, named, panel.unit))
+        if panel.nothing and isinstance(panel.kind, Table):
+            # Said of a panel without rows; Grafana would say it in each cell without a value, too.
+            found.append(_set("noValue", "–"))
+        if found:
             yield name, found
 
 

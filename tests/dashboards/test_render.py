@@ -1,16 +1,19 @@
 """Boards become the same bytes each time, and the JSON that Grafana's own model of a dashboard knows."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+from gpufleet_dashboards.board import Row
 from gpufleet_dashboards.discovery import every_board
+from gpufleet_dashboards.kinds import Table
 from gpufleet_dashboards.render import document
 from gpufleet_dashboards.rendered import documents, folder, stale
 
-from tests.dashboards.small import DESCRIPTION, board
+from tests.dashboards.small import DESCRIPTION, ROWS, board, panel
 
 MADE = "from tests.dashboards.small import board; from gpufleet_dashboards.render import document; import sys; "
 
@@ -69,6 +72,20 @@ def test_columns_of_a_table() -> None:
     assert properties["displayName"] == "Site"
     assert properties["links"][0]["url"] == "/d/gpufleet-small?var-site=${__data.fields.site}&${__url_time_range}"
     assert {"id": "custom.cellOptions", "value": {"type": "color-text"}} in gpus["properties"]
+
+
+def test_what_an_empty_table_says_is_not_said_in_its_cells() -> None:
+    """Grafana writes a panel's word for nothing into cells without a value, unless the column has its own."""
+    table = dataclasses.replace(panel(Table(), ROWS, w=24), nothing="nothing fires")
+    (_, made) = json.loads(document(board(Row("One", (table,)))))["panels"]
+    assert made["fieldConfig"]["defaults"]["noValue"] == "nothing fires"
+    cells = {
+        override["matcher"]["options"]: each["value"]
+        for override in made["fieldConfig"]["overrides"]
+        for each in override["properties"]
+        if each["id"] == "noValue"
+    }
+    assert cells == {"site": "–", "gpus": "–"}
 
 
 def test_what_is_chosen_at_the_top() -> None:
