@@ -129,7 +129,12 @@ FROM {STATES} WHERE {within(STATES)} AND {STATES["stored"]} > 0 AND {_among((*me
 
 
 def waiting() -> Query:
-    """GPUs that wait for a reset, a reboot or another board at the end of the range, and since when."""
+    """GPUs that wait for a reset, a reboot or another board at the end of the range, and since when.
+
+    Not those that were gone by then: of a board that was replaced nothing says any more that it is well.
+    """
+    gone = f"""{STATES["gpu_id"]} IN (SELECT {GPUS["gpu_id"]} FROM {GPUS}
+    WHERE {GPUS["removed"]} AND {GPUS["removed_at"]} < to_timestamp({END} / 1000000.0::float8))"""
     after = f"""(SELECT 1 FROM {STATES} AS later WHERE later.{STATES["gpu_id"]} = told.{STATES["gpu_id"]}
     AND later.{STATES["metric"]} = told.{STATES["metric"]} AND later.{STATES["at"]} > told.{STATES["at"]}
     AND later.{STATES["at"]} < {END} LIMIT 1) IS NULL"""
@@ -140,7 +145,8 @@ SELECT max({STATES["site"]}) AS site, max({STATES["node"]}) AS node, max({STATES
   max({STATES["model"]}) AS model, string_agg({STATES["metric"]}, ', ' ORDER BY {STATES["metric"]}) AS what,
   max({STATES["value"]}) FILTER (WHERE {STATES["metric"]} = 'recovery_action') AS recovery_action,
   min({STATES["ts"]}) AS since, max({STATES["node_uuid"]}) AS node_uuid, max({STATES["gpu"]}) AS gpu
-FROM told WHERE {chosen(STATES, "site", "model")} AND {after} GROUP BY {STATES["gpu_id"]} ORDER BY since LIMIT 200"""
+FROM told WHERE {chosen(STATES, "site", "model")} AND {after} AND NOT {gone}
+GROUP BY {STATES["gpu_id"]} ORDER BY since LIMIT 200"""
     columns = {
         "site": text("Site"),
         "node": text("Node", link=to_node()),

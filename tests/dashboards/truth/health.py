@@ -187,7 +187,11 @@ def _waiting(seen: Seen) -> Expected:
     listing = []
     for node in seen.world.sent.nodes:
         if seen.is_chosen(node.node.site.name, node.node.model.name):
+            rosters = [told for when, told in node.rosters if when < seen.end]
+            there_then = {gpu.uuid for gpu in rosters[-1].gpus} if rosters else set()
             for place, uuid in enumerate(node.uuids):
+                if uuid not in there_then:
+                    continue
                 known = {metric: _last(node, uuid, metric, seen.end) for metric in _WAITING}
                 there = {metric: each for metric, each in known.items() if each is not None and each[1]}
                 if there:
