@@ -73,6 +73,13 @@ def _grant(store: "Store", reader: "Reader", password: str | None) -> None:
             "GRANT TEMPORARY ON DATABASE … TO the server's role, then REVOKE TEMPORARY ON DATABASE … FROM PUBLIC",
             err=True,
         )
+    if granted.large_objects:
+        functions = "lo_create(oid), lo_creat(integer), lo_from_bytea(oid, bytea)"
+        typer.echo(
+            f"{role} may make large objects too, as everybody in PostgreSQL may; to end that, as an administrator: "
+            f"REVOKE EXECUTE ON FUNCTION {functions} FROM PUBLIC",
+            err=True,
+        )
 
 
 def _milliseconds(timeout: str) -> int:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.errors import StoreError, cause
 from gpufleet_server.store.grafana.view import SCHEMA
-from gpufleet_server.store.reader_rights import may_make_temporary, too_much
+from gpufleet_server.store.reader_rights import may_make_large_objects, may_make_temporary, too_much
 
 _LONGEST_NAME = 63
 
@@ -32,11 +32,12 @@ class Reader:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Granted:
-    """What came of it: whether the role is new, how many views it reads, whether it may make temporary tables."""
+    """What came of it: whether the role is new, how many views it reads, and what everybody may make here."""
 
     new: bool
     views: int
     temporary: bool
+    large_objects: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ def grant(store: Store, reader: Reader, password: str | None) -> Granted:
                 f"{reader.role} would be more than a reader: it {'; it '.join(found)} (itself, or because everybody "
                 "may: PUBLIC). Name another role, or take that from it first; nothing was changed"
             )
-        return Granted(new, place.views, may_make_temporary(connection, reader.role))
+        role = reader.role
+        return Granted(new, place.views, may_make_temporary(connection, role), may_make_large_objects(connection, role))
 
 
 def revoke(store: Store, reader: Reader) -> bool:

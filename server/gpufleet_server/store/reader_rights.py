@@ -72,6 +72,12 @@ def may_make_temporary(connection: Connection, role: str) -> bool:
     return bool(connection.execute(query, {"role": role}).scalar_one())
 
 
+def may_make_large_objects(connection: Connection, role: str) -> bool:
+    """Whether it may keep large objects in this database, as everybody may unless an administrator took that away."""
+    query = text("SELECT has_function_privilege(:role, 'lo_create(oid)', 'EXECUTE')")
+    return bool(connection.execute(query, {"role": role}).scalar_one())
+
+
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

@@ -59,7 +59,7 @@ def test_a_role_that_logs_in(url: str, role: str, tmp_path: Path) -> None:
     file.write_text(f"{_PASSWORD}\n")
     said = _run(url, role, "--password-file", str(file)).stderr
     assert f"{role} is made and may read" in said
-    assert "temporary tables" in said
+    assert "temporary tables" in said and "large objects" in said
     assert _query(url, role, "SELECT count(*) FROM grafana.gpus") == 0
     _run(url, role, "--timeout", "90s", GPUFLEET_READER_PASSWORD=_PASSWORD)
     assert _query(url, role, "SELECT extract(epoch FROM current_setting('statement_timeout')::interval)") == 90

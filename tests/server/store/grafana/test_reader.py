@@ -73,7 +73,8 @@ def _may(connection: psycopg.Connection[Any], statement: str) -> bool:
 def test_it_reads_every_view(opened: Store, url: str, role: str) -> None:
     """With its password; whoever makes it twice changes nothing, and may change the password."""
     Fleet(opened).gpu(Fleet(opened).node("n1"), "GPU-a")
-    assert grant(opened, Reader(role), "first") == Granted(new=True, views=len(every_view()), temporary=True)
+    made = Granted(new=True, views=len(every_view()), temporary=True, large_objects=True)
+    assert grant(opened, Reader(role), "first") == made
     assert not grant(opened, Reader(role), _PASSWORD).new
     assert not grant(opened, Reader(role), None).new
     with _connect(url, role) as connection:
@@ -113,6 +114,18 @@ def test_it_writes_nothing(opened: Store, url: str, role: str) -> None:
         # Some views could not be written to by anyone.
         done = [each for each in statements if _does(connection, each)]
     assert done == []
+
+
+def test_large_objects_can_be_taken_from_it(opened: Store, url: str, role: str) -> None:
+    """As it is told: PostgreSQL gives them to everybody, and only its administrator takes them away."""
+    with opened.writing() as connection:
+        functions = "lo_create(oid), lo_creat(integer), lo_from_bytea(oid, bytea)"
+        connection.execute(text(f"REVOKE EXECUTE ON FUNCTION {functions} FROM PUBLIC"))
+    assert not grant(opened, Reader(role), _PASSWORD).large_objects
+    makes = ("SELECT lo_create(0)", "SELECT lo_creat(-1)", "SELECT lo_from_bytea(0, '')", "SELECT lo_import('/x')")
+    with _connect(url, role) as connection:
+        connection.execute("SET default_transaction_read_only = off")
+        assert [each for each in makes if _may(connection, each)] == []
 
 
 def _does(connection: psycopg.Connection[Any], statement: str) -> bool:
