@@ -25,13 +25,12 @@ _WORK = {"sm": "sm_active", "tensor": "tensor_active"}
 
 
 def _funnel_sums(branch: Branch) -> dict[str, str]:
-    work = {f"{short}_sum": f"sum({branch[f'{name}_sum']})" for short, name in _WORK.items()}
-    known = {f"{short}_known": f"sum({branch[f'{name}_seconds']})" for short, name in _WORK.items()}
+    work = {f"{short}_sum": of_use(branch, "active", column=f"{name}_sum") for short, name in _WORK.items()}
     active = {
         f"{short}_active": f"{of_use(branch, 'active', column=f'{name}_seconds')}" for short, name in _WORK.items()
     }
     used = {"taken": of_use(branch, "active", "held"), "active": of_use(branch, "active")}
-    return observed(branch) | used | work | known | active
+    return observed(branch) | used | work | active
 
 
 def _stages(columns: str) -> str:

@@ -116,6 +116,8 @@ def _granting(reader: Reader, place: _Place, hashed: str | None, *, new: bool) -
     settings = {
         "default_transaction_read_only": "on",
         "statement_timeout": str(reader.timeout_ms),
+        # A transaction that is left open keeps partitions from being dropped.
+        "idle_in_transaction_session_timeout": "60000",
         # Compiling what reads a hundred columns takes longer than reading them.
         "jit": "off",
     }

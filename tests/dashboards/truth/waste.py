@@ -26,7 +26,10 @@ def _funnel_columns(rows: Rows) -> dict[str, Floats]:
     found = by_use(rows)
     for short, metric in _WORK.items():
         of = of_metric(metric)(rows)
-        found |= {f"{short}_total": of["total"], f"{short}_active": np.where(active, of["known"], 0.0)}
+        found |= {
+            f"{short}_{name}": np.where(active, of[part], 0.0)
+            for name, part in (("total", "total"), ("active", "known"))
+        }
     return found
 
 

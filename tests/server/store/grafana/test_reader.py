@@ -81,9 +81,12 @@ def test_it_reads_every_view(opened: Store, url: str, role: str) -> None:
         for view in every_view().values():
             connection.execute(f"SELECT * FROM {view}".encode())
         assert connection.execute(f"SELECT gpu FROM {gpus.VIEW}".encode()).fetchall() == [("GPU-a",)]
-        settings = ("default_transaction_read_only", "statement_timeout", "jit")
+        settings = (
+            *("default_transaction_read_only", "statement_timeout"),
+            *("idle_in_transaction_session_timeout", "jit"),
+        )
         found = [connection.execute(f"SHOW {name}".encode()).fetchone() for name in settings]
-    assert found == [("on",), ("30s",), ("off",)]
+    assert found == [("on",), ("30s",), ("1min",), ("off",)]
 
 
 def test_it_reads_nothing_else(opened: Store, url: str, role: str) -> None:
