@@ -184,7 +184,7 @@ def _clock(_: Random) -> Iterable[Turn]:
 
 
 def _spool(_: Random) -> Iterable[Turn]:
-    yield Turn(backlog=400, looks=(15.0, 600.0, 990.0))
+    yield Turn(backlog=400, looks=(15.0, 75.0, 600.0, 990.0))
     yield Turn(after=HOUR, backlog=0)
 
 

@@ -20,8 +20,10 @@ def _nothing() -> Mapping[str, Any]:
 MINUTE, HOUR = 60.0, 3600.0
 # When a node that changes tells of it and all is looked at, s after the change: at once, and at the next round.
 SOON = (0.0, 15.0)
-# What rules wait for five or ten minutes for; silence; what is sent on change.
-ONCE, FIVE, TEN, SILENCE, CHANGE = (0.0,), (15.0, 330.0), (15.0, 630.0, 690.0), (45.0, 75.0, 105.0), (15.0, 90.0)
+# What rules wait for five or ten minutes for, some of which have their turn once a minute; silence; what is sent on
+# change.
+ONCE, FIVE, TEN = (0.0,), (15.0, 75.0, 330.0, 390.0), (15.0, 75.0, 630.0, 690.0)
+SILENCE, CHANGE = (45.0, 75.0, 105.0), (15.0, 90.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
