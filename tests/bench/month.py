@@ -2,8 +2,8 @@
 
 Physics, reports, ingest, store, rules and the engine's rounds are the real ones; only time is squeezed. A node tells of
 itself whenever something happens to it, and for as long afterwards as rules wait; the samples of all others are written
-every half an hour, and rules are evaluated then, at the times at which something is to be seen, and at once for
-events. What happens is drawn from rates with a seed: faults as the published studies count them, where they do, and
+every hour, and rules are evaluated then, at the times at which something is to be seen, and at once for events. What
+happens is drawn from rates with a seed: faults as the published studies count them, where they do, and
 what is no fault (programs' XIDs, reboots in windows, upgrades, short cuts of the network), of which nobody should be
 told as of a fault.
 
@@ -43,7 +43,7 @@ from tests.postgres import DISPOSABLE, postgres
 
 # Monday, 2026-06-01, 00:00 UTC.
 BEGAN = 1_780_272_000 * SECOND
-STRIDE_S = 1800
+STRIDE_S = 3600
 _ROUND = 15 * SECOND
 
 

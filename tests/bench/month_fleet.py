@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 from gpufleet_agent import wire
-from gpufleet_agent.catalogue import EVERY_SAMPLE
+from gpufleet_agent.catalogue import EVERY_SAMPLE, ON_CHANGE
 from gpufleet_server.domain.clock import Correction
 from gpufleet_server.domain.use import metrics, use
 from gpufleet_server.ingest import newest
@@ -30,6 +30,9 @@ from tests.server.alerts.player import Answer
 
 # Of more nodes than this the physics of all is asked at once.
 _MANY = 12
+_OF_LINKS = [number for number, metric in enumerate(ON_CHANGE) if metric.name.startswith("pcie_link")]
+# So many strides until each node has told all that changed.
+_TURNS = 12
 
 
 class MonthFleet:
@@ -39,7 +42,8 @@ class MonthFleet:
         self.store, self.nodes, self.at = store, these, at
         self.reports = 0
         self._node_ids: list[int] = []
-        self._states: Integers | None = None
+        self._links: Integers | None = None
+        self._turn = 0
         self._boards = Boards.of([node.sim for node in these])
         # Those that have told something since quiet ones were last written: they are kept fresh by the second.
         self._touched: set[int] = set()
@@ -74,12 +78,16 @@ class MonthFleet:
         return {number for number, node in enumerate(self.nodes) if node.holders}
 
     def changed(self) -> set[int]:
-        """The nodes with GPUs of which a metric that is sent on change is not what they told last."""
-        now = physics.states_of(self._boards, self.at)
-        before, self._states = self._states, now
+        """The nodes with GPUs whose links are not what they told last; and of all, a few in turn.
+
+        Rules hold links against samples of the same moment. Counters of what is corrected may be hours old.
+        """
+        now = physics.states_of(self._boards, self.at)[_OF_LINKS]
+        before, self._links = self._links, now
         which = np.flatnonzero((now != before).any(axis=0)) if before is not None else np.arange(now.shape[1])
-        first = np.array(self._boards.first)
-        return set((np.searchsorted(first, which, side="right") - 1).tolist())
+        first, self._turn = np.array(self._boards.first), (self._turn + 1) % _TURNS
+        moved = np.searchsorted(first, which, side="right") - 1
+        return {*moved.tolist(), *range(self._turn, len(self.nodes), _TURNS)}
 
     def take(self, number: int, turn: Turn, gpu: int) -> None:
         """Something happens to a node."""
