@@ -78,7 +78,9 @@ def _alarm(store: Store) -> None:
     until = NOW + 3600 * SECOND
     with store.writing() as connection:
         for number in range(1, 100):
-            row = {"alert_id": number, "rule": "gpu_lost", "subject": f"gpu:{number}", "scope": "gpu"}
+            # Those of some rules somebody may end, those of others not.
+            rule = ("gpu_lost", "xid_reset_gpu")[number % 2]
+            row = {"alert_id": number, "rule": rule, "subject": f"gpu:{number}", "scope": "gpu", "node_id": 1}
             row |= {"severity": "critical", "state": "firing", "labels": {"site": "east"}, "text": "gone", "version": 1}
             connection.execute(insert(alerts), row | {"since": NOW, "last_true": NOW, "fired_at": NOW, "gpu_id": 1})
         for _ in range(199):
