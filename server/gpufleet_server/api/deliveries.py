@@ -18,7 +18,8 @@ from gpufleet_server.store.deliveries import Delivery
 
 router = APIRouter()
 _TRIED_FOR = 86_400 * clock.SECOND
-_Id = Annotated[int, Field(ge=1, lt=1 << 63)]
+# Within what JSON's readers, whose numbers are floats, tell from its neighbours.
+_Id = Annotated[int, Field(ge=1, lt=1 << 53)]
 
 
 class DeliveryItem(Answer):
