@@ -16,6 +16,8 @@ BEGIN = "$__unixEpochFrom() * 1000000::bigint"
 END = "$__unixEpochTo() * 1000000::bigint"
 # How far a panel's points are from each other.
 INTERVAL_MS = "$__interval_ms"
+# The same in µs, for what is in no tiers.
+INTERVAL_US = f"({INTERVAL_MS} * 1000::bigint)"
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -33,6 +35,11 @@ class Columns(Protocol):
 def within(view: Columns, at: str = "at") -> str:
     """That a row's time lies in the shown range; `at` is a column of µs."""
     return f"{view[at]} >= {BEGIN} AND {view[at]} < {END}"
+
+
+def begun(at: str, width: str = INTERVAL_US) -> str:
+    """When the interval of a time (SQL, µs) begins, timestamptz; intervals are `width` (SQL) µs long."""
+    return f"to_timestamp({at} / {width} * {width} / 1000000.0::float8)"
 
 
 def chosen(view: Columns, *columns: str, **named: str) -> str:
@@ -109,7 +116,7 @@ class Branch:
     @property
     def time(self) -> str:
         """When a row's interval of the panel begins, timestamptz: what to group by, and to name `time`."""
-        return f"to_timestamp({self['at']} / {self.width_us} * {self.width_us} / 1000000.0::float8)"
+        return begun(self["at"], self.width_us)
 
     def mean(self, metric: str) -> str:
         """The mean of a metric over any group of rows that have it as a sum and the seconds that it is over."""

@@ -16,7 +16,7 @@ from gpufleet_dashboards.board import Annotation, Board, Row
 from gpufleet_dashboards.kinds import Bands, Lines, Stat, States, Table
 from gpufleet_dashboards.links import to_node
 from gpufleet_dashboards.panel import Panel
-from gpufleet_dashboards.query import TIME, Query, metric, number, text
+from gpufleet_dashboards.query import TIME, Query, metric, number
 from gpufleet_dashboards.scale import (
     GREEN,
     GREY,
@@ -182,14 +182,6 @@ _FACTS = {
 }
 
 
-def _facts() -> Query:
-    rows = ", ".join(f"({number}, '{name}', {value})" for number, (name, value) in enumerate(_FACTS.items()))
-    sql = f"""SELECT fact.name, fact.value FROM {GPUS}
-CROSS JOIN LATERAL (VALUES {rows}) AS fact (number, name, value)
-WHERE {_here(GPUS)} ORDER BY fact.number"""
-    return Query(sql, {"name": text("What", width=190), "value": text("Now")})
-
-
 def _now() -> Query:
     shown = {
         "sm_active": metric("sm_active", "SM active", decimals=0),
@@ -222,7 +214,7 @@ _WHAT = Row(
             kind=Table(), title="Identity",
             description="What the driver says of the board. The serial number is what invoices and returns go by. A"
             " GPU that moved to another node is another one here, with the same UUID and serial: nothing is merged.",
-            unit=units.PLAIN, query=_facts(), w=8, h=14,
+            unit=units.PLAIN, query=listed.facts(GPUS, _here(GPUS), _FACTS), w=8, h=14,
         ),
         Panel(
             kind=Table(), title="In force",

@@ -10,7 +10,7 @@ from gpufleet_dashboards.kinds import Gauges, Lines, Table
 from gpufleet_dashboards.links import to_board, to_gpu, to_node
 from gpufleet_dashboards.panel import Panel
 from gpufleet_dashboards.query import TIME, Column, Query, moment, number, text
-from gpufleet_dashboards.sql import INTERVAL_MS, chosen, within
+from gpufleet_dashboards.sql import begun, chosen, within
 from gpufleet_dashboards.statements.counts import counted
 from gpufleet_dashboards.statements.standing import COUNTED
 from gpufleet_dashboards.variables import MODEL, SITE
@@ -150,8 +150,7 @@ FROM {NODES} WHERE {_OF_NODES} GROUP BY 1, 2, 3 ORDER BY nodes DESC, 1, 2, 3 LIM
     ),
 )
 
-_WIDTH = f"({INTERVAL_MS} * 1000::bigint)"
-_CHANGE_COUNTS = f"""SELECT to_timestamp({EVENTS["at"]} / {_WIDTH} * {_WIDTH} / 1000000.0::float8) AS time,
+_CHANGE_COUNTS = f"""SELECT {begun(EVENTS["at"])} AS time,
   {EVENTS["kind"]}, count(*)::float8 AS changes
 FROM {EVENTS} WHERE {_CHANGED} AND {chosen(EVENTS, "site")} GROUP BY 1, 2 ORDER BY 1"""
 _CHANGE_LIST = f"""SELECT {EVENTS["ts"]}, {EVENTS["kind"]}, {EVENTS["message"]}, {EVENTS["site"]}, {EVENTS["node"]},

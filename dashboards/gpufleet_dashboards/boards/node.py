@@ -73,14 +73,6 @@ _FACTS = {
 }
 
 
-def _facts() -> Query:
-    rows = ", ".join(f"({number}, '{name}', {value})" for number, (name, value) in enumerate(_FACTS.items()))
-    sql = f"""SELECT fact.name, fact.value FROM {NODES}
-CROSS JOIN LATERAL (VALUES {rows}) AS fact (number, name, value)
-WHERE {_here(NODES)} ORDER BY fact.number"""
-    return Query(sql, {"name": text("What", width=190), "value": text("Now")})
-
-
 def _gpus() -> Query:
     shown = ("gpu_utilization", "sm_active", "fb_used", "power", "gpu_temperature")
     values = ", ".join(f"newest.{LATEST[name]}" for name in shown)
@@ -143,7 +135,7 @@ _WHAT = Row(
             kind=Table(), title="Node",
             description="What its agent last told, and what the server knows of that agent. A node that is silent keeps"
             " what it last told: its state then says not_reporting.",
-            unit=units.PLAIN, query=_facts(), w=7, h=10,
+            unit=units.PLAIN, query=listed.facts(NODES, _here(NODES), _FACTS), w=7, h=10,
         ),
         Panel(
             kind=Table(), title="Its GPUs now",

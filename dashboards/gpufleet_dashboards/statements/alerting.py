@@ -3,7 +3,7 @@
 from gpufleet_server.store.grafana.views.alert_changes import VIEW as CHANGES
 from gpufleet_server.store.grafana.views.alerts import VIEW as ALERTS
 
-from gpufleet_dashboards.sql import BEGIN, END, INTERVAL_MS, chosen, likely, within
+from gpufleet_dashboards.sql import BEGIN, END, INTERVAL_US, begun, chosen, likely, within
 
 SEVERITIES = ("critical", "warning", "info")
 _CHOSEN = likely(chosen(ALERTS, "site"))
@@ -12,7 +12,6 @@ _FIRED = f"{within(ALERTS, 'fired')} AND {_CHOSEN}"
 _HELD = f"coalesce({ALERTS['held_by']}, '') <> ''"
 _ACKNOWLEDGED = f"{ALERTS['acknowledged_at']} IS NOT NULL"
 _GRAVEST = f"array_position(ARRAY['critical', 'warning', 'info'], {ALERTS['severity']})"
-_WIDTH = f"({INTERVAL_MS} * 1000::bigint)"
 # How long it took, s.
 _TOOK = f"({ALERTS['resolved']} - {ALERTS['fired']}) / 1000000.0::float8"
 _UNTIL_SEEN = f"extract(epoch FROM {ALERTS['acknowledged_at']} - {ALERTS['fired_at']})::float8"
@@ -61,20 +60,20 @@ def over_time(label: str) -> str:
   WHERE {ALERTS["fired"]} < {END} AND ({_FIRING} OR {ALERTS["resolved"]} >= {BEGIN}) AND {_CHOSEN}
 ),
 changes AS (
-  SELECT label, (began + {_WIDTH} - 1) / {_WIDTH} AS slot, 1 AS change FROM told
-  UNION ALL SELECT label, (ended + {_WIDTH} - 1) / {_WIDTH}, -1 FROM told WHERE ended IS NOT NULL
+  SELECT label, (began + {INTERVAL_US} - 1) / {INTERVAL_US} AS slot, 1 AS change FROM told
+  UNION ALL SELECT label, (ended + {INTERVAL_US} - 1) / {INTERVAL_US}, -1 FROM told WHERE ended IS NOT NULL
 ),
 summed AS (SELECT label, slot, sum(change) AS change FROM changes GROUP BY label, slot)
-SELECT to_timestamp(slot * {_WIDTH} / 1000000.0::float8) AS time, label AS {ALERTS[label]},
+SELECT to_timestamp(slot * {INTERVAL_US} / 1000000.0::float8) AS time, label AS {ALERTS[label]},
   sum(coalesce(change, 0)) OVER (PARTITION BY label ORDER BY slot) AS alerts
-FROM generate_series(({BEGIN} + {_WIDTH} - 1) / {_WIDTH}, ({END} - 1) / {_WIDTH}) AS slots (slot)
+FROM generate_series(({BEGIN} + {INTERVAL_US} - 1) / {INTERVAL_US}, ({END} - 1) / {INTERVAL_US}) AS slots (slot)
 CROSS JOIN (SELECT DISTINCT label FROM told) AS labels LEFT JOIN summed USING (label, slot)
 ORDER BY 1"""
 
 
 def fired_over_time() -> str:
     """A series a severity: how many fired within an interval."""
-    return f"""SELECT to_timestamp({ALERTS["fired"]} / {_WIDTH} * {_WIDTH} / 1000000.0::float8) AS time,
+    return f"""SELECT {begun(ALERTS["fired"])} AS time,
   {ALERTS["severity"]}, count(*) AS alerts
 FROM {ALERTS} WHERE {_FIRED} GROUP BY 1, 2 ORDER BY 1"""
 
@@ -116,7 +115,7 @@ FROM {ALERTS} WHERE {_FIRED}"""
 
 def resolving_over_time() -> str:
     """A series a severity: of those resolved in an interval, the median of how long they took, s."""
-    return f"""SELECT to_timestamp({ALERTS["resolved"]} / {_WIDTH} * {_WIDTH} / 1000000.0::float8) AS time,
+    return f"""SELECT {begun(ALERTS["resolved"])} AS time,
   {ALERTS["severity"]}, percentile_cont(0.5) WITHIN GROUP (ORDER BY {_TOOK}) AS took
 FROM {ALERTS} WHERE {within(ALERTS, "resolved")} AND {_CHOSEN} GROUP BY 1, 2 ORDER BY 1"""
 

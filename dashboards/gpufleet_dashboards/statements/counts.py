@@ -7,7 +7,8 @@ from gpufleet_server.store.grafana.views.fleet_states_ten_minutes import VIEW as
 from gpufleet_dashboards.sql import HOUR_MS, MINUTE_MS, Branch, Tier, by_tier, chosen
 from gpufleet_dashboards.statements.gaps import ended
 
-_TIERS = (
+# As long as those of the fleet's rollups, which `statements.fleet` sets beside them.
+TIERS = (
     Tier(STATES, MINUTE_MS, 2 * MINUTE_MS),
     Tier(STATES_TEN_MINUTES, 10 * MINUTE_MS, HOUR_MS),
     Tier(STATES_HOURS, HOUR_MS),
@@ -20,7 +21,7 @@ def counted(label: str) -> str:
     Where others were counted and none of a label, that is 0.
     """
     rows = f"""WITH told AS MATERIALIZED (
-{by_tier(_TIERS, lambda branch: _select(branch, label))}
+{by_tier(TIERS, lambda branch: _select(branch, label))}
 ),
 shown AS (SELECT at / width * width AS begin, max(width) AS width, count(DISTINCT at) AS counted FROM told GROUP BY 1)
 SELECT to_timestamp(begin / 1000000.0::float8) AS time, named.{label}, coalesce(sum(gpus), 0) / counted AS gpus,

@@ -12,12 +12,10 @@ from collections.abc import Callable, Sequence
 from gpufleet_agent.catalogue import Metric
 from gpufleet_server.store.grafana.views.fleet_hours import VIEW as HOURS
 from gpufleet_server.store.grafana.views.fleet_minutes import VIEW as MINUTES
-from gpufleet_server.store.grafana.views.fleet_states import VIEW as STATES
-from gpufleet_server.store.grafana.views.fleet_states_hours import VIEW as STATES_HOURS
-from gpufleet_server.store.grafana.views.fleet_states_ten_minutes import VIEW as STATES_TEN_MINUTES
 from gpufleet_server.store.grafana.views.fleet_ten_minutes import VIEW as TEN_MINUTES
 
 from gpufleet_dashboards.sql import END, HOUR_MS, MINUTE_MS, Branch, Tier, by_tier, chosen, likely
+from gpufleet_dashboards.statements import counts
 from gpufleet_dashboards.statements.gaps import ended
 
 # Minutes of a whole fleet are many: up to some hours.
@@ -25,10 +23,6 @@ _TIERS = (
     Tier(MINUTES, MINUTE_MS, 2 * MINUTE_MS),
     Tier(TEN_MINUTES, 10 * MINUTE_MS, HOUR_MS),
     Tier(HOURS, HOUR_MS, None),
-)
-_COUNTS = tuple(
-    Tier(view, tier.step_ms, tier.below_ms)
-    for view, tier in zip((STATES, STATES_TEN_MINUTES, STATES_HOURS), _TIERS, strict=True)
 )
 # Sums over rows of a rollup, by name.
 Sums = Callable[[Branch], dict[str, str]]
@@ -94,7 +88,7 @@ def _told(labels: Sequence[str], sums: Sums, values: dict[str, str], *, by_inter
 
     parts = [by_tier(_TIERS, of_rollups)]
     if any("owned" in value for value in values.values()):
-        parts.append(by_tier(_COUNTS, of_counts))
+        parts.append(by_tier(counts.TIERS, of_counts))
     return f"told AS MATERIALIZED (\n{_UNION.join(parts)}\n)"
 
 

@@ -5,7 +5,7 @@ from gpufleet_server.store.grafana.views.usage import VIEW as USAGE
 
 from gpufleet_dashboards import units
 from gpufleet_dashboards.query import TIME, Query, metric, moment, number, text
-from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, INTERVAL_MS, Columns
+from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, INTERVAL_US, Columns
 
 # Intervals are cut at midnight: what overlaps the range began at most a day before it.
 OVERLAPS = (
@@ -29,7 +29,7 @@ def bands(usage: str, gpus: str) -> Query:
 
     Told are the one that had it longest, and those that had it for half of the interval; nobody is NULL.
     """
-    width = f"({INTERVAL_MS} * 1000::bigint)"
+    width = INTERVAL_US
     position = "coalesce({}::text, '?')"
     sql = f"""WITH held AS MATERIALIZED (
   SELECT {position.format(USAGE["position"])} AS gpu, {_HOLDER} AS holder,

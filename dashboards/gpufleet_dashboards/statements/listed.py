@@ -1,5 +1,8 @@
-"""Events and alerts as tables, and as marks in graphs."""
+"""Facts, events and alerts as tables, and as marks in graphs."""
 
+from collections.abc import Mapping
+
+from gpufleet_server.store.grafana.view import View
 from gpufleet_server.store.grafana.views.alerts import VIEW as ALERTS
 from gpufleet_server.store.grafana.views.events import VIEW as EVENTS
 
@@ -11,6 +14,15 @@ from gpufleet_dashboards.sql import BEGIN, END, within
 
 # Of most boards nobody reads more.
 _MOST = 200
+
+
+def facts(view: View, where: str, told: Mapping[str, str]) -> Query:
+    """What is told of the one row of a view for which a condition holds, a row each: names, and texts in SQL."""
+    rows = ", ".join(f"({number}, '{name}', {value})" for number, (name, value) in enumerate(told.items()))
+    sql = f"""SELECT fact.name, fact.value FROM {view}
+CROSS JOIN LATERAL (VALUES {rows}) AS fact (number, name, value)
+WHERE {where} ORDER BY fact.number"""
+    return Query(sql, {"name": text("What", width=190), "value": text("Now")})
 
 
 def events(where: str, node: Link | None = None, gpu: Link | None = None) -> Query:

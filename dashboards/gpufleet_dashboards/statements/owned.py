@@ -13,6 +13,7 @@ from gpufleet_server.store.grafana.views.waste_hours import VIEW as WASTE_HOURS
 from gpufleet_dashboards import units
 from gpufleet_dashboards.query import TIME, Column, Query, number, text
 from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, HOUR_MS, Branch, Tier, by_tier, chosen, likely
+from gpufleet_dashboards.statements.held import named
 
 _USAGE = (Tier(USAGE_HOURS, HOUR_MS, 2 * HOUR_MS), Tier(USAGE_DAYS, DAY_MS))
 _WASTE = (Tier(WASTE_HOURS, HOUR_MS, 2 * HOUR_MS), Tier(WASTE_DAYS, DAY_MS))
@@ -81,7 +82,7 @@ def worst() -> Query:
         return f"""SELECT {branch["holder"]} AS name, {shown}, {_hours(branch)}
 FROM {branch} WHERE {overlapping(branch)} GROUP BY {branch["holder_id"]}, 1"""
 
-    holder = "CASE WHEN kind IN ('nobody', 'unknown') THEN '(' || kind || ')' ELSE name END"
+    holder = named({"kind": "kind"}, "name")
     sql = f"""SELECT {holder} AS holder, {", ".join((*names, *numbers))}, active + held AS total, active, held, {_SHARE}
 FROM ({by_tier(_WASTE, select)}) AS tier WHERE held > 0 ORDER BY held DESC, name LIMIT {_MOST}"""
     columns: dict[str, Column] = {

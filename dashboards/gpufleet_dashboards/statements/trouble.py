@@ -12,10 +12,9 @@ from gpufleet_dashboards import units
 from gpufleet_dashboards.links import to_gpu, to_node
 from gpufleet_dashboards.query import TIME, Query, moment, number, text
 from gpufleet_dashboards.scale import SEVERITY_COLOURS, words
-from gpufleet_dashboards.sql import END, INTERVAL_MS, chosen, likely, within
+from gpufleet_dashboards.sql import END, INTERVAL_MS, begun, chosen, likely, within
 
 _MOST = 50
-_WIDTH = f"({INTERVAL_MS} * 1000::bigint)"
 # Kinds of events that are faults, and not news of a roster; which of them are no mere end of a program.
 _FAULTS = ("xid", "sxid", "gpu_lost", "driver_unresponsive", "driver_failed", "driver_absent")
 _FAULT = f"{EVENTS['kind']} IN ({', '.join(map(repr, _FAULTS))})"
@@ -36,10 +35,6 @@ _ALL = f"""(SELECT count(DISTINCT {PLACES["site"]}) <= cardinality(ARRAY[$site]:
     AND count(DISTINCT {PLACES["model"]}) <= cardinality(ARRAY[$model]::text[]) FROM {PLACES})"""
 
 
-def _time(at: str) -> str:
-    return f"to_timestamp({at} / {_WIDTH} * {_WIDTH} / 1000000.0::float8)"
-
-
 def _told(columns: Sequence[str], where: str) -> str:
     """Columns of the events of what is chosen; those of a node have no model."""
     listed = ", ".join(EVENTS[name] for name in columns)
@@ -51,7 +46,7 @@ def _told(columns: Sequence[str], where: str) -> str:
 
 def counted(label: str, value: str, where: str = "true") -> Query:
     """Events of an interval by what the column `value` says of them, called `label`; without one there is no row."""
-    sql = f"""SELECT {_time("at")} AS time, coalesce({value}, 'unknown') AS {label}, count(*)::float8 AS events
+    sql = f"""SELECT {begun("at")} AS time, coalesce({value}, 'unknown') AS {label}, count(*)::float8 AS events
 FROM {_told(("at", value), where)} GROUP BY 1, 2 ORDER BY 1"""
     return Query(sql, {"time": TIME, label: text(), "events": number(units.COUNT)})
 
@@ -121,7 +116,7 @@ def gained(metrics: Sequence[str], frequent: Sequence[str] = ()) -> Query:
     `frequent` ones have so many values that they are told where intervals are short only.
     """
     rare = f"({INTERVAL_MS} < {_FREQUENT_MS} OR {_among(metrics)})"
-    sql = f"""SELECT {_time(STATES["at"])} AS time, {STATES["metric"]} AS counter,
+    sql = f"""SELECT {begun(STATES["at"])} AS time, {STATES["metric"]} AS counter,
   sum(greatest({STATES["stored"]} - {STATES["stored_before"]}, 0))::float8 AS gained
 FROM {STATES} WHERE {within(STATES)} AND {STATES["stored"]} > 0 AND {_among((*metrics, *frequent))}
   AND {rare} AND {likely(chosen(STATES, "site", "model"))} GROUP BY 1, 2 ORDER BY 1"""
