@@ -97,6 +97,8 @@ def _fold_some(store: Store, some: Sequence[int], now: int) -> Folded:
     with store.writing() as connection:
         alone(connection)
         taken = connection.execute(taking.returning(usage_recent)).all()
+        if not taken:  # Another server was faster.
+            return Folded()
         partitions_ = _Partitions()
         pieces = cut(_pieces(taken, partitions_))
         for day in _days(pieces):

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from gpufleet_server.store import fold as folding
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.fold import fold, folded_until
+from gpufleet_server.store.fold import Folded, fold, folded_until
 from gpufleet_server.store.retention import Keep, retain
 from gpufleet_server.store.tiers import DAY
 from gpufleet_server.store.usage import (
@@ -75,6 +75,13 @@ def test_a_large_fleet_is_folded_when_there_is_enough(
     _come(store, fleet, 3)
     assert fold(store, MIDNIGHT + 30 * SECOND).rows == 0
     assert fold(store, MIDNIGHT + 30 * SECOND, all_=True).rows == 6
+
+
+def test_what_another_server_folds_meanwhile_is_not_folded_again(store: Store, fleet: Fleet) -> None:
+    """Two at once find the same rows waiting; who comes second finds none of them."""
+    _come(store, fleet, 2)
+    assert fold(store, MIDNIGHT + HOUR, lambda: fold(store, MIDNIGHT + HOUR).pieces == 4) == Folded()
+    assert (_rows(store, usage), _rows(store, usage_recent)) == (2, 0)
 
 
 def test_usage_goes_when_it_is_too_old(store: Store, fleet: Fleet) -> None:
