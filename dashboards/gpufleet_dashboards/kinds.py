@@ -48,6 +48,8 @@ def _series(query: Query) -> str | None:
         return "needs a column of numbers"
     if set(query.of_type(Type.TIME, Type.FLAG)) != {"time"}:
         return "has no use for other times, or flags, than `time`"
+    if "metric" in query.returns:
+        return "must not call a column `metric`: of three columns Grafana takes that for the name of the series"
     return None
 
 

@@ -68,6 +68,12 @@ def to_gpu(
     return Link("The GPU", "gpu", (("node", of(node_uuid)), ("gpu", of(gpu))), keeps)
 
 
+def to_place(board: str) -> Link:
+    """To a board of the row's site and model alone: its statement has `sql.PLACE_CHOSEN`."""
+    values = (("site", field("site_chosen")), ("model", field("model_chosen")))
+    return Link("This site and model only", board, values, ("datasource",))
+
+
 def to_board(title: str, board: str, keeps: tuple[str, ...] = _CHOSEN) -> Link:
     """To another board with what is chosen here."""
     return Link(title, board, (), keeps)

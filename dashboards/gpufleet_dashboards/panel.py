@@ -59,9 +59,27 @@ class Panel:
         """What Grafana is to call a series, with its placeholders; empty where its own name is right."""
         if self.legend or self.query is None or self.kind.reads is not Format.SERIES:
             return self.legend
-        labels = [f"${{__field.labels.{name}}}" for name in self.query.of_type(Type.TEXT)]
-        several = len(self.query.of_type(Type.NUMBER)) > 1
-        return " ".join(["${__field.name}"] * several + labels) if labels else ""
+        if not self.query.of_type(Type.TEXT):
+            return ""
+        return self._named("${__field.name}", self.query)
+
+    def column_name(self, column: str) -> str:
+        """What Grafana is to call a column, or the series of it, where its title says so; empty where it does not.
+
+        What a column is called goes before the panel's own name for its series, and is of all of them: with a title
+        alone, series that labels tell apart would all be called the same.
+        """
+        of = self.query.returns[column] if self.query is not None else None
+        if self.query is None or of is None or not of.title or self.kind.reads is Format.TABLE:
+            return of.title if of is not None else ""
+        if self.legend or of.type is not Type.NUMBER:
+            return ""
+        return self._named(of.title, self.query)
+
+    def _named(self, title: str, query: Query) -> str:
+        labels = [f"${{__field.labels.{name}}}" for name in query.of_type(Type.TEXT)]
+        several = not labels or len(query.of_type(Type.NUMBER)) > 1
+        return " ".join([title] * several + labels)
 
     def _complaint(self) -> str | None:
         if not self.title.strip():

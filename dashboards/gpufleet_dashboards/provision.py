@@ -23,7 +23,8 @@ _FINEST = "10s"
 class Source:
     """Where the data source finds the store's PostgreSQL, and as whom it asks.
 
-    `address` is `host:port`. `password_file` is a file of Grafana's machine that has the role's password in it.
+    `address` is `host:port`. `password_file` is a file of Grafana's machine that has the role's password in it,
+    `sslrootcert` one with what PostgreSQL's certificate is signed with, PEM: verify-ca and verify-full need it.
     """
 
     address: str
@@ -31,6 +32,7 @@ class Source:
     role: str
     sslmode: str
     password_file: str = ""
+    sslrootcert: str = ""
 
 
 def settings(source: Source) -> dict[str, Any]:
@@ -45,6 +47,8 @@ def settings(source: Source) -> dict[str, Any]:
         "maxIdleConns": _CONNECTIONS,
         "connMaxLifetime": 14_400,
     }
+    if source.sslrootcert:
+        more |= {"tlsConfigurationMethod": "file-path", "sslRootCertFile": source.sslrootcert}
     return {"type": PLUGIN, "access": "proxy", "url": source.address, "user": source.role, "jsonData": more}
 
 

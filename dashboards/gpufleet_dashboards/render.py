@@ -123,7 +123,7 @@ def _overrides(panel: Panel) -> Iterator[tuple[str, list[model.DynamicConfigValu
         return
     named = panel.kind.reads is Format.TABLE
     for name, column in panel.query.returns.items():
-        found = list(_properties(column, named, panel.unit))
+        found = list(_properties(column, panel.column_name(name), named, panel.unit))
         if panel.nothing and isinstance(panel.kind, Table):
             # Said of a panel without rows; Grafana would say it in each cell without a value, too.
             found.append(_set("noValue", "–"))
@@ -131,9 +131,9 @@ def _overrides(panel: Panel) -> Iterator[tuple[str, list[model.DynamicConfigValu
             yield name, found
 
 
-def _properties(column: Column, named: bool, unit: str) -> Iterator[model.DynamicConfigValue]:
-    if column.title and (named or column.type is Type.NUMBER):
-        yield _set("displayName", column.title)
+def _properties(column: Column, title: str, named: bool, unit: str) -> Iterator[model.DynamicConfigValue]:
+    if title:
+        yield _set("displayName", title)
     if column.unit and column.unit != unit:
         yield _set("unit", column.unit)
     if column.type is Type.TEXT and named:

@@ -18,6 +18,9 @@ END = "$__unixEpochTo() * 1000000::bigint"
 INTERVAL_MS = "$__interval_ms"
 # The same in µs, for what is in no tiers.
 INTERVAL_US = f"({INTERVAL_MS} * 1000::bigint)"
+# What menus offer for names with a dollar sign, all of them together: Grafana looks for its macros in what is chosen,
+# too, and a name that looks like one would change every query that has it, or break it.
+WITH_DOLLAR = "(with a dollar sign)"
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -48,7 +51,7 @@ def chosen(view: Columns, *columns: str, **named: str) -> str:
     For variables of several values. Nothing to choose from is no row, and no error as `IN ()` would be.
     """
     wanted = {name: name for name in columns} | named
-    return " AND ".join(f"{view[name]} = ANY (ARRAY[${variable}]::text[])" for name, variable in wanted.items())
+    return " AND ".join(_among(view[name], f"ANY (ARRAY[${variable}]::text[])") for name, variable in wanted.items())
 
 
 def likely(*conditions: str) -> str:
@@ -61,7 +64,25 @@ def likely(*conditions: str) -> str:
 
 def is_one(view: Columns, column: str, variable: str) -> str:
     """That a column has the value of a variable of a single value."""
-    return f"{view[column]} = '${variable}'"
+    return _among(view[column], f"'${variable}'")
+
+
+def offered(name: str) -> str:
+    """What a menu offers for a name (SQL), and what a link is to say of it: itself, or what stands for such names."""
+    return f"CASE WHEN {_has_dollar(name)} THEN '{WITH_DOLLAR}' ELSE {name} END"
+
+
+def _among(column: str, wanted: str) -> str:
+    """PostgreSQL knows the second half before it runs the statement, and leaves it out where it is not chosen."""
+    return f"({column} = {wanted} OR '{WITH_DOLLAR}' = {wanted} AND {_has_dollar(column)})"
+
+
+def _has_dollar(name: str) -> str:
+    return f"strpos({name}, chr(36)) > 0"
+
+
+# What a link to the row's site and model alone says of them, for statements whose rows have both.
+PLACE_CHOSEN = {"site_chosen": offered("site"), "model_chosen": offered("model")}
 
 
 @dataclass(frozen=True, slots=True)

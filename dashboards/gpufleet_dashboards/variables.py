@@ -5,11 +5,12 @@ from gpufleet_server.store.grafana.views.nodes import VIEW as NODES
 from gpufleet_server.store.grafana.views.places import VIEW as PLACES
 
 from gpufleet_dashboards.query import Query
-from gpufleet_dashboards.sql import chosen, is_one
+from gpufleet_dashboards.sql import chosen, is_one, offered
 from gpufleet_dashboards.variable import OPTIONS, Variable
 
 # Its past can still be looked at.
 _GONE = f"CASE WHEN {GPUS['removed_at']} IS NOT NULL THEN '(gone)' END"
+_SITE, _MODEL = offered(PLACES["site"]), offered(PLACES["model"])
 
 
 def _options(sql: str) -> Query:
@@ -19,8 +20,8 @@ def _options(sql: str) -> Query:
 SITE = Variable(
     name="site",
     label="Site",
-    description="Where nodes are; (none) is of those that say no site.",
-    query=_options(f"SELECT DISTINCT {PLACES['site']} AS __text, {PLACES['site']} AS __value FROM {PLACES} ORDER BY 1"),
+    description="Where nodes are; (none) is of those that say no site. Names with a dollar sign are one choice.",
+    query=_options(f"SELECT DISTINCT {_SITE} AS __text, {_SITE} AS __value FROM {PLACES} ORDER BY 1"),
     several=True,
 )
 
@@ -30,8 +31,7 @@ ANY_SITE = Variable(
     label="Site",
     description="Where nodes are; (none) is of those that say no site, and of what is of no node.",
     query=_options(
-        f"SELECT {PLACES['site']} AS __text, {PLACES['site']} AS __value FROM {PLACES}"
-        " UNION SELECT '(none)', '(none)' ORDER BY 1"
+        f"SELECT {_SITE} AS __text, {_SITE} AS __value FROM {PLACES} UNION SELECT '(none)', '(none)' ORDER BY 1"
     ),
     several=True,
 )
@@ -41,7 +41,7 @@ MODEL = Variable(
     label="Model",
     description="Of GPUs; (none) is of those whose driver names no model.",
     query=_options(
-        f"SELECT DISTINCT {PLACES['model']} AS __text, {PLACES['model']} AS __value FROM {PLACES}"
+        f"SELECT DISTINCT {_MODEL} AS __text, {_MODEL} AS __value FROM {PLACES}"
         f" WHERE {chosen(PLACES, 'site')} ORDER BY 1"
     ),
     several=True,
@@ -63,7 +63,8 @@ GPU = Variable(
     label="GPU",
     description="Of the node that is chosen, by its place in it.",
     query=_options(
-        f"SELECT concat_ws(' ', {GPUS['position']}, {GPUS['model']}, {_GONE}) AS __text, {GPUS['gpu']} AS __value"
+        f"SELECT concat_ws(' ', {GPUS['position']}, {GPUS['model']}, {_GONE}) AS __text,"
+        f" {offered(GPUS['gpu'])} AS __value"
         f" FROM {GPUS} WHERE {is_one(GPUS, 'node_uuid', 'node')}"
         f" ORDER BY {GPUS['removed_at']} IS NOT NULL, {GPUS['position']}, 2"
     ),

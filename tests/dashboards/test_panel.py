@@ -43,6 +43,18 @@ def test_series_need_times_and_numbers(kind: Kind) -> None:
             panel(kind, Query("SELECT 1", returns))
 
 
+@pytest.mark.parametrize("kind", [Lines(), States(), Heat(), Stat(graph=True)])
+def test_no_column_of_series_is_called_metric(kind: Kind) -> None:
+    """Grafana takes that name for its own: of three columns it is no label, but the name of the series."""
+    for returns in (
+        {"time": TIME, "metric": text(), "gpus": number(units.COUNT)},
+        {"time": TIME, "metric": number(units.COUNT)},
+    ):
+        with pytest.raises(ValueError, match="must not call a column `metric`"):
+            panel(kind, Query("SELECT 1", returns))
+    assert panel(Table(), Query("SELECT 1", {"metric": text(), "gpus": number(units.COUNT)}))
+
+
 @pytest.mark.parametrize("kind", [Gauges(), Columns(), Pie()])
 def test_categories_need_one_name(kind: Kind) -> None:
     """And numbers beside it."""
@@ -69,6 +81,19 @@ def test_series_are_named_by_their_texts() -> None:
     assert panel(Lines(), SERIES).series_name == "${__field.labels.site}"
     assert panel(Lines(), Query("SELECT 1", two)).series_name == "${__field.name} ${__field.labels.site}"
     assert panel(Table(), NAMED).series_name == ""
+
+
+def test_titles_of_series() -> None:
+    """A title names the series of its column, and leaves them their labels; of a single column these tell it all."""
+    one, watts = number(units.COUNT, "Of them"), metric("power", "Watts")
+    bare = panel(Lines(), Query("SELECT 1", {"time": TIME, "gpus": one, "watts": watts}))
+    assert [bare.column_name(name) for name in ("time", "gpus", "watts")] == ["", "Of them", "Watts"]
+    labelled = panel(Lines(), Query("SELECT 1", {"time": TIME, "site": text(), "gpus": one, "watts": watts}))
+    assert labelled.column_name("gpus") == "Of them ${__field.labels.site}"
+    single = panel(Lines(), Query("SELECT 1", {"time": TIME, "site": text("Site"), "gpus": one}))
+    assert (single.column_name("gpus"), single.column_name("site")) == ("${__field.labels.site}", "")
+    assert dataclasses.replace(labelled, legend="${__field.labels.site}").column_name("gpus") == ""
+    assert panel(Table(), ROWS).column_name("site") == "Site"
 
 
 @pytest.mark.parametrize("link", [to_node(), to_gpu("site", "gpu"), to_node("gpus", of_series=True)])

@@ -21,6 +21,16 @@ def test_the_password_is_grafanas_to_find() -> None:
     assert found["secureJsonData"] == {"password": "$__file{/run/secrets/reader}"}
 
 
+def test_what_postgresql_s_certificate_is_signed_with() -> None:
+    """A file of Grafana's machine, by the names that its PostgreSQL data source has for it; else nothing is said."""
+    verified = Source("db:5432", "fleet", "reader", "verify-ca", sslrootcert="/etc/db-ca.pem")
+    (found,) = datasource(verified)["datasources"]
+    assert found["jsonData"]["sslRootCertFile"] == "/etc/db-ca.pem"
+    assert found["jsonData"]["tlsConfigurationMethod"] == "file-path"
+    (found,) = datasource(Source("db:5432", "fleet", "reader", "require"))["datasources"]
+    assert not {"sslRootCertFile", "tlsConfigurationMethod"} & found["jsonData"].keys()
+
+
 def test_where_the_boards_are() -> None:
     """In a folder of their own, read again when it changes."""
     (found,) = provider("/etc/boards")["providers"]

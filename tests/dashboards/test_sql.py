@@ -4,7 +4,19 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from gpufleet_dashboards.sql import BEGIN, END, HOUR_MS, MINUTE_MS, Branch, Tier, by_tier, chosen, is_one, within
+from gpufleet_dashboards.sql import (
+    BEGIN,
+    END,
+    HOUR_MS,
+    MINUTE_MS,
+    Branch,
+    Tier,
+    by_tier,
+    chosen,
+    is_one,
+    offered,
+    within,
+)
 from gpufleet_server.store.grafana.view import Column, View
 
 COLUMNS = tuple(Column(name, "bigint", "A number.") for name in ("at", "value"))
@@ -99,5 +111,19 @@ def test_values_that_are_chosen(tables: Database, values: str, found: int) -> No
 
 def test_one_value_and_columns_of_other_names() -> None:
     """Of a variable of one value Grafana writes the text alone: the quotes are ours."""
-    assert is_one(FINE, "value", "gpu") == "value = '$gpu'"
-    assert chosen(FINE, value="site") == "value = ANY (ARRAY[$site]::text[])"
+    assert is_one(FINE, "value", "gpu").startswith("(value = '$gpu' OR ")
+    assert chosen(FINE, value="site").startswith("(value = ANY (ARRAY[$site]::text[]) OR ")
+
+
+def test_names_with_a_dollar_sign_are_one_choice(tables: Database) -> None:
+    """And what finds them is in the plan only where that is chosen: other names cost nothing."""
+    tables.execute("CREATE TABLE grafana.places (site text)")
+    tables.execute("INSERT INTO grafana.places VALUES ('a'), ('a$__timeFrom()b'), ('$x(')")
+    view = View("places", "A row.", (Column("site", "text", "A site."),), "SELECT 1")
+    menu = f"SELECT DISTINCT {offered(view['site'])} FROM {view} ORDER BY 1"
+    assert tables.execute(menu.encode()).fetchall() == [("(with a dollar sign)",), ("a",)]
+    for site, found, plan in (("a", 1, 0), ("(with a dollar sign)", 2, 1)):
+        for condition in (chosen(view, "site"), is_one(view, "site", "site").replace("'$site'", "$site")):
+            sql = f"SELECT count(*) FROM {view} WHERE {condition}".replace("$site", f"'{site}'")
+            assert tables.execute(sql.encode()).fetchone() == (found,)
+            assert str(tables.execute(f"EXPLAIN {sql}".encode()).fetchall()).count("strpos") == plan

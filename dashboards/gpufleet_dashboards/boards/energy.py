@@ -6,11 +6,11 @@ from gpufleet_server.store.grafana.views.states_now import VIEW as STATES_NOW
 from gpufleet_dashboards import units
 from gpufleet_dashboards.board import Board, Row
 from gpufleet_dashboards.kinds import Lines, Stat, Table
-from gpufleet_dashboards.links import Link, field
+from gpufleet_dashboards.links import to_place
 from gpufleet_dashboards.panel import Panel
 from gpufleet_dashboards.query import TIME, Query, metric, number, text
 from gpufleet_dashboards.scale import GREEN, RED, USE_COLOURS, YELLOW, steps
-from gpufleet_dashboards.sql import Branch, chosen, likely
+from gpufleet_dashboards.sql import PLACE_CHOSEN, Branch, chosen, likely
 from gpufleet_dashboards.statements.fleet import OWNED, in_all, observed, of_use, over_time
 from gpufleet_dashboards.statements.standing import MINUTE_SECONDS, USED
 from gpufleet_dashboards.variables import MODEL, SITE
@@ -113,6 +113,7 @@ def _places() -> Query:
         "hours": "sum(gpu_seconds) / 3600",
         "coverage": f"CASE WHEN sum(owned) > 0 THEN least(1, coalesce(sum(known), 0) / (seconds * {OWNED})) END",
         "counted": "coalesce(sum(counted_seconds), 0) / nullif(sum(known), 0)",
+        **PLACE_CHOSEN,
     }
     sql = f"{in_all(('site', 'model'), sums, values)}\nORDER BY kwh DESC NULLS LAST, site, model LIMIT 300"
     columns = {
@@ -127,6 +128,7 @@ def _places() -> Query:
         "hours": number(units.GPU_HOURS, "Observed", decimals=0),
         "coverage": number(units.SHARE, "Coverage", decimals=1, steps=_COVERAGE_STEPS),
         "counted": number(units.SHARE, "By a counter", decimals=1),
+        **dict.fromkeys(PLACE_CHOSEN, text(hidden=True)),
     }
     return Query(sql, columns)
 
@@ -144,9 +146,7 @@ FROM {STATES_NOW} WHERE {likely(chosen(STATES_NOW, "site", "model"))} GROUP BY 1
     return Query(sql, columns)
 
 
-_THIS_PLACE = Link(
-    "This site and model only", "energy", (("site", field("site")), ("model", field("model"))), ("datasource",)
-)
+_THIS_PLACE = to_place("energy")
 
 
 def _stacked(label: str, title: str, w: int = 8) -> Panel:

@@ -7,7 +7,7 @@ from gpufleet_server.store.grafana.views.nodes import VIEW as NODES
 from gpufleet_dashboards import units
 from gpufleet_dashboards.board import Board, Row
 from gpufleet_dashboards.kinds import Lines, Stat, Table
-from gpufleet_dashboards.links import Link, field, to_board, to_gpu, to_node
+from gpufleet_dashboards.links import to_board, to_gpu, to_node, to_place
 from gpufleet_dashboards.panel import Panel
 from gpufleet_dashboards.query import TIME, Column, Query, metric, moment, number, text
 from gpufleet_dashboards.scale import (
@@ -22,7 +22,7 @@ from gpufleet_dashboards.scale import (
     steps,
     words,
 )
-from gpufleet_dashboards.sql import chosen
+from gpufleet_dashboards.sql import PLACE_CHOSEN, chosen
 from gpufleet_dashboards.statements.counts import counted
 from gpufleet_dashboards.statements.fleet import observed, of_use, over_time
 from gpufleet_dashboards.statements.standing import AILING, COUNTED, MINUTE_SECONDS, USED, gpus_in
@@ -110,9 +110,8 @@ _NOW = Row(
     ),
 )
 
-_THIS_PLACE = Link(
-    "This site and model only", "fleet", (("site", field("site")), ("model", field("model"))), ("datasource",)
-)
+_THIS_PLACE = to_place("fleet")
+_CHOSEN = ", ".join(f"{value} AS {name}" for name, value in PLACE_CHOSEN.items())
 _BY_PLACE = f"""WITH counted AS ({COUNTED}), ailing AS ({AILING}), used AS ({USED}),
 states AS (
   SELECT site, model, sum(gpus) AS owned, sum(CASE WHEN state = 'reporting' THEN gpus ELSE 0 END) AS reporting
@@ -122,7 +121,8 @@ states AS (
     sum(power_sum) / {MINUTE_SECONDS} AS power
   FROM used GROUP BY site, model
 )
-SELECT site, model, owned, reporting, reporting - coalesce(gpus, 0) AS healthy, active, held, power
+SELECT site, model, owned, reporting, reporting - coalesce(gpus, 0) AS healthy, active, held, power,
+  {_CHOSEN}
 FROM states LEFT JOIN ailing USING (site, model) LEFT JOIN uses USING (site, model)
 ORDER BY owned - (reporting - coalesce(gpus, 0)) DESC, site, model LIMIT 500"""
 _PLACES = Row(
@@ -145,6 +145,7 @@ _PLACES = Row(
                     "active": number(units.COUNT, "Active", decimals=1),
                     "held": number(units.COUNT, "Held idle", decimals=1),
                     "power": metric("power", "Power"),
+                    **dict.fromkeys(PLACE_CHOSEN, text(hidden=True)),
                 },
             ),
             w=24,

@@ -76,6 +76,7 @@ _FACTS = {
 def _gpus() -> Query:
     shown = ("gpu_utilization", "sm_active", "fb_used", "power", "gpu_temperature")
     values = ", ".join(f"newest.{LATEST[name]}" for name in shown)
+    here = is_one({"node_uuid": f"gpus.{GPUS['node_uuid']}"}, "node_uuid", "node")
     sql = f"""SELECT gpus.{GPUS["position"]}, gpus.{GPUS["model"]}, gpus.{GPUS["serial"]}, gpus.{GPUS["state"]},
   newest.{LATEST["use"]}, {values}, gpus.{GPUS["memory_total"]}, holders.now AS holder,
   newest.{LATEST["ts"]} AS sampled, gpus.{GPUS["gpu"]}
@@ -87,7 +88,7 @@ LEFT JOIN (
     AND {USAGE["begin_at"]} > (extract(epoch FROM now() - interval '1 day') * 1000000)::bigint
     AND {USAGE["end_at"]} > (extract(epoch FROM now() - interval '5 minutes') * 1000000)::bigint GROUP BY 1
 ) AS holders ON holders.gpu_id = gpus.gpu_id
-WHERE gpus.{_here(GPUS)} AND gpus.{GPUS["removed_at"]} IS NULL ORDER BY 1"""
+WHERE {here} AND gpus.{GPUS["removed_at"]} IS NULL ORDER BY 1"""
     columns = {
         "position": number(units.PLAIN, "GPU", link=_OF_ROW, width=60),
         "model": text("Model"),

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from gpufleet_dashboards import units
 from gpufleet_dashboards.board import Board, Row
 from gpufleet_dashboards.kinds import Gauges, Lines, Table
-from gpufleet_dashboards.links import Link, field
+from gpufleet_dashboards.links import to_place
 from gpufleet_dashboards.panel import Panel
 from gpufleet_dashboards.query import TIME, Query, metric, number, text
 from gpufleet_dashboards.scale import BLUE, GREEN, RED, USE_COLOURS, YELLOW, steps
-from gpufleet_dashboards.sql import Branch
+from gpufleet_dashboards.sql import PLACE_CHOSEN, Branch
 from gpufleet_dashboards.statements import owned
 from gpufleet_dashboards.statements.fleet import COVERAGE, OWNED, in_all, observed, of_use, over_time
 from gpufleet_dashboards.statements.held import named
@@ -133,7 +133,7 @@ def _places() -> Query:
 
     hours = {use: f"coalesce(sum({use}), 0) / 3600" for use in ("active", "held", "free", "unknown")}
     values = {"owned": f"seconds * {OWNED} / 3600", "coverage": COVERAGE} | hours
-    values["share"] = "coalesce(sum(held), 0) / nullif(sum(gpu_seconds), 0)"
+    values |= {"share": "coalesce(sum(held), 0) / nullif(sum(gpu_seconds), 0)"} | PLACE_CHOSEN
     sql = f"{in_all(('site', 'model'), sums, values)}\nORDER BY held DESC, site, model LIMIT 300"
     columns = {
         "site": text("Site", link=_THIS_PLACE),
@@ -142,13 +142,12 @@ def _places() -> Query:
         "coverage": number(units.SHARE, "Coverage", decimals=1, steps=_COVERAGE_STEPS),
         **{use: number(units.GPU_HOURS, use.capitalize(), decimals=1) for use in hours},
         "share": number(units.SHARE, "Share held", decimals=1),
+        **dict.fromkeys(PLACE_CHOSEN, text(hidden=True)),
     }
     return Query(sql, columns)
 
 
-_THIS_PLACE = Link(
-    "This site and model only", "waste", (("site", field("site")), ("model", field("model"))), ("datasource",)
-)
+_THIS_PLACE = to_place("waste")
 
 
 def _lines(title: str, description: str, query: Query, unit: str, w: int = 8) -> Panel:

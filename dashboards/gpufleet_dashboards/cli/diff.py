@@ -27,6 +27,7 @@ def diff(
     alerts: reaching.WithRules = False,
     alert_rules: reaching.RulesFile = None,
     alert_datasource: reaching.RulesSource = "gpufleet-pg",
+    xids: reaching.XidsFile = None,
 ) -> None:
     """Show how boards that lie in a folder, or are in a Grafana, differ from what is built now.
 
@@ -36,7 +37,7 @@ def diff(
     if url is not None:
         if folder is not None:
             raise CliError("a folder and --url are either or", 2)
-        rules = reaching.groups(alerts, alert_rules, alert_datasource, grafana_folder)
+        rules = reaching.groups(alerts, alert_rules, alert_datasource, grafana_folder, xids)
         _tell(_in_grafana(url, reaching.wanted(grafana_folder, None, True, rules), ca_file, timeout))
         return
     _tell(_in_folder(folder))

@@ -24,9 +24,8 @@ def provision(
     role: Annotated[
         str, typer.Option(metavar="ROLE", help="Made by gpufleet db grant-reader.", rich_help_panel=_SOURCE)
     ] = "gpufleet_reader",
-    sslmode: Annotated[
-        str, typer.Option(metavar="MODE", help="disable, require, verify-ca, verify-full.", rich_help_panel=_SOURCE)
-    ] = "require",
+    sslmode: reaching.SslMode = "require",
+    sslrootcert: reaching.SslRootCert = "",
     password_file: Annotated[
         str,
         typer.Option(metavar="PATH", help="A file of Grafana's machine with its password.", rich_help_panel=_SOURCE),
@@ -41,6 +40,7 @@ def provision(
     ] = False,
     alert_rules: reaching.RulesFile = None,
     alert_datasource: reaching.RulesSource = "gpufleet-pg",
+    xids: reaching.XidsFile = None,
 ) -> None:
     """Write what Grafana's provisioning folder holds: data source, boards, and where these are.
 
@@ -50,21 +50,20 @@ def provision(
     from gpufleet_dashboards import provision as files
     from gpufleet_dashboards.rendered import documents
 
-    if sslmode not in SSLMODES:
-        raise CliError(f"--sslmode {sslmode} is none of {', '.join(SSLMODES)}", 2)
+    reaching.check_tls(sslmode, sslrootcert)
     boards = PurePosixPath(at or str(out.resolve())) / files.BOARDS_FOLDER
     if not boards.is_absolute():
         raise CliError(f"--at {at} is no absolute path; Grafana has no other", 2)
-    source = files.Source(address, database, role, sslmode, password_file)
+    # First, for it can fail: then nothing is written.
+    if alerts:
+        _alerts(out / files.ALERTS_FOLDER, alert_rules, alert_datasource, xids)
+    source = files.Source(address, database, role, sslmode, password_file, sslrootcert)
     _yaml(out / files.DATASOURCE_FILE, files.datasource(source))
     _yaml(out / files.PROVIDER_FILE, files.provider(str(boards)))
     for name, text in documents():
         _file(out / files.BOARDS_FOLDER / name, text)
     if alerts:
-        _alerts(out / files.ALERTS_FOLDER, alert_rules, alert_datasource)
-
-
-SSLMODES = ("disable", "require", "verify-ca", "verify-full")
+        reaching.warn_of_rules(role, alert_datasource)
 
 
 def _yaml(file: Path, document: dict[str, Any]) -> None:
@@ -81,9 +80,9 @@ def _file(file: Path, text: str) -> None:
     typer.echo(str(file))
 
 
-def _alerts(folder: Path, rules: Path | None, datasource: str) -> None:
+def _alerts(folder: Path, rules: Path | None, datasource: str, xids: Path | None) -> None:
     from gpufleet_server.cli.alert_export import For, export
 
     from gpufleet_dashboards.provision import FOLDER_TITLE
 
-    export(For.GRAFANA, out=folder, rules=rules, datasource=datasource, folder=FOLDER_TITLE)
+    export(For.GRAFANA, out=folder, rules=rules, xids=xids, datasource=datasource, folder=FOLDER_TITLE)

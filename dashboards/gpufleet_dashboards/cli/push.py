@@ -27,6 +27,7 @@ def push(
     database: reaching.Database = "gpufleet",
     role: reaching.Role = "gpufleet_reader",
     sslmode: reaching.SslMode = "require",
+    sslrootcert: reaching.SslRootCert = "",
     set_password: Annotated[
         bool,
         typer.Option("--set-password", help="Send the password though one is set.", rich_help_panel="Data source"),
@@ -35,6 +36,7 @@ def push(
     alerts: reaching.WithRules = False,
     alert_rules: reaching.RulesFile = None,
     alert_datasource: reaching.RulesSource = "gpufleet-pg",
+    xids: reaching.XidsFile = None,
 ) -> None:
     """Put the boards into a Grafana that runs; folder and data source are made where they are missing.
 
@@ -44,8 +46,8 @@ def push(
     Exit status: 0 all is as wanted; 1 it is not; 4 something that people changed was kept, and this release has it
     otherwise.
     """
-    settings = reaching.source(address, database, role, sslmode, renew=set_password)
-    rules = reaching.groups(alerts, alert_rules, alert_datasource, folder)
+    settings = reaching.source(address, database, role, sslmode, sslrootcert, renew=set_password)
+    rules = reaching.groups(alerts, alert_rules, alert_datasource, folder, xids)
     sought = reaching.wanted(folder, settings, no_datasource, rules)
     with reaching.asking(url, ca_file, timeout) as grafana:
         from gpufleet_dashboards.push.apply import apply
@@ -56,6 +58,8 @@ def push(
             _tell_plan(found, grafana.access.url, as_json)
         else:
             _tell(apply(found.steps), found.version, grafana.access.url, as_json)
+    if alerts:
+        reaching.warn_of_rules(role, alert_datasource)
     if any(step.behind for step in found.steps):
         raise typer.Exit(_KEPT)
 

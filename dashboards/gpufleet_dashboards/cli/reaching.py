@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gpufleet_dashboards.push.plan import Wanted
 
 _USAGE = 2
+SSLMODES = ("disable", "require", "verify-ca", "verify-full")
 _GRAFANA, _SOURCE, RULES = "Grafana", "Data source", "Alert rules"
 
 FolderName = Annotated[
@@ -64,6 +65,16 @@ SslMode = Annotated[
         "--sslmode", metavar="MODE", help="disable, require, verify-ca, verify-full.", rich_help_panel=_SOURCE
     ),
 ]
+SslRootCert = Annotated[
+    str,
+    typer.Option(
+        "--sslrootcert",
+        metavar="PATH",
+        help="What PostgreSQL's certificate is signed with, PEM: a file of Grafana's machine. verify-ca and "
+        "verify-full need it.",
+        rich_help_panel=_SOURCE,
+    ),
+]
 NoSource = Annotated[
     bool, typer.Option("--no-datasource", help="Leave it alone, there or not.", rich_help_panel=_SOURCE)
 ]
@@ -90,6 +101,16 @@ RulesSource = Annotated[
         rich_help_panel=RULES,
     ),
 ]
+XidsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--xids",
+        metavar="FILE",
+        envvar="GPUFLEET_XIDS",
+        help="The same changes to what is known of XIDs that the servers have, TOML.",
+        rich_help_panel=RULES,
+    ),
+]
 
 
 @contextlib.contextmanager
@@ -112,28 +133,56 @@ def asking(url: str, ca_file: Path | None, timeout: float) -> Iterator["Grafana"
         raise CliError(str(error)) from error
 
 
-def source(address: str | None, database: str, role: str, sslmode: str, *, renew: bool = False) -> "DataSource | None":
+def check_tls(sslmode: str, sslrootcert: str) -> None:
+    """CliError for a way to PostgreSQL that Grafana can't go."""
+    if sslmode not in SSLMODES:
+        raise CliError(f"--sslmode {sslmode} is none of {', '.join(SSLMODES)}", _USAGE)
+    if sslmode.startswith("verify-") and not sslrootcert:
+        raise CliError(f"--sslmode {sslmode} needs --sslrootcert: Grafana goes by no other certificates", _USAGE)
+    if sslmode == "disable" and sslrootcert:
+        raise CliError("--sslrootcert is of no use with --sslmode disable", _USAGE)
+    if sslrootcert and not PurePosixPath(sslrootcert).is_absolute():
+        raise CliError(f"--sslrootcert {sslrootcert} is no absolute path of Grafana's machine", _USAGE)
+
+
+def warn_of_rules(role: str, datasource: str) -> None:
+    """Say on stderr what the role needs for the alert rules: they read tables, not the views of boards."""
+    from gpufleet_dashboards.render import SOURCE_UID
+
+    named = role if datasource == SOURCE_UID else f"ROLE, the role of the data source {datasource}"
+    typer.echo(
+        f"The alert rules read tables: they need gpufleet db grant-reader --alert-rules {named}. Without, each fails.",
+        err=True,
+    )
+
+
+def source(
+    address: str | None, database: str, role: str, sslmode: str, sslrootcert: str, *, renew: bool = False
+) -> "DataSource | None":
     """The data source that the options ask for, with the password of the environment. CliError for what can't be."""
-    from gpufleet_dashboards.cli.provision import SSLMODES
     from gpufleet_dashboards.provision import PASSWORD, Source
     from gpufleet_dashboards.push.datasource import of
 
     password = os.environ.get(PASSWORD, "")
-    if sslmode not in SSLMODES:
-        raise CliError(f"--sslmode {sslmode} is none of {', '.join(SSLMODES)}", _USAGE)
+    if address:
+        check_tls(sslmode, sslrootcert)
     if renew and not (address and password):
         raise CliError(f"--set-password needs --address, and the password in {PASSWORD}", _USAGE)
-    return of(Source(address, database, role, sslmode), password, renew) if address else None
+    found = Source(address or "", database, role, sslmode, sslrootcert=sslrootcert)
+    return of(found, password, renew) if address else None
 
 
-def groups(asked: bool, file: Path | None, datasource: str, folder: str) -> list[dict[str, Any]]:
+def groups(
+    asked: bool, file: Path | None, datasource: str, folder: str, xids: Path | None = None
+) -> list[dict[str, Any]]:
     """The groups of alert rules, where they are asked for."""
     if not asked:
         return []
     from gpufleet_server.alerts.export import grafana
     from gpufleet_server.cli.alert_export import overrides_of
+    from gpufleet_server.cli.xid import xid_table
 
-    found: list[dict[str, Any]] = grafana.document(overrides_of(file), datasource, folder)["groups"]
+    found: list[dict[str, Any]] = grafana.document(overrides_of(file), datasource, folder, xid_table(xids))["groups"]
     return found
 
 

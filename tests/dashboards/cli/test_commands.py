@@ -90,7 +90,8 @@ def test_provision_writes_what_grafana_reads(tmp_path: Path) -> None:
 
 def test_provision_with_alert_rules(tmp_path: Path) -> None:
     """As `gpufleet alerts export grafana` writes them, of the same data source and folder."""
-    dashboards("provision", "--out", tmp_path, "--alerts")
+    told = dashboards("provision", "--out", tmp_path, "--alerts", "--role", "ann").stderr
+    assert "gpufleet db grant-reader --alert-rules ann" in told
     (group,) = yaml.safe_load((tmp_path / "alerting" / "gpufleet-alerts.yml").read_text())["groups"]
     assert group["folder"] == "gpufleet"
     assert {rule["data"][0]["datasourceUid"] for rule in group["rules"]} == {"gpufleet-pg"}
@@ -106,8 +107,30 @@ def test_provision_with_alert_rules_as_they_are_set(tmp_path: Path) -> None:
     assert {rule["data"][0]["datasourceUid"] for rule in group["rules"]} == {"theirs"}
 
 
+def test_provision_with_xids_as_the_servers_know_them(tmp_path: Path) -> None:
+    """What an XID comes to is in the rules' queries."""
+    xids = tmp_path / "xids.toml"
+    xids.write_text('[xid.13]\nseverity = "critical"\n')
+
+    def queries(folder: str, *options: str | Path) -> dict[str, str]:
+        dashboards("provision", "--out", tmp_path / folder, "--alerts", *options)
+        (group,) = yaml.safe_load((tmp_path / folder / "alerting" / "gpufleet-alerts.yml").read_text())["groups"]
+        return {rule["title"]: rule["data"][0]["model"]["rawSql"] for rule in group["rules"]}
+
+    usual, ours = queries("usual"), queries("ours", "--xids", xids)
+    assert "xid_restart_app" in {name for name in usual if usual[name] != ours[name]}
+
+
 @pytest.mark.parametrize(
-    ("options", "told"), [(["--sslmode", "maybe"], "--sslmode maybe is none of"), (["--at", "x"], "no absolute path")]
+    ("options", "told"),
+    [
+        (["--sslmode", "maybe"], "--sslmode maybe is none of"),
+        (["--sslmode", "verify-full"], "--sslmode verify-full needs --sslrootcert"),
+        (["--sslmode", "verify-ca", "--sslrootcert", "ca.pem"], "--sslrootcert ca.pem is no absolute path"),
+        (["--sslmode", "disable", "--sslrootcert", "/ca.pem"], "of no use"),
+        (["--at", "x"], "no absolute path"),
+        (["--alerts", "--xids", "no-such-file"], "no-such-file"),
+    ],
 )
 def test_provision_with_wrong_options(tmp_path: Path, options: list[str], told: str) -> None:
     """Nothing is written then."""

@@ -37,6 +37,7 @@ def test_pushed_twice(grafana: StandIn, caplog: pytest.LogCaptureFixture) -> Non
     """All boards and all rules; the second time nothing is written, and nowhere is a secret."""
     caplog.set_level(logging.DEBUG)
     first = run(grafana, "push", *SOURCE, "--alerts")
+    assert "gpufleet db grant-reader --alert-rules gpufleet_reader" in first.stderr
     assert set(grafana.state.boards) == {board.uid for board in every_board().values()}
     assert len(grafana.state.rules) > 20
     before = grafana.state.writes
@@ -50,6 +51,16 @@ def test_a_dry_run_writes_nothing(grafana: StandIn) -> None:
     """It says what it would."""
     assert "would be created" in run(grafana, "push", *SOURCE, "--dry-run").output
     assert grafana.state.writes == 0
+
+
+def test_what_postgresql_s_certificate_is_signed_with(grafana: StandIn) -> None:
+    """A path of Grafana's machine; pushed again it is the same, another is a change."""
+    verified = (*SOURCE, "--sslmode", "verify-full", "--sslrootcert")
+    run(grafana, "push", *verified, "/etc/db-ca.pem")
+    more = grafana.state.datasources["gpufleet-pg"]["jsonData"]
+    assert (more["sslmode"], more["sslRootCertFile"]) == ("verify-full", "/etc/db-ca.pem")
+    assert "Nothing to write." in run(grafana, "push", *verified, "/etc/db-ca.pem").output
+    assert "jsonData.sslRootCertFile" in run(grafana, "push", *verified, "/etc/new-ca.pem").output
 
 
 def test_as_json(grafana: StandIn) -> None:
@@ -100,6 +111,7 @@ def test_without_grafana_client(grafana: StandIn, monkeypatch: pytest.MonkeyPatc
         (("--address", "db:5432", "--no-datasource"), "either or"),
         (("--set-password",), "--set-password needs --address"),
         (("--address", "db:5432", "--sslmode", "maybe"), "--sslmode maybe is none of"),
+        (("--address", "db:5432", "--sslmode", "verify-full"), "needs --sslrootcert"),
     ],
 )
 def test_options_that_make_no_sense(grafana: StandIn, arguments: tuple[str, ...], told: str) -> None:
