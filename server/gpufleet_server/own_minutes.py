@@ -10,16 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psycopg
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
-
 from gpufleet_server.domain import clock
 from gpufleet_server.domain.server_name import server_name
 from gpufleet_server.ingest.statistics import Statistics
 from gpufleet_server.store import upkeep
+from gpufleet_server.store.bulk import insert_into
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.errors import cause
+from gpufleet_server.store.errors import OF_THE_STORE, cause
 from gpufleet_server.store.server_minutes import COUNTED, server_minutes
 
 _LOG = logging.getLogger(__name__)
@@ -29,7 +26,6 @@ MINUTE = 60 * clock.SECOND
 _AFTER = clock.SECOND // 10
 _FORBIDDEN = (401, 403)
 _STATM = Path("/proc/self/statm")
-_OF_THE_STORE = (SQLAlchemyError, psycopg.Error, OSError)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,10 +72,9 @@ class OwnMinutes:
         then = self._counted(now)
         minute = before.at // MINUTE * MINUTE
         row = {"server": server_name(), "at": minute, **self._between(before, then), **self._standing(now)}
-        make: Any = postgresql.insert if self._store.dialect == "postgresql" else sqlite.insert
-        new = make(server_minutes).on_conflict_do_nothing().returning(server_minutes.c.at)
         with self._store.writing() as connection:
-            done = connection.execute(new, row).first()
+            new = insert_into(connection, server_minutes).on_conflict_do_nothing()
+            done = connection.execute(new.returning(server_minutes.c.at), row).first()
         # Where there is one of this minute, as after a restart of a container, it goes into the next.
         if done is not None:
             self._before = then
@@ -92,7 +87,7 @@ class OwnMinutes:
     def _write_safely(self) -> None:
         try:
             self.write()
-        except _OF_THE_STORE as error:
+        except OF_THE_STORE as error:
             # What was counted is in the next row, which says how long it is of.
             _LOG.warning("what this server did is not kept: %s", cause(error))
 

@@ -5,12 +5,12 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, and_, bindparam, delete, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, or_, select, update
 
 from gpufleet_server.alerts.finding import Finding
 from gpufleet_server.domain.alerting import AlertState, Life
 from gpufleet_server.store.alerts import alert_log, alerts
+from gpufleet_server.store.bulk import insert_into
 from gpufleet_server.store.schema import nodes
 
 # A statement is given so many rows or ids at most.
@@ -177,9 +177,11 @@ def _insert(connection: Connection, begun: Sequence[Next], now: int) -> int:
     rows = [row for each in begun if (row := _row(each, own)) is not None and (each.rule, row["subject"]) not in ended]
     if not rows:
         return 0
-    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    table: Table = alerts
-    made = make(table).on_conflict_do_nothing().returning(alerts.c.alert_id, alerts.c.state, alerts.c.text)
+    made = (
+        insert_into(connection, alerts)
+        .on_conflict_do_nothing()
+        .returning(alerts.c.alert_id, alerts.c.state, alerts.c.text)
+    )
     done = connection.execute(made, rows).all()
     fired = [
         {"alert_id": row.alert_id, "at": now, "change": "fired", "by": "", "text": row.text}

@@ -7,9 +7,7 @@ import time
 import zlib
 from collections.abc import Callable, Collection, Iterable
 
-import psycopg
 from sqlalchemy import func, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from gpufleet_server.alerts.evaluation import Evaluation
 from gpufleet_server.alerts.overrides import Overrides
@@ -20,7 +18,7 @@ from gpufleet_server.domain.problem import Problem
 from gpufleet_server.domain.xids import Table
 from gpufleet_server.store.alerts import rule_runs
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.errors import cause
+from gpufleet_server.store.errors import OF_THE_STORE, cause
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,7 +33,7 @@ _ELECTION_S = 5.0
 _TEXTS = 60 * SECOND
 # Without a round for so long nobody listened to nodes either, µs.
 _GAP = 60 * SECOND
-_OF_THE_STORE = (SQLAlchemyError, psycopg.Error, OSError, Problem)
+_KNOWN = (*OF_THE_STORE, Problem)
 
 
 @dataclasses.dataclass(slots=True)
@@ -212,7 +210,7 @@ class Engine:
             work()
         except Exception as error:  # noqa: BLE001
             # Nothing that goes wrong with one round may end the thread: nobody would be told of anything.
-            ours = error if not isinstance(error, _OF_THE_STORE) else None
+            ours = error if not isinstance(error, _KNOWN) else None
             _LOG.warning("alerts: a round failed and will be tried again: %s", cause(error), exc_info=ours)
             return False
         return True

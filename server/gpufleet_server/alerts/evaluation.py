@@ -6,9 +6,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-import psycopg
 from sqlalchemy import BigInteger, Connection, Select, bindparam, func, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from gpufleet_server.alerts import book, silences
 from gpufleet_server.alerts.book import Key, Next, Open
@@ -26,13 +24,13 @@ from gpufleet_server.domain.clock import SECOND
 from gpufleet_server.domain.problem import Problem
 from gpufleet_server.domain.xids import Table, catalogue
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.errors import cause
+from gpufleet_server.store.errors import OF_THE_STORE, cause
 from gpufleet_server.store.schema import gpus, nodes
 
 _LOG = logging.getLogger(__name__)
 # Alerts that fired within this time count as beginning together with those that are about to, µs.
 _TOGETHER = 60 * SECOND
-_OF_THE_STORE = (SQLAlchemyError, psycopg.Error, OSError, Problem)
+_KNOWN = (*OF_THE_STORE, Problem)
 
 
 @dataclasses.dataclass(slots=True)
@@ -116,7 +114,7 @@ class Evaluation:
                 # Nothing that goes wrong with one rule may keep the others from their turn.
                 looked.found.pop(name, None)
                 ran.error = f"{type(error).__name__}: {cause(error)}"
-                ours = error if not isinstance(error, _OF_THE_STORE) else None
+                ours = error if not isinstance(error, _KNOWN) else None
                 _LOG.warning("alerts: rule %s failed: %s", name, ran.error, exc_info=ours)
                 # On PostgreSQL the transaction is of no more use.
                 connection.rollback()

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, case, func
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gpufleet_server.alerts.overrides import InForce
 from gpufleet_server.domain.clock import SECOND
 from gpufleet_server.store.alerts import rule_runs
+from gpufleet_server.store.bulk import insert_into
 
 _LONGEST = 1024
 
@@ -30,8 +30,7 @@ class Ran:
 
 def write_runs(connection: Connection, ran: Sequence[Ran]) -> None:
     """Keep how they went."""
-    make: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    new = make(rule_runs)
+    new = insert_into(connection, rule_runs)
     failed = new.excluded.failures > 0
     held = new.excluded.held_back > 0
     sets = {name: new.excluded[name] for name in ("ran_at", "error", "seconds", "found", "held_back", "fleet", "wait")}

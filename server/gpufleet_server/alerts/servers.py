@@ -1,14 +1,13 @@
 """What each server tells of itself, for rules over servers."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from sqlalchemy import delete
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gpufleet_server.domain.clock import SECOND
 from gpufleet_server.domain.server_name import server_host, server_name
 from gpufleet_server.store.alerts import servers
+from gpufleet_server.store.bulk import insert_into
 from gpufleet_server.store.engine import Store
 
 # Figures by name, and a few names; None where it is not known.
@@ -28,10 +27,9 @@ class Self:
         """Tell how it stands now."""
         known = {"host": server_host()} | {name: value for name, value in self._facts().items() if value is not None}
         row = {"server": self.name, "started_at": self._started, "seen_at": now, "facts": known}
-        make: Any = postgresql.insert if self._store.dialect == "postgresql" else sqlite.insert
-        new = make(servers)
-        sets = {name: new.excluded[name] for name in ("started_at", "seen_at", "facts")}
         with self._store.writing() as connection:
+            new = insert_into(connection, servers)
+            sets = {name: new.excluded[name] for name in ("started_at", "seen_at", "facts")}
             connection.execute(new.on_conflict_do_update(index_elements=["server"], set_=sets), row)
             connection.execute(delete(servers).where(servers.c.seen_at < now - _FORGET))
 

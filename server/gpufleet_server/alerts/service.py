@@ -39,7 +39,7 @@ class Alerting:
         """`facts` are what the server tells of itself. ReceiversError where a receiver's secret can't be had."""
         rules = settings.overrides.rules
         source = StoreSource(store, lambda name: rules[name].rule.advice if name in rules else "", now)
-        # Who evaluates also tells: one election costs a connection, and two could have two winners.
+        # Who evaluates also tells: two elections could have two winners.
         self.dispatcher = Dispatcher(
             store, settings.receivers, source, now, elected=lambda: self.engine.statistics.elected
         )

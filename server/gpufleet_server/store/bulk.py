@@ -38,11 +38,15 @@ def insert_rows(connection: Connection, table: Table, columns: Sequence[str], ro
     _copy(connection, table, table.name, columns, rows)
 
 
+def insert_into(connection: Connection, table: Table) -> Any:
+    """An INSERT that can say what becomes of rows whose key is there already: `on_conflict_do_…`, on both engines."""
+    return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
+
+
 def insert_new(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
     """Insert the rows whose key is not there yet. Others may be at it too: all should keep to one order of rows."""
     if rows:
-        make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-        connection.execute(make(table).on_conflict_do_nothing(), rows)
+        connection.execute(insert_into(connection, table).on_conflict_do_nothing(), rows)
 
 
 def stage(connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:

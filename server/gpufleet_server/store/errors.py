@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import psycopg
 from sqlalchemy.exc import SQLAlchemyError
 
+# What a database may say at any time; COPY goes around SQLAlchemy. Anything else is a fault of ours.
+OF_THE_STORE = (SQLAlchemyError, psycopg.Error, OSError)
 _LONGEST = 300
 
 

@@ -7,10 +7,9 @@ from typing import Any
 
 from gpufleet_agent.catalogue import EVERY_SAMPLE, Metric, Rollup
 from sqlalchemy import ColumnElement, Connection, Table, delete, func, literal_column, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gpufleet_server.domain.state import GpuState
-from gpufleet_server.store.bulk import insert_new
+from gpufleet_server.store.bulk import insert_into, insert_new
 from gpufleet_server.store.condition import gpu_state
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.schema import gpus, nodes
@@ -83,8 +82,7 @@ def _roll(connection: Connection, table: Table, length: int, begin: int) -> None
     parts = {name: total for metric in EVERY_SAMPLE for name, total in _totals(connection.dialect.name, metric)}
     parts = {"observed": func.sum(fleet_minutes.c.observed)} | parts
     query = select(group, last, *parts.values()).where(ts > begin, ts <= begin + HOUR).group_by(group, last)
-    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    added = make(table).from_select(["group_id", "ts", *parts], query)
+    added = insert_into(connection, table).from_select(["group_id", "ts", *parts], query)
     connection.execute(
         added.on_conflict_do_update(
             index_elements=["group_id", "ts"],

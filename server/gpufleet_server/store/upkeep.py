@@ -6,13 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 
-import psycopg
-from sqlalchemy.exc import SQLAlchemyError
-
 from gpufleet_server.domain import clock
 from gpufleet_server.store import partitions
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.errors import cause
+from gpufleet_server.store.errors import OF_THE_STORE, cause
 from gpufleet_server.store.fleet_rollups import count_states, roll_hours
 from gpufleet_server.store.fold import Folded, fold
 from gpufleet_server.store.retention import Keep, drop_emptied, retain
@@ -28,9 +25,6 @@ _LOG = logging.getLogger(__name__)
 _ELECTION_S = 5.0
 # A step works for as long as it paused, but no longer than this: what comes in is not kept waiting.
 _LONGEST_PAUSE_S = 1.0
-
-# What a database may say at any time; COPY goes around SQLAlchemy. Anything else is a fault of ours.
-_OF_THE_STORE = (SQLAlchemyError, psycopg.Error, OSError)
 
 GoOn = Callable[[], bool]
 
@@ -172,7 +166,7 @@ class Upkeep:
         except Exception as error:  # noqa: BLE001
             # Nothing that goes wrong with one step may end the thread: the store would grow until its disk is full.
             done.failures += 1
-            ours = error if not isinstance(error, _OF_THE_STORE) else None
+            ours = error if not isinstance(error, OF_THE_STORE) else None
             _LOG.warning("upkeep: %s failed and will be tried again: %s", step.name, cause(error), exc_info=ours)
         took = time.monotonic() - began
         step.at = max(step.at, began + (took - self._paused) / step.share)

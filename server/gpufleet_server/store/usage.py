@@ -29,6 +29,9 @@ NAMES = (
     *("user", "account", "slurm_partition", "namespace"),
 )
 
+# More than a node has slots: a node and a slot in one number.
+SLOTS = 1 << 16
+
 # Small, and not spread: '' where there is none. `user` is a number where no name is known.
 owners = Table(
     "owners",

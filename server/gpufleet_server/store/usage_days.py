@@ -17,13 +17,13 @@ from sqlalchemy import (
     literal,
     select,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gpufleet_server.domain.usage import DAY
 from gpufleet_server.store import partitions
-from gpufleet_server.store.bulk import insert_new
+from gpufleet_server.store.bulk import insert_into, insert_new
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.fold import USAGE_DUE, alone
+from gpufleet_server.store.fold import USAGE_DUE
+from gpufleet_server.store.leases import USAGE, alone
 from gpufleet_server.store.rollups import AFTER_DAY
 from gpufleet_server.store.schema import gpus, nodes
 from gpufleet_server.store.tiers import HOUR, due
@@ -61,7 +61,7 @@ def add_up_days(store: Store, now: int, go_on: Callable[[], bool] = lambda: True
     done = 0
     while go_on():
         with store.writing() as connection:
-            alone(connection)
+            alone(connection, USAGE)
             some, day = _some_due(connection, now)
             if not some:
                 break
@@ -84,7 +84,7 @@ def _add_up_fleet(store: Store, go_on: Callable[[], bool]) -> None:
         if not go_on():
             break
         with store.writing() as connection:
-            alone(connection)
+            alone(connection, USAGE)
             connection.execute(delete(due).where(due.c.kind == FLEET_DUE, due.c.at == day))
             _add_up_nodes(connection, day)
 
@@ -105,8 +105,7 @@ def _add_up_nodes(connection: Connection, day: int) -> None:
         .where(usage_daily.c.day == day)
         .group_by(*key.values())
     )
-    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    connection.execute(make(usage_fleet).from_select([*key, "day", *totals], query))
+    connection.execute(insert_into(connection, usage_fleet).from_select([*key, "day", *totals], query))
 
 
 def _some_due(connection: Connection, now: int) -> tuple[Sequence[int], int]:
@@ -157,8 +156,7 @@ def _add_up(connection: Connection, some: Sequence[int], day: int) -> None:
         .where(usage.c.node_id.in_(some), _of(day))
         .group_by(*key.values())
     )
-    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    connection.execute(make(usage_daily).from_select([*key, "day", *totals], query))
+    connection.execute(insert_into(connection, usage_daily).from_select([*key, "day", *totals], query))
 
 
 def add_up_running_days(store: Store, now: int) -> int:
@@ -184,7 +182,8 @@ def _add_up_hours(connection: Connection, day: int) -> None:
     totals |= {"memory_most": func.max(hours.memory_most)}
     totals |= {"first": func.min(hours.hour), "last": func.max(hours.hour) + HOUR}
     query = select(*key.values(), literal(day, BigInteger), *totals.values()).group_by(*key.values())
-    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     connection.execute(delete(usage_fleet).where(usage_fleet.c.day == day))
-    new = make(usage_fleet).from_select([*key, "day", *totals], query.where(hours.hour >= day, hours.hour < day + DAY))
+    new = insert_into(connection, usage_fleet).from_select(
+        [*key, "day", *totals], query.where(hours.hour >= day, hours.hour < day + DAY)
+    )
     connection.execute(new)

@@ -13,16 +13,13 @@ from gpufleet_server.domain.usage import Ints, Pieces, cut
 from gpufleet_server.store.schema import gpus, nodes
 from gpufleet_server.store.tiers import HOUR
 from gpufleet_server.store.upsert import Change, Upsert, add, greatest
-from gpufleet_server.store.usage import SUMMED, usage_fleet_hours
+from gpufleet_server.store.usage import SLOTS, SUMMED, usage_fleet_hours
 from gpufleet_server.store.usage_places import Place, place_ids
 
 _CHANGES: dict[str, Change] = {**dict.fromkeys(SUMMED, add), "memory_most": greatest}
 _UPSERT = Upsert(usage_fleet_hours, _CHANGES)
 # KiB × ms in a MiB × s, which is what hours count memory in: a day of a fleet fits into 64 bits.
 MEMORY_STEP = 1_024_000
-# More than a node has slots.
-_SLOTS = 1 << 16
-
 _NOWHERE: Place = ("", "", False)
 
 
@@ -56,10 +53,10 @@ def _places(connection: Connection, pieces: Pieces) -> Ints:
     query = select(nodes.c.node_id, gpus.c.slot, nodes.c.site, gpus.c.model, nodes.c.simulated)
     query = query.join_from(gpus, nodes, nodes.c.node_id == gpus.c.node_id).where(gpus.c.node_id.in_(some))
     places = {
-        node_id * _SLOTS + slot: (site or "", model or "", simulated)
+        node_id * SLOTS + slot: (site or "", model or "", simulated)
         for node_id, slot, site, model, simulated in connection.execute(query)
     }
-    found, which = np.unique(pieces.node * _SLOTS + pieces.slot, return_inverse=True)
+    found, which = np.unique(pieces.node * SLOTS + pieces.slot, return_inverse=True)
     # One piece of a GPU that is not known must not keep all others from being folded.
     there = [places.get(gpu, _NOWHERE) for gpu in found.tolist()]
     ids = place_ids(connection, there)

@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Connection, FromClause, and_, func, select, text
 
-from gpufleet_server.store.bulk import insert_new
+from gpufleet_server.store.bulk import insert_into, insert_new
 from gpufleet_server.store.schema import gpus, nodes
-from gpufleet_server.store.usage import usage_places
+from gpufleet_server.store.usage import usage, usage_places
 
 # Site, model, simulated; '' where there is none.
 Place = tuple[str, str, bool]
 _NAMES = ("site", "model", "simulated")
+# Intervals with their nodes and GPUs, by which each has its place.
+PLACED: FromClause = usage.join(nodes, nodes.c.node_id == usage.c.node_id).join(
+    gpus, and_(gpus.c.node_id == usage.c.node_id, gpus.c.slot == usage.c.slot)
+)
 
 
 def place_ids(connection: Connection, places: Sequence[Place]) -> dict[Place, int]:
@@ -31,8 +34,7 @@ def add_places(connection: Connection) -> None:
     query = select(site, model, nodes.c.simulated).join_from(gpus, nodes, nodes.c.node_id == gpus.c.node_id)
     # On SQLite ON CONFLICT would be a part of the join without a WHERE.
     there = query.where(gpus.c.gpu_id > 0).distinct()
-    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    connection.execute(make(usage_places).from_select(list(_NAMES), there).on_conflict_do_nothing())
+    connection.execute(insert_into(connection, usage_places).from_select(list(_NAMES), there).on_conflict_do_nothing())
     _analyze(connection)
 
 

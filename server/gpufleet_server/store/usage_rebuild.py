@@ -10,25 +10,24 @@ from sqlalchemy import (
     Float,
     Select,
     String,
-    and_,
     cast,
     delete,
     func,
     literal,
     select,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gpufleet_server.domain.usage import DAY
+from gpufleet_server.store.bulk import insert_into
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.fold import USAGE_DUE, alone
 from gpufleet_server.store.interval_shares import overlapping, share
-from gpufleet_server.store.schema import gpus, nodes
+from gpufleet_server.store.schema import gpus
 from gpufleet_server.store.tiers import HOUR, due
 from gpufleet_server.store.usage import SUMMED, usage, usage_fleet_hours, usage_places
 from gpufleet_server.store.usage_days import add_up_days
 from gpufleet_server.store.usage_hours import MEMORY_STEP
-from gpufleet_server.store.usage_places import add_places, at_place
+from gpufleet_server.store.usage_places import PLACED, add_places, at_place
 
 # What is cut in proportion is a little more or less than what it truly was: that much of an hour that is known exactly.
 _NEARLY = 0.99
@@ -61,7 +60,7 @@ def _owe(connection: Connection, day: int) -> None:
     kind = cast(literal(USAGE_DUE), String)
     of_day = (usage.c.begin >= day, usage.c.begin < day + DAY)
     query = select(kind, usage.c.node_id, literal(day, BigInteger)).where(*of_day).distinct()
-    new = _insert(connection)(due).from_select(["kind", "node_id", "at"], query)
+    new = insert_into(connection, due).from_select(["kind", "node_id", "at"], query)
     connection.execute(new.on_conflict_do_nothing())
 
 
@@ -73,13 +72,14 @@ def _rebuild_hour(connection: Connection, hour: int) -> bool:
         return False
     connection.execute(delete(usage_fleet_hours).where(usage_fleet_hours.c.hour == hour))
     query = _hour(hour)
-    connection.execute(_insert(connection)(usage_fleet_hours).from_select(list(query.selected_columns.keys()), query))
+    connection.execute(
+        insert_into(connection, usage_fleet_hours).from_select(list(query.selected_columns.keys()), query)
+    )
     return True
 
 
 def _hour(hour: int) -> Select[Any]:
     """Rows of `usage_fleet_hours`."""
-    of_gpu = and_(gpus.c.node_id == usage.c.node_id, gpus.c.slot == usage.c.slot)
     query = select(
         literal(hour, BigInteger).label("hour"),
         usage.c.owner_id,
@@ -87,15 +87,10 @@ def _hour(hour: int) -> Select[Any]:
         *(cast(_sum(name, hour), BigInteger).label(name) for name in SUMMED),
         func.max(usage.c.memory_most).label("memory_most"),
     )
-    joined = usage.join(nodes, nodes.c.node_id == usage.c.node_id).join(gpus, of_gpu)
-    query = query.select_from(joined.join(usage_places, at_place(func.coalesce(gpus.c.model, ""))))
+    query = query.select_from(PLACED.join(usage_places, at_place(func.coalesce(gpus.c.model, ""))))
     return query.where(*overlapping(hour, hour + HOUR)).group_by(usage.c.owner_id, usage_places.c.place_id)
 
 
 def _sum(name: str, hour: int) -> ColumnElement[float]:
     total: ColumnElement[float] = func.sum(share(name, hour, hour + HOUR))
     return func.round(cast(total, Float) / float(MEMORY_STEP)) if name == "memory_sum" else total
-
-
-def _insert(connection: Connection) -> Any:
-    return sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert

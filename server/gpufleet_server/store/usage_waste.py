@@ -13,7 +13,6 @@ from sqlalchemy import (
     CTE,
     BigInteger,
     Connection,
-    FromClause,
     Select,
     Table,
     and_,
@@ -25,22 +24,20 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from gpufleet_server.domain.usage import DAY
-from gpufleet_server.store.bulk import insert_new
+from gpufleet_server.store.bulk import insert_into, insert_new
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.holder_names import holder_name
 from gpufleet_server.store.interval_shares import overlapping, share
 from gpufleet_server.store.schema import gpus, nodes
 from gpufleet_server.store.tiers import HOUR, due
-from gpufleet_server.store.usage import holders, owners, usage, usage_waste_days, usage_waste_hours
+from gpufleet_server.store.usage import SLOTS, holders, owners, usage, usage_waste_days, usage_waste_hours
+from gpufleet_server.store.usage_places import PLACED
 
 # How many of the fleet there are, of real and of simulated GPUs, and of each site at the least.
 OF_FLEET, OF_SITE = 1000, 100
 _SUMS = ("observed", "active", "held")
-# More than a node has slots.
-_SLOTS = 1 << 16
 # Hundreds of thousands of intervals must not go to disk on their way.
 _ROOM = text("SET LOCAL work_mem = '64MB'")
 
@@ -93,8 +90,7 @@ def _find(connection: Connection, span: _Span, at: int) -> None:
         connection.execute(_ROOM)
     connection.execute(delete(span.table).where(span.table.c.at == at))
     query = _worst(at, at + span.length)
-    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    connection.execute(make(span.table).from_select(list(query.selected_columns.keys()), query))
+    connection.execute(insert_into(connection, span.table).from_select(list(query.selected_columns.keys()), query))
 
 
 def _worst(begin: int, end: int) -> Select[Any]:
@@ -120,9 +116,7 @@ def _chosen(begin: int, end: int) -> CTE:
     sums = {name: cast(func.sum(share(name, begin, end)), BigInteger).label(name) for name in _SUMS}
     place = _place()
     query = (
-        select(usage.c.holder_id, *place.values(), *sums.values())
-        .select_from(_placed())
-        .where(*overlapping(begin, end))
+        select(usage.c.holder_id, *place.values(), *sums.values()).select_from(PLACED).where(*overlapping(begin, end))
     )
     each = query.group_by(usage.c.holder_id, *(column.element for column in place.values())).subquery("of_holders")
     order = (each.c.held.desc(), each.c.holder_id, each.c.site, each.c.model)
@@ -136,20 +130,15 @@ def _chosen(begin: int, end: int) -> CTE:
 
 def _counted(chosen: CTE, begin: int, end: int) -> CTE:
     """On how many GPUs and nodes of a site and model each of them was."""
-    place, gpu = _place(), usage.c.node_id * _SLOTS + usage.c.slot
+    place, gpu = _place(), usage.c.node_id * SLOTS + usage.c.slot
     query = select(
         usage.c.holder_id,
         *place.values(),
         func.count(gpu.distinct()).label("gpus"),
         func.count(usage.c.node_id.distinct()).label("nodes"),
-    ).select_from(_placed())
+    ).select_from(PLACED)
     query = query.where(*overlapping(begin, end), usage.c.holder_id.in_(select(chosen.c.holder_id)))
     return query.group_by(usage.c.holder_id, *(column.element for column in place.values())).cte("counted")
-
-
-def _placed() -> FromClause:
-    of_gpu = and_(gpus.c.node_id == usage.c.node_id, gpus.c.slot == usage.c.slot)
-    return usage.join(nodes, nodes.c.node_id == usage.c.node_id).join(gpus, of_gpu)
 
 
 def _place() -> dict[str, Any]:

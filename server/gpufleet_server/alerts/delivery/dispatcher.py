@@ -5,9 +5,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-import psycopg
-from sqlalchemy.exc import SQLAlchemyError
-
 from gpufleet_server.alerts.delivery.channels import AlertmanagerChannel, Channel, OutboxChannel, Standing
 from gpufleet_server.alerts.delivery.notification import Notification, fingerprint, shown
 from gpufleet_server.alerts.delivery.settings import AppriseSettings, Receivers, WebhookSettings
@@ -17,7 +14,7 @@ from gpufleet_server.alerts.delivery.webhook import Webhook
 from gpufleet_server.domain import clock
 from gpufleet_server.store import deliveries
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.errors import cause
+from gpufleet_server.store.errors import OF_THE_STORE, cause
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,7 +25,6 @@ _GATHER_S = 0.1
 _AFTER_FAULT_S = 5.0
 _HOUSEKEEPING_S = 600.0
 _DELIVERED_KEPT = 30 * 86_400 * clock.SECOND
-_OF_THE_STORE = (SQLAlchemyError, psycopg.Error, OSError)
 
 
 class Dispatcher:
@@ -110,7 +106,7 @@ class Dispatcher:
     def _changed(self, marker: int | None) -> int | None:
         try:
             found = self._source.marker()
-        except _OF_THE_STORE as error:
+        except OF_THE_STORE as error:
             _LOG.warning("alerts: can't look for changes: %s", cause(error))
             return marker
         if found != marker:
@@ -125,7 +121,7 @@ class Dispatcher:
             with self._store.writing() as connection:
                 deliveries.expire(connection, self._now())
                 deliveries.forget(connection, self._now() - _DELIVERED_KEPT)
-        except _OF_THE_STORE as error:
+        except OF_THE_STORE as error:
             _LOG.warning("alerts: can't clean the outbox: %s", cause(error))
 
     def _run(self, channel: Channel, woken: threading.Event) -> None:
@@ -146,7 +142,7 @@ class Dispatcher:
             return channel.step()
         except Exception as error:  # noqa: BLE001
             # Nothing that goes wrong with one receiver may end its thread: nobody would be told any more.
-            ours = error if not isinstance(error, _OF_THE_STORE) else None
+            ours = error if not isinstance(error, OF_THE_STORE) else None
             _LOG.warning("alerts: telling %s failed: %s", channel.standing.name, cause(error), exc_info=ours)
             self._stopping.wait(_AFTER_FAULT_S)
             return 0.0
