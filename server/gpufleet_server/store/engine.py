@@ -9,7 +9,7 @@ from typing import Protocol, Self
 from sqlalchemy import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
-from gpufleet_server.store import postgres, sqlite
+from gpufleet_server.store import election, postgres, sqlite
 from gpufleet_server.store.errors import StoreError
 
 # What libpq takes behind a `?` and is nobody's business.
@@ -76,8 +76,8 @@ class Store:
             yield connection
 
     def election(self, name: str) -> Election:
-        """An election among the servers on this database. SQLite has one server, which wins."""
-        return _Alone() if self.dialect == "sqlite" else postgres.Election(self._writer, name)
+        """An election among the servers on this database, by a name of `leases`. SQLite has one server, which wins."""
+        return _Alone() if self.dialect == "sqlite" else election.Election(self._writer, name)
 
     def close(self) -> None:
         """Close every connection."""

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, bindparam, delete, func, select, text, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from gpufleet_server.domain.usage import DAY, FIELDS, NONE, Pieces, cut, gap, merge, of_rows, together
 from gpufleet_server.store import partitions
 from gpufleet_server.store.bulk import insert_new
 from gpufleet_server.store.engine import Store
+from gpufleet_server.store.leases import USAGE, alone
 from gpufleet_server.store.schema import nodes
 from gpufleet_server.store.tiers import HOUR, due
 from gpufleet_server.store.upsert import Upsert, replace
@@ -95,7 +96,7 @@ def _portions(waiting: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
 def _fold_some(store: Store, some: Sequence[int], now: int) -> Folded:
     taking = delete(usage_recent).where(usage_recent.c.node_id.in_(some))
     with store.writing() as connection:
-        alone(connection)
+        alone(connection, USAGE)
         taken = connection.execute(taking.returning(usage_recent)).all()
         if not taken:  # Another server was faster.
             return Folded()
@@ -113,12 +114,6 @@ def _owners(connection: Connection, pieces: Pieces) -> dict[int, int]:
     query = select(holders.c.holder_id, holders.c.owner_id)
     ids = np.unique(pieces.holder).tolist()
     return dict(connection.execute(query.where(holders.c.holder_id.in_(ids))).all())
-
-
-def alone(connection: Connection) -> None:
-    """Have intervals to oneself until the transaction ends."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('gpufleet usage', 0))"))
 
 
 class _Partitions:

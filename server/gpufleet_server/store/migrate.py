@@ -1,8 +1,11 @@
 """Brings a store to the schema of this version, and gives every metric of the catalogue its columns."""
 
+import contextlib
 import functools
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -10,11 +13,12 @@ from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from gpufleet_agent.catalogue import EVERY_SAMPLE, ON_CHANGE, Metric
 from sqlalchemy import Column, Connection, LargeBinary, Table, inspect, text
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from gpufleet_server.domain import clock
 from gpufleet_server.store import functions, partitions, postgres, views
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.errors import StoreError, told_plainly
+from gpufleet_server.store.errors import StoreError, cause, told_plainly
 from gpufleet_server.store.grafana import statistics
 from gpufleet_server.store.latest_states import latest_states
 from gpufleet_server.store.tiers import (
@@ -27,17 +31,26 @@ from gpufleet_server.store.tiers import (
     recent,
 )
 
+_LOG = logging.getLogger(__name__)
+
 _PACKED = (recent, latest, *(tier.table for tier in TIERS))
-_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('gpufleet migrate', 0))"
+# As Alembic makes it.
+_VERSION_TABLE = (
+    "CREATE TABLE IF NOT EXISTS alembic_version "
+    "(version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+)
+# Longer than what Grafana's role has for a statement, and may leave a transaction open for.
+_READERS_S = 100
+_PARTITIONS_S = 10
 
 
 def migrate(store: Store) -> None:
     """Apply what is missing, all or nothing.
 
     StoreError where a newer gpufleet has written the store, where PostgreSQL is too old, can't be connected to, or
-    does not let this role do it.
+    does not let this role do it, and where others read for very long what has to be changed.
     """
-    with told_plainly(store.name), store.writing() as connection:
+    with told_plainly(store.name), _told_of_readers(store.name), store.writing() as connection:
         _migrate(connection)
 
 
@@ -62,8 +75,8 @@ def _migrate(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         _check_version(connection)
         connection.execute(text("SET LOCAL statement_timeout = 0"))
-        # Several servers may start at once.
-        connection.execute(text(_LOCK))
+        _wait_for_others(connection)
+        connection.execute(text(f"SET LOCAL lock_timeout = '{_READERS_S}s'"))
     _check_known(_current(connection))
     old = connection.dialect.name == "postgresql" and not migrated(connection)
     readers = views.take_down(connection) if old else {}
@@ -75,7 +88,41 @@ def _migrate(connection: Connection) -> None:
             connection.exec_driver_sql(statement)
         views.refresh(connection, readers)
         statistics.gather(connection)
-    partitions.make_ahead(connection, clock.now())
+        _make_partitions(connection)
+
+
+def _wait_for_others(connection: Connection) -> None:
+    """Have the schema to oneself until the transaction ends: several servers may start at once.
+
+    By the table that only its owner can lock. Who makes it has it; who is at it meanwhile waits, and is told then.
+    """
+    if connection.execute(text("SELECT to_regclass('alembic_version')")).scalar() is None:
+        with contextlib.suppress(IntegrityError), connection.begin_nested():
+            connection.exec_driver_sql(_VERSION_TABLE)
+    # Servers that are at work go on reading it.
+    connection.execute(text("LOCK TABLE alembic_version IN EXCLUSIVE MODE"))
+
+
+def _make_partitions(connection: Connection) -> None:
+    """Make those of now; where readers are in the way upkeep tries again, and what comes is stored all the same."""
+    try:
+        with connection.begin_nested():
+            partitions.make_ahead(connection, clock.now(), _PARTITIONS_S)
+    except OperationalError as error:
+        _LOG.warning("partitions of now are not made yet: %s", cause(error))
+
+
+@contextlib.contextmanager
+def _told_of_readers(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        if not isinstance(error.orig, psycopg.errors.LockNotAvailable):
+            raise
+        raise StoreError(
+            f"others have read for more than {_READERS_S} s what this version has to change in {name}; nothing was "
+            "changed. pg_stat_activity shows who they are: end their transactions, and try again"
+        ) from error
 
 
 def upgrade(connection: Connection, revision: str = "head") -> None:

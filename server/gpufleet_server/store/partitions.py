@@ -1,5 +1,6 @@
 """PostgreSQL's partitions by time: made ahead, found, and dropped. SQLite has none."""
 
+import contextlib
 import dataclasses
 import datetime
 from collections.abc import Iterator
@@ -35,7 +36,10 @@ def in_partitions() -> frozenset[str]:
     return frozenset(cut.table.name for cut in CUTS)
 
 
+# Whoever reads a table keeps partitions from being made and dropped, and all others wait behind who waits for that.
 _NOT_LONG = text("SET LOCAL lock_timeout = '2s'")
+# Reports are not written to these tables: only readers wait.
+_LATE_S = 10
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,35 +51,45 @@ class Partition:
     end: int | None
 
 
-def make_ahead(connection: Connection, now: int, *, patient: bool = True) -> int:
+def make_ahead(connection: Connection, now: int, wait_s: int = 2) -> int:
     """Make the partitions of now and of the time to come; how many were missing. 0 on SQLite.
 
-    Unless `patient`, OperationalError where others read for longer than two seconds: what comes in waits behind it.
+    OperationalError where others read for longer than `wait_s` seconds: what comes in waits behind it.
     """
     if connection.dialect.name == "sqlite":
         return 0
-    if not patient:
-        connection.execute(_NOT_LONG)
-    return sum(make(connection, cut, now + n * cut.length) for cut in CUTS for n in range(-1, cut.ahead + 1))
+    times = ((cut, now + n * cut.length) for cut in CUTS for n in range(-1, cut.ahead + 1))
+    return sum(make(connection, cut, at, wait_s) for cut, at in times)
 
 
-def make(connection: Connection, cut: Cut, at: int) -> bool:
-    """Make the partition that holds `at` where there is none, with what the default one holds of its time."""
+def make(connection: Connection, cut: Cut, at: int, wait_s: int = _LATE_S) -> bool:
+    """Make the partition that holds `at` where there is none, with what the default one holds of its time.
+
+    OperationalError where others read the table for longer than `wait_s` seconds.
+    """
     begin = at // cut.length * cut.length
     name = f"{cut.table.name}_{datetime.datetime.fromtimestamp(begin / 1e6, datetime.UTC):%Y%m%d_%H}"
     if _exists(connection, name):
         return False
     end = begin + cut.length
     made = f"CREATE TABLE {name} PARTITION OF {cut.table.name} FOR VALUES FROM ({begin}) TO ({end}){_with(cut)}"
-    if cut.table is recent:
-        _made_around_late(connection, made, begin, end)
-    else:
-        connection.execute(text(made))
+    with _waiting(connection, wait_s):
+        # Another server may be making it: who comes second finds it.
+        connection.execute(text(f"LOCK TABLE ONLY {cut.table.name} IN ACCESS EXCLUSIVE MODE"))
+        if _exists(connection, name):
+            return False
+        if cut.table is recent:
+            _made_around_late(connection, made, begin, end)
+        else:
+            connection.execute(text(made))
     return True
 
 
 def make_for(connection: Connection, table: Table, at: int) -> bool:
-    """Make the partition of a table that holds `at` (µs) where there is none: for late data. False on SQLite."""
+    """Make the partition of a table that holds `at` (µs) where there is none: for late data. False on SQLite.
+
+    OperationalError where others read the table for longer than ten seconds: try again later.
+    """
     if connection.dialect.name == "sqlite":
         return False
     return make(connection, next(cut for cut in CUTS if cut.table is table), at)
@@ -89,7 +103,9 @@ def listing(connection: Connection, table: Table) -> list[Partition]:
         "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
         "WHERE i.inhparent = CAST(:name AS regclass)"
     )
-    found = [_parsed(*row) for row in connection.execute(query, {"name": table.name})]
+    # One that is being dropped has no bounds any more.
+    rows = [row for row in connection.execute(query, {"name": table.name}) if row[1] is not None]
+    found = [_parsed(*row) for row in rows]
     return sorted(found, key=lambda each: each.begin or 0)
 
 
@@ -105,9 +121,18 @@ def drop_before(connection: Connection, table: Table, before: int) -> list[str]:
 
 
 def drop(connection: Connection, name: str) -> None:
-    """Drop one partition. OperationalError where others hold it for more than two seconds."""
+    """Drop one partition, if it is still there. OperationalError where others hold it for more than two seconds."""
     connection.execute(_NOT_LONG)
-    connection.execute(text(f"DROP TABLE {name}"))
+    connection.execute(text(f"DROP TABLE IF EXISTS {name}"))
+
+
+@contextlib.contextmanager
+def _waiting(connection: Connection, seconds: int) -> Iterator[None]:
+    """Wait for locks for so long, and after that as long as before."""
+    before = connection.execute(text("SHOW lock_timeout")).scalar_one()
+    connection.execute(text(f"SET LOCAL lock_timeout = '{seconds}s'"))
+    yield
+    connection.execute(text(f"SET LOCAL lock_timeout = '{before}'"))
 
 
 def _made_around_late(connection: Connection, made: str, begin: int, end: int) -> None:

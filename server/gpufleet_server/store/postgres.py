@@ -1,11 +1,6 @@
-"""PostgreSQL: how it is connected to, and the lock by which servers elect one of them."""
+"""PostgreSQL: how it is connected to."""
 
-import logging
-
-from sqlalchemy import URL, Connection, Engine, create_engine, text
-from sqlalchemy.exc import SQLAlchemyError
-
-_LOG = logging.getLogger(__name__)
+from sqlalchemy import URL, Engine, create_engine
 
 OLDEST = 15
 # A connection that leads nowhere is noticed within about half a minute, by both sides.
@@ -40,41 +35,3 @@ def _engine(url: URL, connections: int, name: str, options: str) -> Engine:
     return create_engine(
         url, pool_size=connections, max_overflow=0, pool_timeout=10, pool_pre_ping=True, connect_args=given
     )
-
-
-class Election:
-    """A session's advisory lock, held on a connection of its own: whoever has it does the work of all."""
-
-    def __init__(self, engine: Engine, name: str) -> None:
-        self._engine, self._name = engine, name
-        self._held: Connection | None = None
-
-    def won(self) -> bool:
-        """Whether this one has the lock now; it is taken when it is free. False where the database is gone, or busy."""
-        try:
-            if self._held is not None:
-                self._held.execute(text("SELECT 1"))
-                return True
-            return self._try()
-        except SQLAlchemyError as error:
-            # Also where all connections are taken: many nodes may enrol at once.
-            _LOG.info("no election for %s: %s", self._name, getattr(error, "orig", error))
-            self.close()
-            return False
-
-    def close(self) -> None:
-        """Leave the lock to others."""
-        held, self._held = self._held, None
-        if held is not None:
-            # Not given back to the pool: the lock is the session's and ends with it.
-            held.invalidate()
-            held.close()
-
-    def _try(self) -> bool:
-        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        query = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
-        if connection.execute(query, {"name": f"gpufleet {self._name}"}).scalar_one():
-            self._held = connection
-            return True
-        connection.close()
-        return False

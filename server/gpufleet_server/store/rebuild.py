@@ -7,7 +7,8 @@ from sqlalchemy import func, select
 from gpufleet_server.store.blocks import from_planes
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.fleet_rollups import roll_hour
-from gpufleet_server.store.rollups import METRICS, alone, owe_day, point, put, roll_days
+from gpufleet_server.store.leases import ROLLUPS, alone
+from gpufleet_server.store.rollups import METRICS, owe_day, point, put, roll_days
 from gpufleet_server.store.tiers import HOUR, HOURLY, SEALED, begin_of, fleet_minutes
 
 _NODES = 30
@@ -37,7 +38,7 @@ def rebuild(store: Store, since: int, until: int, go_on: Callable[[], bool] = la
 def _rebuild_hour(store: Store, hour: int, nodes: list[int]) -> None:
     table, end = SEALED.table, hour + HOUR
     with store.writing() as connection:
-        alone(connection)
+        alone(connection, ROLLUPS)
         rows = connection.execute(select(table).where(table.c.node_id.in_(nodes), table.c.span == hour))
         blocks = {row.node_id: from_planes(row._asdict(), SEALED, METRICS) for row in rows}
         put(connection, HOURLY, {node_id: point(block, end) for node_id, block in blocks.items()})

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, RESERVED, Metric, Reason, Rollup
-from sqlalchemy import Connection, RowMapping, delete, select, text, tuple_
+from sqlalchemy import Connection, RowMapping, delete, select, tuple_
 
 from gpufleet_server.domain.use import Use, metrics, use
 from gpufleet_server.store import partitions
 from gpufleet_server.store.blocks import Block, Ints, cut, from_planes, merge, to_planes
 from gpufleet_server.store.bulk import insert_new, insert_rows
 from gpufleet_server.store.engine import Store
+from gpufleet_server.store.leases import ROLLUPS, alone
 from gpufleet_server.store.tiers import DAILY, DAY, HOURLY, USES, Tier, begin_of, due
 
 METRICS = tuple(metric.name for metric in EVERY_SAMPLE)
@@ -37,12 +38,6 @@ def point(block: Block, end: int) -> Block:
     columns |= _uses(block)
     rows = {name: each.reshape(1, -1) for name, each in columns.items()}
     return Block(block.slots, np.array([end]), _total_ms(block.durations).reshape(1, -1), rows)
-
-
-def alone(connection: Connection) -> None:
-    """Have rollups to oneself until the transaction ends: `gpufleet db` and a server may both be at them."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('gpufleet rollups', 0))"))
 
 
 def put(connection: Connection, tier: Tier, points: Mapping[int, Block]) -> None:
@@ -84,7 +79,7 @@ def roll_days(store: Store, now: int, go_on: Callable[[], bool] = lambda: True) 
     done = 0
     while go_on():
         with store.writing() as connection:
-            alone(connection)
+            alone(connection, ROLLUPS)
             some = _some_days(connection, now)
             done += len(some)
         if not some:

@@ -16,7 +16,8 @@ from gpufleet_server.store import partitions, schema
 from gpufleet_server.store.blocks import Block, cut, merge
 from gpufleet_server.store.bulk import insert_rows
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.rollups import METRICS, add_planes, alone, owe_day, point, put, take_planes
+from gpufleet_server.store.leases import ROLLUPS, alone
+from gpufleet_server.store.rollups import METRICS, add_planes, owe_day, point, put, take_planes
 from gpufleet_server.store.schema import gpus, nodes
 from gpufleet_server.store.tiers import DAY, HOUR, HOURLY, SEALED, begin_of, recent
 
@@ -140,7 +141,7 @@ def make_partitions(store: Store, hour: int) -> None:
     """Make the partitions that an hour's seal goes into, where there are none: it may be long ago."""
     if store.dialect == "postgresql":
         with store.writing() as connection:
-            alone(connection)
+            alone(connection, ROLLUPS)
             partitions.make_for(connection, SEALED.table, hour)
             partitions.make_for(connection, HOURLY.table, begin_of(hour + HOUR, DAY))
 
@@ -151,7 +152,7 @@ def seal_hour(connection: Connection, hour: int, some: Sequence[int], *, keep: b
     With `keep` false only its rollup is kept.
     """
     end = hour + HOUR
-    alone(connection)
+    alone(connection, ROLLUPS)
     blocks: dict[int, list[Block]] = collections.defaultdict(list)
     rest: list[tuple[int, Block]] = []
     rows = _taken(connection, hour, end, some)

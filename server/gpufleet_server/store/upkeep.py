@@ -107,9 +107,11 @@ class Upkeep:
         self._since, self._paused, self._interrupted = 0.0, 0.0, False
 
     def prepare(self) -> None:
-        """Make the partitions of now: before that nothing may be written."""
-        with self._store.writing() as connection:
-            partitions.make_ahead(connection, self._now())
+        """Make the partitions of now. Where readers are in the way that is tried again: all is stored without them."""
+        try:
+            self._make_partitions(self._now(), lambda: True)
+        except OF_THE_STORE as error:
+            _LOG.warning("partitions of now are not made yet: %s", cause(error))
 
     def start(self) -> None:
         """Begin, in a thread of its own."""
@@ -185,7 +187,7 @@ class Upkeep:
 
     def _make_partitions(self, now: int, _go_on: GoOn) -> None:
         with self._store.writing() as connection:
-            partitions.make_ahead(connection, now, patient=False)
+            partitions.make_ahead(connection, now)
 
     def _seal(self, now: int, go_on: GoOn) -> None:
         self.statistics.sealed += seal(self._store, now, self._keep.samples, go_on)

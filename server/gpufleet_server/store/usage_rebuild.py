@@ -20,8 +20,9 @@ from sqlalchemy import (
 from gpufleet_server.domain.usage import DAY
 from gpufleet_server.store.bulk import insert_into
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.fold import USAGE_DUE, alone
+from gpufleet_server.store.fold import USAGE_DUE
 from gpufleet_server.store.interval_shares import overlapping, share
+from gpufleet_server.store.leases import USAGE, alone
 from gpufleet_server.store.schema import gpus
 from gpufleet_server.store.tiers import HOUR, due
 from gpufleet_server.store.usage import SUMMED, usage, usage_fleet_hours, usage_places
@@ -41,13 +42,13 @@ def rebuild_usage(store: Store, since: int, until: int, go_on: Callable[[], bool
     """
     done = 0
     with store.writing() as connection:
-        alone(connection)
+        alone(connection, USAGE)
         add_places(connection)
     for hour in range(since // HOUR * HOUR, until, HOUR):
         if not go_on():
             return done
         with store.writing() as connection:
-            alone(connection)
+            alone(connection, USAGE)
             done += _rebuild_hour(connection, hour)
     for day in range(since // DAY * DAY, until, DAY):
         with store.writing() as connection:

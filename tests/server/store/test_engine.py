@@ -3,13 +3,11 @@
 import contextlib
 import stat
 import threading
-import time
 from pathlib import Path
 
 import pytest
 from gpufleet_server.store.engine import Store, StoreError
-from gpufleet_server.store.postgres import Election
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.server.fixtures import NewDatabase
@@ -115,20 +113,6 @@ def test_another_file_is_left_alone(tmp_path: Path) -> None:
     assert path.read_text() == "Dear owner of this file,"
 
 
-def test_one_of_several_is_elected(postgresql: Store) -> None:
-    """Who asks first wins and stays; when they leave, another one does."""
-    one, other = postgresql.election("anything"), postgresql.election("anything")
-    assert one.won()
-    assert not other.won()
-    assert one.won()
-    one.close()
-    deadline = time.monotonic() + 10
-    while not other.won():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    other.close()
-
-
 def test_what_a_database_isolates_by_default_is_not_relied_on(new_postgresql: NewDatabase) -> None:
     """Whoever set it up may have chosen another; writers go on after others, readers see one moment."""
     url = new_postgresql()
@@ -139,27 +123,3 @@ def test_what_a_database_isolates_by_default_is_not_relied_on(new_postgresql: Ne
         for mode, expected in ((store.writing, "read committed"), (store.reading, "repeatable read")):
             with mode() as connection:
                 assert connection.execute(text("SHOW transaction_isolation")).scalar_one() == expected
-
-
-def test_nobody_is_elected_while_all_connections_are_taken(new_postgresql: NewDatabase) -> None:
-    """That is no reason to give up: the next time there may be one."""
-    url = make_url(new_postgresql()).set(drivername="postgresql+psycopg")
-    engine = create_engine(url, pool_size=1, max_overflow=0, pool_timeout=0.05)
-    election = Election(engine, "anything")
-    with engine.connect():
-        assert not election.won()
-    assert election.won()
-    election.close()
-    engine.dispose()
-
-
-def test_an_elected_one_whose_connection_dies_has_lost(postgresql: Store) -> None:
-    """A lock that went with its session is noticed, and taken again when it is free."""
-    elected = postgresql.election("anything")
-    assert elected.won()
-    kill = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database = ("
-    with postgresql.writing() as connection:
-        connection.execute(text(kill + "SELECT oid FROM pg_database WHERE datname = current_database())"))
-    assert not elected.won()
-    assert elected.won()
-    elected.close()

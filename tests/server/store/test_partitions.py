@@ -66,9 +66,9 @@ def test_none_is_made_behind_a_long_reader(postgresql: Store) -> None:
     with postgresql.reading() as reader:
         reader.execute(text("SELECT count(*) FROM recent"))
         with pytest.raises(OperationalError), postgresql.writing() as connection:
-            partitions.make_ahead(connection, _NOON, patient=False)
+            partitions.make_ahead(connection, _NOON)
     with postgresql.writing() as connection:
-        assert partitions.make_ahead(connection, _NOON, patient=False) > 0
+        assert partitions.make_ahead(connection, _NOON) > 0
 
 
 def test_sqlite_has_none(store: Store) -> None:
