@@ -125,13 +125,14 @@ _AGAIN = Row(
     (
         _panel(
             Table(), "Rules",
-            "Rules that fired in the range or fire now. Times are from firing to being resolved, of those that are"
-            " resolved: of a rule whose alerts are still open they are too short. Acknowledged: of all these.",
+            "Rules that fired in the range or fire now. Times are from firing to being resolved; an alert that still"
+            " fires counts as lasting until now: where some are firing, the times become longer yet. Acknowledged: of"
+            " all these.",
             Query(alerting.by_rule(), {
                 "severity": _SEVERITY, "rule": text("Rule", width=190),
                 "fired": number(units.COUNT, "Fired", width=80), "firing": number(units.COUNT, "Firing", width=80),
                 "nodes": number(units.COUNT, "Nodes", width=80),
-                "median": number(units.SECONDS, "Half took less than", width=150),
+                "median": number(units.SECONDS, "Half last less than", width=150),
                 "longest": number(units.SECONDS, "Longest", width=110),
                 "acknowledged": number(units.SHARE, "Acknowledged", decimals=0, width=120),
                 "last": moment("Last", units.AGO),
@@ -157,13 +158,15 @@ _RESPONSE = Row(
         _panel(
             Stat(), "Times",
             "Of alerts that fired in the range: half were acknowledged, and half resolved, in less than this; nine in"
-            " ten resolved. Open ones are in none of them: at the end of a range, times are too short. An alert that"
-            " ends by itself is resolved too.",
+            " ten resolved. One that still fires counts as lasting until now, and as waiting until now where nobody"
+            " acknowledged it: as long as some are, times are at least this. An alert that ends by itself is resolved"
+            " too; those that ended, or are held back, without anybody having acknowledged them are not in the first.",
             Query(alerting.taken(), {
                 "acknowledged": number(units.SECONDS, "Until acknowledged", decimals=1),
                 "median": number(units.SECONDS, "Until resolved", decimals=1),
                 "ninth": number(units.SECONDS, "Nine in ten resolved", decimals=1),
-            }), 8, 4, units.SECONDS, "none",
+                "still": number(units.COUNT, "Still firing", decimals=0),
+            }), 10, 4, units.SECONDS, "none",
         ),
         _panel(
             Stat(coloured=False), "Of those that fired",
@@ -173,7 +176,7 @@ _RESPONSE = Row(
                 "fired": number(units.COUNT, "Fired"),
                 "resolved": number(units.SHARE, "Resolved", decimals=0),
                 "acknowledged": number(units.SHARE, "Acknowledged", decimals=0),
-            }), 8, 4,
+            }), 7, 4,
         ),
         _panel(
             Table(), "Held back now",
@@ -182,12 +185,12 @@ _RESPONSE = Row(
             Query(alerting.held_back(), {
                 "held_by": text("By"), "alerts": number(units.COUNT, "Alerts", width=80),
                 "rules": number(units.COUNT, "Rules", width=70), "oldest": moment("Oldest", units.AGO),
-            }), 8, 4, nothing="nothing is",
+            }), 7, 4, nothing="nothing is",
         ),
         _lines(
             "Until resolved",
-            "Of the alerts that were resolved in each interval, half took less than this, by severity. A day on which"
-            " old ones are cleared away shows high, though it is a good one.",
+            "Of the alerts that were resolved in each interval, half took less than this, by severity; those that still"
+            " fire are in none. A day on which old ones are cleared away shows high, though it is a good one.",
             Query(alerting.resolving_over_time(), {
                 "time": TIME, "severity": text(), "took": number(units.SECONDS),
             }), Lines(points=True), 24, units.SECONDS,

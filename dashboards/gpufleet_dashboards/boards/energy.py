@@ -38,25 +38,37 @@ def _power(branch: Branch) -> dict[str, str]:
 
 
 def _by_use(branch: Branch) -> dict[str, str]:
-    """W·s and seconds of each use."""
-    ws = {f"{use}_ws": of_use(branch, use, column="power_sum") for use in _USES}
-    return ws | {f"{use}_known": of_use(branch, use, column="power_seconds") for use in _USES}
+    """W·s of each use, the seconds that they are known of, and all seconds."""
+    columns = {"ws": "power_sum", "known": "power_seconds", "seconds": "gpu_seconds"}
+    return {f"{use}_{name}": of_use(branch, use, column=column) for use in _USES for name, column in columns.items()}
+
+
+def _ws(use: str = "") -> str:
+    """W·s of all, or of GPUs in a use: NULL where none told its power, 0 where others did and none was in that use."""
+    if not use:
+        return "CASE WHEN sum(known) > 0 THEN sum(energy_ws) END"
+    told = f"CASE WHEN sum({use}_known) > 0 THEN sum({use}_ws) END"
+    return f"CASE WHEN sum({use}_seconds) > 0 THEN {told} WHEN sum(known) > 0 THEN 0 END"
 
 
 def _now() -> Query:
-    watts = {use: f"sum(power_sum) FILTER (WHERE use = '{use}') / {MINUTE_SECONDS}" for use in _USES}
-    listed = ", ".join(f"coalesce({value}, 0) AS {use}" for use, value in watts.items())
-    sql = f"""WITH used AS ({USED}) SELECT sum(power_sum) / {MINUTE_SECONDS} AS power, {listed}
-FROM used HAVING count(*) > 0"""
+    named = {"ws": "power_sum", "known": "power_seconds", "seconds": "gpu_seconds"}
+    columns = (
+        f"CASE WHEN use = '{use}' THEN {column} END AS {use}_{name}" for use in _USES for name, column in named.items()
+    )
+    rows = f"SELECT power_sum AS energy_ws, power_seconds AS known, {', '.join(columns)} FROM used"
+    watts = ", ".join(f"({_ws(use)}) / {MINUTE_SECONDS} AS {use}" for use in _USES)
+    sql = f"""WITH used AS ({USED}), told AS ({rows})
+SELECT ({_ws()}) / {MINUTE_SECONDS} AS power, {watts} FROM told HAVING count(*) > 0"""
     names = {"active": "Active GPUs", "held": "Held, nothing runs", "free": "Free GPUs", "unknown": "Use unknown"}
     return Query(sql, {"power": metric("power", "All")} | {use: metric("power", names[use]) for use in _USES})
 
 
 def _in_range() -> Query:
     values = {
-        "total": f"sum(energy_ws) / {_A_KWH}",
-        "held": f"coalesce(sum(held_ws), 0) / {_A_KWH}",
-        "free": f"coalesce(sum(free_ws), 0) / {_A_KWH}",
+        "total": f"({_ws()}) / {_A_KWH}",
+        "held": f"({_ws('held')}) / {_A_KWH}",
+        "free": f"({_ws('free')}) / {_A_KWH}",
     }
     sql = in_all((), lambda branch: _power(branch) | _by_use(branch), values)
     titles = {"total": "Energy", "held": "Of it while held, nothing ran", "free": "Of it while free"}
@@ -64,8 +76,12 @@ def _in_range() -> Query:
 
 
 def _watts(label: str) -> Query:
-    """Watts of all GPUs of a site, model or use."""
-    sql = over_time((label,), _power, {"power": "coalesce(sum(energy_ws), 0) / seconds"})
+    """Watts of all GPUs of a site, model or use; of a use that no GPU was in 0, where others told their power."""
+    value = _ws()
+    if label == "use":
+        others = "sum(sum(known)) OVER (PARTITION BY shown.begin) > 0"
+        value = f"CASE WHEN sum(gpu_seconds) > 0 THEN {value} WHEN {others} THEN 0 END"
+    sql = over_time((label,), lambda branch: observed(branch) | _power(branch), {"power": f"({value}) / seconds"})
     return Query(sql, {"time": TIME, label: text(), "power": metric("power")})
 
 
@@ -75,7 +91,7 @@ def _watts_a_gpu(label: str) -> Query:
 
 
 def _kwh(label: str) -> Query:
-    sql = over_time((label,), _power, {"energy": f"sum(energy_ws) / {_A_KWH}"})
+    sql = over_time((label,), _power, {"energy": f"({_ws()}) / {_A_KWH}"})
     return Query(sql, {"time": TIME, label: text(), "energy": _KWH})
 
 
@@ -106,9 +122,9 @@ def _places() -> Query:
         return observed(branch) | _power(branch) | _by_use(branch)
 
     values = {
-        "kwh": f"sum(energy_ws) / {_A_KWH}",
-        "held": f"coalesce(sum(held_ws), 0) / {_A_KWH}",
-        "free": f"coalesce(sum(free_ws), 0) / {_A_KWH}",
+        "kwh": f"({_ws()}) / {_A_KWH}",
+        "held": f"({_ws('held')}) / {_A_KWH}",
+        "free": f"({_ws('free')}) / {_A_KWH}",
         **{f"{use}_w": f"sum({use}_ws) / nullif(sum({use}_known), 0)" for use in ("active", "held", "free")},
         "hours": "sum(gpu_seconds) / 3600",
         "coverage": f"CASE WHEN sum(owned) > 0 THEN least(1, coalesce(sum(known), 0) / (seconds * {OWNED})) END",
@@ -153,7 +169,8 @@ def _stacked(label: str, title: str, w: int = 8) -> Panel:
     return Panel(
         kind=Lines(stacked=True), title=title, unit=units.WATT, query=_watts(label), w=w, h=8, low=0,
         colours=USE_COLOURS if label == "use" else {},
-        description=f"Watts of all GPUs together, the mean of an interval. {_OBSERVED}",
+        description="Watts of all GPUs together, the mean of an interval. A line ends where none told its power: that"
+        f" is not 0. {_OBSERVED}",
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from gpufleet_dashboards.scale import (
 from gpufleet_dashboards.sql import PLACE_CHOSEN, chosen
 from gpufleet_dashboards.statements.counts import counted
 from gpufleet_dashboards.statements.fleet import observed, of_use, over_time
-from gpufleet_dashboards.statements.standing import AILING, COUNTED, MINUTE_SECONDS, USED, gpus_in
+from gpufleet_dashboards.statements.standing import AILING, COUNTED, COUNTED_NOW, MINUTE_SECONDS, USED, gpus_in
 from gpufleet_dashboards.variables import MODEL, SITE
 
 _ROWS = 100
@@ -53,7 +53,7 @@ def _count(title: str, description: str, sql: str, board: str) -> Panel:
 
 
 _NOW = Row(
-    "Now",
+    "At the end of the range",
     (
         _count(
             "Owned",
@@ -71,10 +71,11 @@ _NOW = Row(
             "health",
         ),
         _count(
-            "Healthy",
-            "GPUs that report and have no critical alert that fires, nor has their node. It is as good as the rules "
-            "are: with alerts off it is the same as *Reporting*. Alerts are those of now, whatever range is shown.",
-            f"WITH counted AS ({COUNTED}), ailing AS ({AILING}) "
+            "Healthy now",
+            "GPUs that report now, whatever range is shown, and have no critical alert that fires, nor has their node. "
+            "Which GPUs had which state is not kept: compare it with *Reporting* of a range that ends now. It is as "
+            "good as the rules are: with alerts off it is the same as *Reporting*.",
+            f"WITH counted AS ({COUNTED_NOW}), ailing AS ({AILING}) "
             "SELECT sum(CASE WHEN state = 'reporting' THEN gpus ELSE 0 END) "
             "- coalesce((SELECT sum(gpus) FROM ailing), 0) AS gpus FROM counted",
             "health",
@@ -112,27 +113,35 @@ _NOW = Row(
 
 _THIS_PLACE = to_place("fleet")
 _CHOSEN = ", ".join(f"{value} AS {name}" for name, value in PLACE_CHOSEN.items())
-_BY_PLACE = f"""WITH counted AS ({COUNTED}), ailing AS ({AILING}), used AS ({USED}),
-states AS (
-  SELECT site, model, sum(gpus) AS owned, sum(CASE WHEN state = 'reporting' THEN gpus ELSE 0 END) AS reporting
-  FROM counted GROUP BY site, model
+
+
+def _standing(counted: str) -> str:
+    reporting = "sum(CASE WHEN state = 'reporting' THEN gpus ELSE 0 END) AS reporting"
+    return f"SELECT site, model, sum(gpus) AS owned, {reporting} FROM {counted} GROUP BY site, model"
+
+
+_BY_PLACE = f"""WITH counted AS ({COUNTED}), now AS ({COUNTED_NOW}), ailing AS ({AILING}), used AS ({USED}),
+states AS ({_standing("counted")}),
+well AS (
+  SELECT site, model, owned, reporting - coalesce(gpus, 0) AS healthy
+  FROM ({_standing("now")}) AS standing LEFT JOIN ailing USING (site, model)
 ), uses AS (
   SELECT site, model, {gpus_in("active")} AS active, {gpus_in("held")} AS held,
     sum(power_sum) / {MINUTE_SECONDS} AS power
   FROM used GROUP BY site, model
 )
-SELECT site, model, owned, reporting, reporting - coalesce(gpus, 0) AS healthy, active, held, power,
-  {_CHOSEN}
-FROM states LEFT JOIN ailing USING (site, model) LEFT JOIN uses USING (site, model)
-ORDER BY owned - (reporting - coalesce(gpus, 0)) DESC, site, model LIMIT 500"""
+SELECT site, model, states.owned, reporting, healthy, active, held, power, {_CHOSEN}
+FROM states LEFT JOIN well USING (site, model) LEFT JOIN uses USING (site, model)
+ORDER BY coalesce(well.owned - healthy, 0) DESC, site, model LIMIT 500"""
 _PLACES = Row(
     "By site and model",
     (
         Panel(
             kind=Table(),
             title="Sites and models",
-            description="The figures above for each site and model, those with most GPUs that are not well first. "
-            "Empty fields: nothing was told in the last whole minute, which is not 0.",
+            description="The figures above for each site and model, those with most GPUs that are not well now "
+            "first. Empty fields: nothing was told in the last whole minute, which is not 0. Healthy is of now, "
+            "whatever range is shown; the others are of its end.",
             unit=units.COUNT,
             query=Query(
                 _BY_PLACE,
@@ -141,7 +150,7 @@ _PLACES = Row(
                     "model": text("Model", link=_THIS_PLACE),
                     "owned": number(units.COUNT, "Owned", decimals=0),
                     "reporting": number(units.COUNT, "Reporting", decimals=0),
-                    "healthy": number(units.COUNT, "Healthy", decimals=0),
+                    "healthy": number(units.COUNT, "Healthy now", decimals=0),
                     "active": number(units.COUNT, "Active", decimals=1),
                     "held": number(units.COUNT, "Held idle", decimals=1),
                     "power": metric("power", "Power"),

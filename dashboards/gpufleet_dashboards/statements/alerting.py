@@ -14,7 +14,11 @@ _ACKNOWLEDGED = f"{ALERTS['acknowledged_at']} IS NOT NULL"
 _GRAVEST = f"array_position(ARRAY['critical', 'warning', 'info'], {ALERTS['severity']})"
 # How long it took, s.
 _TOOK = f"({ALERTS['resolved']} - {ALERTS['fired']}) / 1000000.0::float8"
-_UNTIL_SEEN = f"extract(epoch FROM {ALERTS['acknowledged_at']} - {ALERTS['fired_at']})::float8"
+# How long it lasts, so far. Without those that still fire, the worse it is the better it would look.
+_LASTS = f"greatest(extract(epoch FROM coalesce({ALERTS['resolved_at']}, now()) - {ALERTS['fired_at']}), 0)::float8"
+_UNTIL_SEEN = f"extract(epoch FROM coalesce({ALERTS['acknowledged_at']}, now()) - {ALERTS['fired_at']})"
+# Until somebody acknowledged it, or so far; NULL of those that ended, or were held back, before anybody did.
+_WAITS = f"CASE WHEN {_ACKNOWLEDGED} OR {_FIRING} AND NOT {_HELD} THEN greatest({_UNTIL_SEEN}, 0)::float8 END"
 _MOST = 200
 
 
@@ -79,11 +83,11 @@ FROM {ALERTS} WHERE {_FIRED} GROUP BY 1, 2 ORDER BY 1"""
 
 
 def by_rule() -> str:
-    """A row for each rule that fired in the range or fires: how often, about how many nodes, and how long it took."""
+    """A row for each rule that fired in the range or fires: how often, about how many nodes, how long they last."""
     in_range = within(ALERTS, "fired")
     return f"""SELECT {ALERTS["severity"]}, {ALERTS["rule"]}, count(*) FILTER (WHERE {in_range}) AS fired,
   count(*) FILTER (WHERE {_FIRING}) AS firing, count(DISTINCT {ALERTS["node_uuid"]}) AS nodes,
-  percentile_cont(0.5) WITHIN GROUP (ORDER BY {_TOOK}) AS median, max({_TOOK}) AS longest,
+  percentile_cont(0.5) WITHIN GROUP (ORDER BY {_LASTS}) AS median, max({_LASTS}) AS longest,
   avg(({_ACKNOWLEDGED})::integer::float8) AS acknowledged, max({ALERTS["fired_at"]}) AS last
 FROM {ALERTS} WHERE ({in_range} OR {_FIRING}) AND {_CHOSEN} GROUP BY 1, 2
 ORDER BY 3 DESC, 4 DESC, 2 LIMIT {_MOST}"""
@@ -99,10 +103,14 @@ GROUP BY {place} ORDER BY 7 DESC, 10 DESC LIMIT 50"""
 
 
 def taken() -> str:
-    """A row: how long those that fired in the range took to be acknowledged and to be resolved, s."""
-    return f"""SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY {_UNTIL_SEEN}) AS acknowledged,
-  percentile_cont(0.5) WITHIN GROUP (ORDER BY {_TOOK}) AS median,
-  percentile_cont(0.9) WITHIN GROUP (ORDER BY {_TOOK}) AS ninth
+    """A row: how long those that fired in the range took to be acknowledged and to be resolved, or take so far, s.
+
+    And how many still fire: of as many, the times are too short.
+    """
+    return f"""SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY {_WAITS}) AS acknowledged,
+  percentile_cont(0.5) WITHIN GROUP (ORDER BY {_LASTS}) AS median,
+  percentile_cont(0.9) WITHIN GROUP (ORDER BY {_LASTS}) AS ninth,
+  count(*) FILTER (WHERE {_FIRING}) AS still
 FROM {ALERTS} WHERE {_FIRED}"""
 
 

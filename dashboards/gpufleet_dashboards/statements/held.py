@@ -53,12 +53,13 @@ LEFT JOIN most USING (gpu, begin) ORDER BY 1, length(gpu), gpu"""
 
 def workloads(usage: str) -> Query:
     """What each workload had of the GPUs that a condition on `usage` names, those with most first."""
+    observed = f"{USAGE['observed_seconds']} * {_PART}"
     sql = f"""SELECT {_HOLDER} AS holder, {USAGE["kind"]}, {USAGE["user_name"]}, {USAGE["account"]},
   {USAGE["namespace"]}, count(DISTINCT {USAGE["gpu_id"]}) AS gpus,
   sum({USAGE["active_seconds"]} * {_PART}) / 3600 AS active_hours,
   sum({USAGE["held_seconds"]} * {_PART}) / 3600 AS held_hours,
-  sum({USAGE["activity_mean"]} * {USAGE["observed_seconds"]})
-    / nullif(sum({USAGE["observed_seconds"]}) FILTER (WHERE {USAGE["activity_mean"]} IS NOT NULL), 0) AS activity,
+  sum({USAGE["activity_mean"]} * {observed})
+    / nullif(sum({observed}) FILTER (WHERE {USAGE["activity_mean"]} IS NOT NULL), 0) AS activity,
   max({USAGE["memory_most"]}) AS memory_most,
   to_timestamp(min({USAGE["begin_at"]}) / 1000000.0::float8) AS first,
   to_timestamp(max({USAGE["end_at"]}) / 1000000.0::float8) AS last

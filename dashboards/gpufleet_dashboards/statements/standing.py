@@ -1,4 +1,4 @@
-"""How the fleet stands at the end of the range, in SQL: counts of GPUs by state, their use, and open alerts.
+"""How the fleet stands at the end of the range, and now, in SQL: GPUs by state, their use, and open alerts.
 
 Each is the body of a common table expression with `site`, `model` and what it counts.
 """
@@ -19,18 +19,24 @@ _COME_US = 30_000_000
 LAST_MINUTE = f"(({END} - {_COME_US}) / {_MINUTE_US} - 1) * {_MINUTE_US}"
 MINUTE_SECONDS = 60
 
-# GPUs by site, model and state: of the last time that they were counted.
-COUNTED = f"""SELECT site, model, state, gpus FROM (
+
+def _counted(within: str) -> str:
+    return f"""SELECT site, model, state, gpus FROM (
   SELECT {STATES["site"]}, {STATES["model"]}, {STATES["state"]}, {STATES["gpus"]},
     {STATES["at"]} = max({STATES["at"]}) OVER () AS newest
-  FROM {STATES} WHERE {STATES["at"]} <= {END} AND {STATES["at"]} > {END} - {_OLDEST_US}::bigint
+  FROM {STATES} WHERE {within}
 ) AS counts WHERE newest AND {chosen(STATES, "site", "model")}"""
+
+
+# GPUs by site, model and state: of the last time that they were counted, in the range, and now.
+COUNTED = _counted(f"{STATES['at']} <= {END} AND {STATES['at']} > {END} - {_OLDEST_US}::bigint")
+COUNTED_NOW = _counted(f"{STATES['at']} > (SELECT (extract(epoch FROM now()) * 1000000)::bigint - {_OLDEST_US})")
 
 _OPEN = f"{ALERTS['state']} = 'firing' AND {ALERTS['severity']} = 'critical'"
 _ONE = f"""SELECT {GPUS["gpu_id"]}, {GPUS["site"]}, {GPUS["model"]}
   FROM {GPUS} WHERE {GPUS["state"]} = 'reporting' AND {chosen(GPUS, "site", "model")}"""
 
-# GPUs that report and have, or whose node has, a critical alert that fires; each once.
+# GPUs that report and have, or whose node has, a critical alert that fires, now; each once.
 AILING = f"""SELECT site, model, count(*) AS gpus FROM (
   {_ONE} AND {GPUS["gpu"]} IN (SELECT {ALERTS["gpu"]} FROM {ALERTS} WHERE {_OPEN})
   UNION
@@ -39,9 +45,9 @@ AILING = f"""SELECT site, model, count(*) AS gpus FROM (
   )
 ) AS each GROUP BY site, model"""
 
-# GPU-seconds of the last whole minute by use, and watt-seconds.
+# GPU-seconds of the last whole minute by use, watt-seconds, and the GPU-seconds that these are known of.
 USED = f"""SELECT {MINUTES["site"]}, {MINUTES["model"]}, {MINUTES["use"]}, {MINUTES["gpu_seconds"]},
-  {MINUTES["power_sum"]}
+  {MINUTES["power_sum"]}, {MINUTES["power_seconds"]}
 FROM {MINUTES} WHERE {MINUTES["at"]} = {LAST_MINUTE} AND {chosen(MINUTES, "site", "model")}"""
 
 

@@ -11,6 +11,7 @@ from gpufleet_server.store.schema import gpus, nodes
 
 from tests.dashboards.own.looking import Look, Truth
 from tests.dashboards.own.rows import SECOND, Row
+from tests.dashboards.so_far import SoFar
 
 _SEVERITIES = ("critical", "warning", "info")
 _MOST = 200
@@ -108,6 +109,24 @@ def _took(some: Iterable[Row]) -> list[float]:
     return [(each["resolved_at"] - each["fired_at"]) / SECOND for each in some if each["resolved_at"] is not None]
 
 
+def _lasted(look: Look, some: Iterable[Row]) -> list[float]:
+    """How long they took, or take until now where they still fire."""
+    return [((each["resolved_at"] or look.now) - each["fired_at"]) / SECOND for each in some]
+
+
+def _waited(look: Look, some: Iterable[Row]) -> list[float]:
+    """How long until somebody acknowledged them, or until now where they fire and nothing holds them back."""
+    seen, rest = _split(some, lambda each: each["acknowledged_at"] is not None)
+    waiting = [each for each in rest if each["state"] == "firing" and not each["held_by"]]
+    times = [each["acknowledged_at"] - each["fired_at"] for each in seen]
+    times += [look.now - each["fired_at"] for each in waiting]
+    return [each / SECOND for each in times]
+
+
+def _so_far(times: list[float], share: float) -> SoFar | None:
+    return SoFar(np.quantile(times, share)) if times else None
+
+
 def _share(some: list[Row], which: Callable[[Row], bool]) -> float | None:
     return sum(map(which, some)) / len(some) if some else None
 
@@ -118,8 +137,7 @@ def _rules(look: Look) -> list[Row]:
         {"severity": severity, "rule": rule, "fired": sum(look.within(each["fired_at"]) for each in alike),
          "firing": sum(each["state"] == "firing" for each in alike),
          "nodes": len({each["node_id"] for each in alike if each["node_id"]}),
-         "median": statistics.median(_took(alike)) if _took(alike) else None,
-         "longest": max(_took(alike), default=None),
+         "median": _so_far(_lasted(look, alike), 0.5), "longest": _so_far(_lasted(look, alike), 1),
          "acknowledged": _share(alike, lambda each: each["acknowledged_at"] is not None),
          "last": max(each["fired_at"] for each in alike)}
         for (severity, rule), alike in _groups(some, "severity", "rule").items()
@@ -139,11 +157,10 @@ def _offenders(look: Look) -> list[Row]:
 
 def _times(look: Look) -> list[Row]:
     some = _fired(look)
-    seen = [(each["acknowledged_at"] - each["fired_at"]) / SECOND for each in some if each["acknowledged_at"]]
+    lasted = _lasted(look, some)
     return [{
-        "acknowledged": statistics.median(seen) if seen else None,
-        "median": statistics.median(_took(some)) if _took(some) else None,
-        "ninth": float(np.quantile(_took(some), 0.9)) if _took(some) else None,
+        "acknowledged": _so_far(_waited(look, some), 0.5), "median": _so_far(lasted, 0.5),
+        "ninth": _so_far(lasted, 0.9), "still": sum(each["state"] == "firing" for each in some),
     }]  # fmt: skip
 
 

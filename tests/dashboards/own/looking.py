@@ -10,6 +10,7 @@ from tests.dashboards.fleet.boards import Asked
 from tests.dashboards.grafana_sql.front import Range, Variable
 from tests.dashboards.grafana_sql.intervals import of_range
 from tests.dashboards.own.rows import SECOND, Made, Row
+from tests.dashboards.so_far import SoFar
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
@@ -78,6 +79,8 @@ def _ends_a_line(look: Look, row: Row) -> bool:
 
 
 def _alike(told: Any, wanted: Any) -> bool:
+    if isinstance(wanted, SoFar):
+        return told is not None and wanted.fits(told)
     if isinstance(told, int | float) and isinstance(wanted, int | float):
         return math.isclose(told, wanted, rel_tol=1e-11, abs_tol=1e-9)
     return bool(told == wanted)

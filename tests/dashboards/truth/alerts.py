@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from tests.dashboards.so_far import SoFar
 from tests.dashboards.truth import alerting
 from tests.dashboards.truth.seen import Expected, Seen, Truth
 
@@ -41,6 +42,21 @@ def _took(alert: _Alert) -> float | None:
 
 def _times(some: Iterable[_Alert]) -> list[float]:
     return sorted(took for each in some if (took := _took(each)) is not None)
+
+
+def _until(seen: Seen, alert: _Alert, what: str) -> float:
+    """Until it was `what`, or so far; alerts of this fleet may fire a little ahead of the clock."""
+    end: int = alert[what] or seen.asked_at
+    began: int = alert["fired_at"]
+    return max(0.0, (end - began) / 1e6)
+
+
+def _lasted(seen: Seen, some: Iterable[_Alert]) -> list[float]:
+    return sorted(_until(seen, each, "resolved_at") for each in some)
+
+
+def _so_far(values: list[float], share: float) -> SoFar | None:
+    return SoFar(told) if (told := _quantile(values, share)) is not None else None
 
 
 def _quantile(values: list[float], share: float) -> float | None:
@@ -127,12 +143,12 @@ def _rules(seen: Seen) -> Expected:
     some = [each for each in _every(seen) if each["alert_id"] in in_range or each["state"] == "firing"]
     listing = []
     for (severity, rule), of in _grouped(some, lambda each: (each["severity"], each["rule"])).items():
-        times = _times(of)
+        times = _lasted(seen, of)
         listing.append({
             "severity": severity, "rule": rule, "fired": sum(each["alert_id"] in in_range for each in of),
             "firing": sum(each["state"] == "firing" for each in of),
             "nodes": len({each["node_uuid"] for each in of} - {None}),
-            "median": _quantile(times, 0.5), "longest": max(times, default=None),
+            "median": _so_far(times, 0.5), "longest": _so_far(times, 1),
             "acknowledged": _mean(each["acknowledged_at"] is not None for each in of),
             "last": max(each["fired_at"] for each in of),
         })  # fmt: skip
@@ -153,12 +169,12 @@ def _offenders(seen: Seen) -> Expected:
 
 def _taken(seen: Seen) -> Expected:
     some = _fired(seen)
-    times = _times(some)
-    waited = sorted(
-        (each["acknowledged_at"] - each["fired_at"]) / 1e6 for each in some if each["acknowledged_at"] is not None
-    )
-    quantiles = {"median": _quantile(times, 0.5), "ninth": _quantile(times, 0.9)}
-    return Expected(listing=[{"acknowledged": _quantile(waited, 0.5)} | quantiles])
+    times, firing = _lasted(seen, some), [each for each in some if each["state"] == "firing"]
+    wait = [each for each in some if each["acknowledged_at"] is not None]
+    wait += [each for each in firing if each["acknowledged_at"] is None and not each["held_by"]]
+    waited = sorted(_until(seen, each, "acknowledged_at") for each in wait)
+    row = {"acknowledged": _so_far(waited, 0.5), "median": _so_far(times, 0.5), "ninth": _so_far(times, 0.9)}
+    return Expected(listing=[row | {"still": len(firing)}])
 
 
 def _shares(seen: Seen) -> Expected:

@@ -32,8 +32,13 @@ def _lines(label: str, value: Callable[[Told], float | None]) -> Truth:
     return lambda seen: Expected(series=series(seen, [label], _energy, value))
 
 
-def _watts(each: Told) -> float:
-    return each["ws"] / each.seconds
+def _watts(each: Told) -> float | None:
+    return each["ws"] / each.seconds if each["known"] else None
+
+
+def _watts_of_use(each: Told) -> float | None:
+    """There is no interval in which no GPU of the fleet tells its power."""
+    return 0.0 if each.sums is None else _watts(each)
 
 
 def _a_gpu(each: Told) -> float | None:
@@ -41,7 +46,7 @@ def _a_gpu(each: Told) -> float | None:
 
 
 def _kwh(each: Told) -> float | None:
-    return each["ws"] / _A_KWH if each.sums is not None else None
+    return each["ws"] / _A_KWH if each["known"] else None
 
 
 def _share_of_owned(each: Told, name: str) -> float | None:
@@ -89,9 +94,9 @@ def _places(seen: Seen) -> Expected:
 
 def _place(site: str, model: str, each: Told) -> Mapping[str, object]:
     there = each.sums is not None
-    return {
-        "site": site, "model": model, "kwh": _kwh(each), "held": each["held_ws"] / _A_KWH,
-        "free": each["free_ws"] / _A_KWH, "hours": each["observed"] / 3600 if there else None,
+    kwh = {use: each[f"{use}_ws"] / _A_KWH if each["known"] else None for use in ("held", "free")}
+    return kwh | {
+        "site": site, "model": model, "kwh": _kwh(each), "hours": each["observed"] / 3600 if there else None,
         "coverage": _share_of_owned(each, "known"), "counted": each.share("counted", "known"),
     } | {f"{use}_w": each.share(f"{use}_ws", f"{use}_known") for use in ("active", "held", "free")}  # fmt: skip
 
@@ -113,7 +118,7 @@ TRUTHS: dict[str, Truth] = {
     "Energy in the range": _in_range,
     "Power by site": _lines("site", _watts),
     "Power by model": _lines("model", _watts),
-    "Power by use": _lines("use", _watts),
+    "Power by use": _lines("use", _watts_of_use),
     "Energy by use": _lines("use", _kwh),
     "Coverage": _coverage,
     "Watts of a GPU, by use": _lines("use", _a_gpu),

@@ -104,7 +104,7 @@ def _watts(each: Told) -> float | None:
 TRUTHS: dict[str, Truth] = {
     "Owned": _one("gpus", _owned),
     "Reporting": _one("gpus", _reporting),
-    "Healthy": _one("gpus", lambda seen: _reporting(seen) - sum(alerting.ailing(seen).values())),
+    "Healthy now": _one("gpus", lambda seen: _reporting(seen) - sum(alerting.ailing(seen).values())),
     "Active": _one("gpus", _in_use("active")),
     "Held idle": _one("gpus", _in_use("held")),
     "Power": _one("power", lambda seen: sum(each["total"] for each in last_minute(seen).values()) / 60),

@@ -14,6 +14,7 @@ from tests.dashboards.fleet.rows import Key, Rows
 from tests.dashboards.fleet.world import World
 from tests.dashboards.grafana_sql.front import Range, Variable
 from tests.dashboards.grafana_sql.intervals import of_range
+from tests.dashboards.so_far import SoFar
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 # (time in µs, texts …) → what is beside them.
@@ -147,6 +148,8 @@ def _same(told: Iterable[Any], wanted: Iterable[Any], expected: Expected) -> boo
 
 
 def _alike(told: Any, wanted: Any, expected: Expected) -> bool:
+    if isinstance(wanted, SoFar):
+        return _is_there(told) and wanted.fits(float(told))
     if not _is_there(told) or not _is_there(wanted):
         return _is_there(told) == _is_there(wanted)
     if isinstance(wanted, str) or isinstance(told, str):

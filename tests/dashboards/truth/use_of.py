@@ -147,11 +147,11 @@ def _workloads(seen: Seen, some: Iterable[Interval]) -> Expected:
 def _workload(seen: Seen, group: list[Interval]) -> dict[str, Any]:
     holder, parts = group[0].holder, [each.within(seen.begin, seen.end) for each in group]
     active, held = (sum(getattr(each, name) for each in parts) / 3600 for name in ("active", "held"))
-    known = sum(each.activity_known for each in group)
+    known = sum(each.activity_known for each in parts)
     return {
         "holder": name_of(holder), "kind": holder.kind, "gpus": len({each.gpu for each in group}),
         "active_hours": active, "held_hours": held,
-        "activity": sum(each.activity for each in group) / known if known else None,
+        "activity": sum(each.activity for each in parts) / known if known else None,
         "memory_most": max(each.memory_most for each in group), "first": min(each.begin for each in group),
         "last": max(each.end for each in group),
     }  # fmt: skip

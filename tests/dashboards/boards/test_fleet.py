@@ -1,0 +1,36 @@
+"""The board Fleet: which of its figures are of the end of the range, and which of now."""
+
+from tests.dashboards.boards.conftest import MINUTE, Views
+
+_PLACE = {"site": "east", "model": "H100", "simulated": False}
+
+
+def test_healthy_is_of_now_alone(views: Views) -> None:
+    """A range of the past has its own GPUs, and today's alerts do not make some of them ill."""
+    past, now = views.now - 600 * MINUTE, views.now - MINUTE
+    views.put(
+        "fleet_states", *(_PLACE | {"at": past - each * MINUTE, "state": "reporting", "gpus": 5} for each in (0, 1))
+    )
+    views.put("fleet_states", _PLACE | {"at": past, "state": "lost", "gpus": 2})
+    views.put("fleet_states", _PLACE | {"at": now, "state": "reporting", "gpus": 8})
+    views.put("fleet_states", _PLACE | {"at": now, "state": "lost", "gpus": 1})
+    views.put("gpus", *({"gpu_id": each, "gpu": f"GPU-{each}", "state": "reporting"} | _PLACE for each in range(8)))
+    views.put("alerts", {"gpu": "GPU-3", "state": "firing", "severity": "critical", "node_uuid": "a"})
+
+    def one(panel: str) -> object:
+        (row,) = views.rows("fleet", panel, past - 60 * MINUTE, past + MINUTE)
+        return row["gpus"]
+
+    assert (one("Owned"), one("Reporting"), one("Healthy now")) == (7, 5, 7)
+    (place,) = views.rows("fleet", "Sites and models", past - 60 * MINUTE, past + MINUTE)
+    assert (place["owned"], place["reporting"], place["healthy"]) == (7, 5, 7)
+
+
+def test_what_is_not_counted_any_more_is_not_healthy(views: Views) -> None:
+    """Without a server nobody counts: nothing is known of now, while the past is."""
+    past = views.now - 600 * MINUTE
+    views.put("fleet_states", _PLACE | {"at": past, "state": "reporting", "gpus": 5})
+    (healthy,) = views.rows("fleet", "Healthy now", past - 60 * MINUTE, past + MINUTE)
+    (place,) = views.rows("fleet", "Sites and models", past - 60 * MINUTE, past + MINUTE)
+    assert healthy["gpus"] is None
+    assert (place["owned"], place["healthy"]) == (5, None)
