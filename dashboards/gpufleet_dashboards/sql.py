@@ -130,6 +130,11 @@ class Branch:
         return f"({shown} * 1000::bigint)"
 
     @property
+    def begin_us(self) -> str:
+        """When a row's interval of the panel begins, µs."""
+        return f"{self['at']} / {self.width_us} * {self.width_us}"
+
+    @property
     def seconds(self) -> str:
         """How long an interval of the panel is here, s."""
         return f"({self.width_us} / 1000000.0::float8)"

@@ -96,10 +96,19 @@ ORDER BY 3 DESC, 4 DESC, 2 LIMIT {_MOST}"""
 def offenders() -> str:
     """The nodes and GPUs about which most fired in the range."""
     place = ", ".join(ALERTS[name] for name in ("site", "node", "position", "model", "node_uuid", "gpu"))
-    return f"""SELECT {place}, count(*) AS fired, count(*) FILTER (WHERE {_FIRING}) AS firing,
-  count(DISTINCT {ALERTS["rule"]}) AS rules, max({ALERTS["fired_at"]}) AS last
-FROM {ALERTS} WHERE {_FIRED} AND {ALERTS["node_uuid"]} IS NOT NULL
-GROUP BY {place} ORDER BY 7 DESC, 10 DESC LIMIT 50"""
+    # Counted by numbers, and named afterwards, each as its newest alert names it.
+    key = f"{ALERTS['node_id']}, {ALERTS['gpu_id']}"
+    return f"""WITH told AS (
+  SELECT {key}, {ALERTS["rule"]}, count(*) AS fired, count(*) FILTER (WHERE {_FIRING}) AS firing,
+    max({ALERTS["fired"]}) AS last, max({ALERTS["alert_id"]}) AS newest
+  FROM {ALERTS} WHERE {_FIRED} AND {ALERTS["node_id"]} IS NOT NULL GROUP BY 1, 2, 3
+), most AS MATERIALIZED (
+  SELECT sum(fired)::bigint AS fired, sum(firing)::bigint AS firing, count(*) AS rules, max(last) AS last,
+    max(newest) AS newest
+  FROM told GROUP BY {key} ORDER BY 1 DESC, 4 DESC LIMIT 50
+)
+SELECT {place}, most.fired, most.firing, most.rules, to_timestamp(most.last / 1000000.0::float8) AS last
+FROM most JOIN {ALERTS} ON {ALERTS["alert_id"]} = most.newest ORDER BY 7 DESC, 10 DESC"""
 
 
 def taken() -> str:

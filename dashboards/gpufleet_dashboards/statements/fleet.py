@@ -75,16 +75,18 @@ FROM told CROSS JOIN shown GROUP BY {_listed(labels)}seconds, counted"""
 
 def _told(labels: Sequence[str], sums: Sums, values: dict[str, str], *, by_interval: bool) -> str:
     """Sums of the tier that is asked for, a row a combination of labels; counts of GPUs where values need them."""
-    begin = {"begin": _BEGIN, "width": "max(width)"} if by_interval else {}
+
+    def shown(branch: Branch) -> dict[str, str]:
+        return {"begin": branch.begin_us, "width": branch.width_us} if by_interval else {}
 
     def of_rollups(branch: Branch) -> str:
-        cells = begin | sums(branch) | {"owned": "NULL::float8", "counted_at": "NULL::bigint"}
-        return _select(branch, labels, cells, (_BEGIN,) if by_interval else ())
+        cells = shown(branch) | sums(branch) | {"owned": "NULL::float8", "counted_at": "NULL::bigint"}
+        return _select(branch, labels, cells, (branch.begin_us,) if by_interval else ())
 
     def of_counts(branch: Branch) -> str:
         nothing = dict.fromkeys(sums(Branch(_TIERS[0], 0)), "NULL::float8")
-        cells = begin | nothing | {"owned": f"sum({branch['gpus']})::float8", "counted_at": branch["at"]}
-        return _select(branch, labels, cells, (branch["at"], "width"))
+        cells = shown(branch) | nothing | {"owned": f"sum({branch['gpus']})::float8", "counted_at": branch["at"]}
+        return _select(branch, labels, cells, (branch["at"],))
 
     parts = [by_tier(_TIERS, of_rollups)]
     if any("owned" in value for value in values.values()):
@@ -93,20 +95,17 @@ def _told(labels: Sequence[str], sums: Sums, values: dict[str, str], *, by_inter
 
 
 _UNION = "\nUNION ALL\n"
-# When a row's interval of the panel begins.
-_BEGIN = "at / width * width"
 
 
 def _select(branch: Branch, labels: Sequence[str], cells: dict[str, str], by: Sequence[str]) -> str:
     step = (branch.tier.step_ms or 0) * 1000
     named = [branch[label] for label in labels]
     grouped = ", ".join((*named, *by))
-    # What is going on is not over: its sums would be too small. Rows are found by time first.
+    # What is going on is not over: its sums would be too small.
     return f"""SELECT {_listed(named)}{_values(cells)},
   min({branch["at"]}) AS first, max({branch["at"]}) + {step} AS last
-FROM (SELECT *, {branch.width_us} AS width, {step / 1_000_000} AS each FROM {branch}
-  WHERE {branch.here} AND {branch["at"]} + {step} <= {END} OFFSET 0) AS rows
-WHERE {likely(chosen(branch, "site", "model"))}
+FROM {branch}
+WHERE {branch.here} AND {branch["at"]} + {step} <= {END} AND {likely(chosen(branch, "site", "model"))}
 GROUP BY {grouped or "()"} HAVING count(*) > 0"""
 
 
@@ -122,7 +121,8 @@ def flags_seen(metric: Metric, bits: dict[str, int]) -> str:
     """How many rows of a model's GPUs had which flag set, of how many, and in which it was last; bits by words."""
 
     def rows(branch: Branch) -> str:
-        cells = {"at": branch["at"], "each": "max(each)", "flags": f"bit_or({branch[metric.name]})"}
+        each = f"{(branch.tier.step_ms or 0) // 1000}"
+        cells = {"at": branch["at"], "each": each, "flags": f"bit_or({branch[metric.name]})"}
         return _select(branch, ("model",), cells, (branch["at"],))
 
     values = ", ".join(f"('{word}', {bit})" for word, bit in bits.items())

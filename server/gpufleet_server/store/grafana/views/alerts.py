@@ -34,6 +34,8 @@ def subject() -> Iterator[Field]:
 
 def _fields() -> Iterator[Field]:
     yield from subject()
+    yield Column("node_id", "bigint", "Its node's number in this store; NULL where it is of none."), alerts.c.node_id
+    yield Column("gpu_id", "bigint", "Its GPU's number in this store; NULL where it is of none."), alerts.c.gpu_id
     yield fields.text("text", "What is wrong.", alerts.c.text)
     yield Column("value", "double precision", "What was measured, where that is a number."), alerts.c.value
     yield fields.time("since", "Since when it held.", alerts.c.since)
