@@ -82,6 +82,8 @@ def _roll(connection: Connection, table: Table, length: int, begin: int) -> None
     parts = {name: total for metric in EVERY_SAMPLE for name, total in _totals(connection.dialect.name, metric)}
     parts = {"observed": func.sum(fleet_minutes.c.observed)} | parts
     query = select(group, last, *parts.values()).where(ts > begin, ts <= begin + HOUR).group_by(group, last)
+    # In one order for all servers: two that wait for each other's rows would wait for ever.
+    query = query.order_by(group, last)
     added = insert_into(connection, table).from_select(["group_id", "ts", *parts], query)
     connection.execute(
         added.on_conflict_do_update(
@@ -101,7 +103,7 @@ def count_states(store: Store, now: int) -> int:
     if counts:
         with store.writing() as connection:
             ids = group_ids(connection, list(counts))
-            rows = [{"group_id": ids[group], "ts": ts, "gpus": number} for group, number in counts.items()]
+            rows = [{"group_id": ids[group], "ts": ts, "gpus": number} for group, number in sorted(counts.items())]
             insert_new(connection, fleet_states, rows)
     return len(counts)
 

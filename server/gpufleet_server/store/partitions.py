@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from sqlalchemy import Connection, Table, text
 
@@ -51,14 +51,14 @@ class Partition:
     end: int | None
 
 
-def make_ahead(connection: Connection, now: int, wait_s: int = 2) -> int:
-    """Make the partitions of now and of the time to come; how many were missing. 0 on SQLite.
+def make_ahead(connection: Connection, now: int, wait_s: int = 2, cuts: Iterable[Cut] = CUTS) -> int:
+    """Make the partitions of now and of the time to come, of these tables; how many were missing. 0 on SQLite.
 
     OperationalError where others read for longer than `wait_s` seconds: what comes in waits behind it.
     """
     if connection.dialect.name == "sqlite":
         return 0
-    times = ((cut, now + n * cut.length) for cut in CUTS for n in range(-1, cut.ahead + 1))
+    times = ((cut, now + n * cut.length) for cut in cuts for n in range(-1, cut.ahead + 1))
     return sum(make(connection, cut, at, wait_s) for cut, at in times)
 
 

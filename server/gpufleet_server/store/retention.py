@@ -9,6 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from gpufleet_server.store import partitions
 from gpufleet_server.store.engine import Store
+from gpufleet_server.store.leases import ROLLUPS, alone
 from gpufleet_server.store.server_minutes import server_minutes
 from gpufleet_server.store.tiers import (
     DAILY,
@@ -104,10 +105,8 @@ def drop_emptied(store: Store, now: int, sealed_until: int) -> list[str]:
         if each.end is not None and each.end <= before:
             _cut_off(store, each.name)
     with store.reading() as connection:
-        cut_off = list(connection.execute(_CUT_OFF).scalars())
-    for name in cut_off:
-        _drop_cut_off(store, name)
-    return cut_off
+        cut_off = _cut_off_ones(connection)
+    return [name for name in cut_off if _drop_cut_off(store, name)]
 
 
 # Those that were cut off and not dropped yet.
@@ -118,22 +117,33 @@ _CUT_OFF = text(
 )
 
 
+def _cut_off_ones(connection: Connection) -> list[str]:
+    return list(connection.execute(_CUT_OFF).scalars())
+
+
 def _cut_off(store: Store, name: str) -> None:
     try:
         with store.writing() as connection:
+            alone(connection, ROLLUPS)
             connection.execute(text("SET LOCAL lock_timeout = '1s'"))
-            connection.execute(text(f"ALTER TABLE recent DETACH PARTITION {name}"))
+            # Another server may have done it.
+            if name in {each.name for each in partitions.listing(connection, recent)}:
+                connection.execute(text(f"ALTER TABLE recent DETACH PARTITION {name}"))
     except OperationalError as error:
         _LOG.info("%s is still in use: %s", name, error.orig)
 
 
-def _drop_cut_off(store: Store, name: str) -> None:
+def _drop_cut_off(store: Store, name: str) -> bool:
     with store.writing() as connection:
+        alone(connection, ROLLUPS)
+        if name not in _cut_off_ones(connection):
+            return False
         # One that was cut off before an upgrade lacks the metrics that are new.
         there = {column["name"] for column in inspect(connection).get_columns(name)}
         names = ", ".join(f'"{column.name}"' for column in recent.c if column.name in there)
         connection.execute(text(f"INSERT INTO recent ({names}) SELECT {names} FROM {name}"))
         partitions.drop(connection, name)
+        return True
 
 
 def _retain_tier(store: Store, tier: Tier, before: int, go_on: Callable[[], bool]) -> int:

@@ -186,8 +186,10 @@ class Upkeep:
         return not self._interrupted
 
     def _make_partitions(self, now: int, _go_on: GoOn) -> None:
-        with self._store.writing() as connection:
-            partitions.make_ahead(connection, now)
+        for cut in partitions.CUTS:
+            # Each by itself: who waits for a reader of one table must not keep others from reading the rest.
+            with self._store.writing() as connection:
+                partitions.make_ahead(connection, now, cuts=[cut])
 
     def _seal(self, now: int, go_on: GoOn) -> None:
         self.statistics.sealed += seal(self._store, now, self._keep.samples, go_on)

@@ -164,6 +164,7 @@ def add_up_running_days(store: Store, now: int) -> int:
     done = 0
     for day in sorted({(now - HOUR) // DAY * DAY, now // DAY * DAY}):
         with store.writing() as connection:
+            alone(connection, USAGE)
             if _is_due(connection, day):
                 _add_up_hours(connection, day)
                 done += 1

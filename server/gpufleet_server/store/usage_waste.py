@@ -88,6 +88,8 @@ def find_worst(store: Store, now: int, go_on: Callable[[], bool] = lambda: True,
 def _find(connection: Connection, span: _Span, at: int) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(_ROOM)
+        # Two servers would insert the same rows; who reads is not kept waiting.
+        connection.execute(text(f"LOCK TABLE {span.table.name} IN SHARE ROW EXCLUSIVE MODE"))
     connection.execute(delete(span.table).where(span.table.c.at == at))
     query = _worst(at, at + span.length)
     connection.execute(insert_into(connection, span.table).from_select(list(query.selected_columns.keys()), query))

@@ -1,11 +1,16 @@
 """PostgreSQL's partitions by time."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from gpufleet_server.store import partitions
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.tiers import DAY, HOUR, SEALED, recent
+from gpufleet_server.store.upkeep import Upkeep
 from sqlalchemy import Connection, insert, text
 from sqlalchemy.exc import OperationalError
+
+from tests.server.store.locks import somebody_waits, wait_until
 
 _NOON = 1_790_000_000_000_000 // DAY * DAY + 12 * HOUR
 
@@ -69,6 +74,17 @@ def test_none_is_made_behind_a_long_reader(postgresql: Store) -> None:
             partitions.make_ahead(connection, _NOON)
     with postgresql.writing() as connection:
         assert partitions.make_ahead(connection, _NOON) > 0
+
+
+def test_who_waits_for_a_reader_keeps_no_other_waiting(postgresql: Store) -> None:
+    """Partitions of `sealed` can't be made while it is read; `recent` can be read meanwhile."""
+    with ThreadPoolExecutor(1) as thread, postgresql.reading() as reader:
+        reader.execute(text("SELECT count(*) FROM sealed"))
+        preparing = thread.submit(Upkeep(postgresql, now=lambda: _NOON).prepare)
+        wait_until(lambda: somebody_waits(postgresql))
+        reader.execute(text("SET LOCAL lock_timeout = '100ms'"))
+        reader.execute(text("SELECT count(*) FROM recent"))
+    preparing.result(60)
 
 
 def test_sqlite_has_none(store: Store) -> None:

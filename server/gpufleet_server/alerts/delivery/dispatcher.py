@@ -127,9 +127,10 @@ class Dispatcher:
     def _run(self, channel: Channel, woken: threading.Event) -> None:
         while True:
             self._elected.wait()
+            # Before that is looked at: else it would forget that it was woken to stop.
+            woken.clear()
             if self._stopping.is_set():
                 return
-            woken.clear()
             pause = self._step(channel)
             failing = channel.standing.failing_since is not None
             # Who does not take them is not asked again sooner because there are more.
