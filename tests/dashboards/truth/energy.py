@@ -4,14 +4,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tests.dashboards.fleet.rows import Rows
 from tests.dashboards.fleet.sent import Floats
 from tests.dashboards.truth import in_force, roster
-from tests.dashboards.truth.fleet import last_minute
+from tests.dashboards.truth.fleet import rows_of_last_minute
 from tests.dashboards.truth.over_time import Told, of_metric, series, told
 from tests.dashboards.truth.seen import Expected, Seen, Truth
 
+Booleans = NDArray[np.bool_]
 _USES = ("active", "held", "free", "unknown")
 # W·s in a kWh.
 _A_KWH = 3_600_000
@@ -60,11 +62,16 @@ def _coverage(seen: Seen) -> Expected:
 
 
 def _now(seen: Seen) -> Expected:
-    totals = dict.fromkeys(_USES, 0.0)
-    for uses in last_minute(seen, by_use=True).values():
-        for use, watts in uses.items():
-            totals[use] += watts / 60
-    return Expected(listing=[{"power": sum(totals.values())} | {use: totals[use] for use in _USES}])
+    rows = rows_of_last_minute(seen)
+    columns = of_metric("power")(rows)
+
+    def watts(some: Booleans) -> float | None:
+        """0 where there are no such GPUs, None where there are and none of them told it."""
+        known = bool(columns["known"][some].any())
+        return float(np.nansum(columns["total"][some])) / 60 if known or not some.any() else None
+
+    told = {use: watts(rows.use == use) for use in _USES}
+    return Expected(listing=[{"power": watts(rows.use != "")} | told])
 
 
 def _in_range(seen: Seen) -> Expected:

@@ -4,11 +4,9 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
-from tests.dashboards.fleet.rows import sums
+from tests.dashboards.fleet.rows import Rows, sums
 from tests.dashboards.truth import alerting, roster
-from tests.dashboards.truth.over_time import USES, Told, observed, of_metric, series, step_of, width_of
+from tests.dashboards.truth.over_time import Told, observed, of_metric, series, step_of, width_of
 from tests.dashboards.truth.over_time import by_use as uses_of
 from tests.dashboards.truth.seen import Expected, Seen, Truth
 from tests.dashboards.truth.standing import at_end, counts
@@ -29,17 +27,16 @@ def _reporting(seen: Seen) -> int:
     return sum(count for (*_, state), count in at_end(seen).items() if state == "reporting")
 
 
-def last_minute(seen: Seen, *, by_use: bool = False) -> dict[Place, dict[str, float]]:
-    """By site and model: GPU-seconds by use, and watt-seconds, of the last whole minute that all have told of.
-
-    With `by_use` watt-seconds by use.
-    """
+def rows_of_last_minute(seen: Seen) -> Rows:
+    """Samples of the last whole minute that all have told of."""
     until = (seen.end - 30_000_000) // _MINUTE * _MINUTE
-    rows = seen.rows[(seen.rows.at > until - _MINUTE) & (seen.rows.at <= until)]
-    watts = of_metric("power")(rows)
-    columns = uses_of(rows) | watts
-    if by_use:
-        columns = {use: np.where(rows.use == use, watts["total"], 0.0) for use in USES}
+    return seen.rows[(seen.rows.at > until - _MINUTE) & (seen.rows.at <= until)]
+
+
+def last_minute(seen: Seen) -> dict[Place, dict[str, float]]:
+    """By site and model: GPU-seconds by use, and watt-seconds, of that minute."""
+    rows = rows_of_last_minute(seen)
+    columns = uses_of(rows) | of_metric("power")(rows)
     keys = [rows.named("site"), rows.named("model")]
     return {(key[0], key[1]): dict(zip(columns, each, strict=True)) for key, each in sums(keys, *columns.values())}
 
