@@ -3,12 +3,10 @@
 import fcntl
 import os
 import pwd
-import random
 import secrets
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.bench.processes import cpu_seconds_ever, pss_mb, stat, tree
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 # Quick where nothing needs to outlive a crash; the zone is not UTC, as on many a real server.
@@ -68,7 +67,7 @@ class Postgres:
     def __init__(self, folder: Path, settings: Mapping[str, object] | None = None) -> None:
         """Make the cluster's files below `folder`. Settings are those of postgresql.conf. NoPostgresError."""
         self.folder, self.settings = folder, dict(settings or {})
-        self.port, self._password = _free_port(), secrets.token_hex(8)
+        self.port, self._password = free_port(), secrets.token_hex(8)
         self._process: subprocess.Popen[bytes] | None = None
         self._spent = 0.0
         self._account = _account()
@@ -281,7 +280,7 @@ def _leave(path: Path, text: str) -> None:
     written.rename(path)
 
 
-# --- processes and ports -------------------------------------------------------------------------------------------
+# --- processes -------------------------------------------------------------------------------------------
 
 
 def _account() -> pwd.struct_passwd | None:
@@ -291,15 +290,6 @@ def _account() -> pwd.struct_passwd | None:
         with suppress(KeyError):
             return pwd.getpwnam(name)
     raise NoPostgresError("PostgreSQL does not run as root, and there is no account `postgres` or `nobody`")
-
-
-def _free_port() -> int:
-    # Below the range from which connections get theirs: else a client of a server that was killed may take its port.
-    for port in random.sample(range(20_000, 32_000), 100):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise NoPostgresError("none of 100 ports between 20000 and 32000 is free")
 
 
 def _alive(pid: int) -> bool:

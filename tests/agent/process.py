@@ -50,10 +50,10 @@ def agent(folder: Path, *settings: str, under: Sequence[str] = ()) -> Iterator[s
     finally:
         if process.poll() is None:
             process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait for the condition to hold. AssertionError after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():

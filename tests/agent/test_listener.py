@@ -80,7 +80,7 @@ def test_silent_clients_do_not_hold_up_a_scrape() -> None:
             client.sendall((b"", b"GET /met", b"GET /metrics HTTP/1.1\r\n\r\n")[number % 3])
         began = monotonic()
         assert scrape(port) == PAGE
-        assert monotonic() - began < 2
+        assert monotonic() - began < 4
         for client in clients:
             client.close()
 

@@ -25,10 +25,11 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench.processes import Usage, cpu_seconds, pss_mb, rss_mb, running, tree
-from tests.e2e.stack import Server, free_port, opened, server
+from tests.e2e.stack import Server, opened, server
 from tests.nvml_sim.build import build
 from tests.nvml_sim.device import Device
 from tests.nvml_sim.scenario import Scenario, busy, h100_mig, h100_sxm
+from tests.ports import free_port
 from tests.server import stored
 
 GPUS, PARTITIONS, PROCESSES = 8, 7, 2

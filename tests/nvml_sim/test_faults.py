@@ -97,7 +97,7 @@ def test_init_fails(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert raised.value.value == getattr(nv, f"NVML_ERROR_{code.upper()}")
 
 
-def run(file: Path, code: str, timeout: float = 10) -> subprocess.CompletedProcess[str]:
+def run(file: Path, code: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """Run Python in front of the driver with the first GPU's handle as h."""
     head = "from pynvml import *; nvmlInit(); h = nvmlDeviceGetHandleByIndex(0)\n"
     return subprocess.run(

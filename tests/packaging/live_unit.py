@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.agent.process import ROOT, until
-from tests.e2e.stack import free_port
 from tests.nvml_sim.build import build
 from tests.nvml_sim.scenario import Scenario, busy, h100_sxm
+from tests.ports import free_port
 
 UNIT = "gpufleet-agent.service"
 # A root of its own over the machine's: nothing that is written here is seen outside, or stays.

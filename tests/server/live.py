@@ -21,10 +21,10 @@ def address(tmp_path: Path) -> Iterator[tuple[str, int, Store]]:
         server = hosting.configured(create_app(store, now=Time()))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not server.started:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         yield (*listener.getsockname(), store)
         server.should_exit = True
-        thread.join(10)
+        thread.join(60)

@@ -162,7 +162,7 @@ def test_a_server_that_drips_is_given_up() -> None:
     def drip(listening: socket.socket) -> None:
         connection, _ = listening.accept()
         with connection, contextlib.suppress(OSError):
-            for _ in range(100):
+            for _ in range(1000):
                 connection.sendall(b"H")
                 time.sleep(0.05)
 
@@ -173,7 +173,7 @@ def test_a_server_that_drips_is_given_up() -> None:
         began = time.monotonic()
         with pytest.raises(Unreachable, match="Timeout"):
             link.post("/", b"x", {}, limit=0.3)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 10
         thread.join()
 
 
@@ -237,7 +237,7 @@ def test_a_large_request_that_nobody_takes_is_given_up() -> None:
         began = time.monotonic()
         with pytest.raises(Unreachable, match="not sent in time"):
             link.post("/", bytes(64 << 20), {}, limit=0.3)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 20
 
 
 def test_a_connection_that_was_closed_is_opened_again(end: IngestEnd) -> None:

@@ -71,7 +71,7 @@ def test_the_next_agent_tells_what_came_in_between(file: KernelLogFile) -> None:
     second = follow(file)
     fell, hung = second.look()
     assert [fell.code, hung.code] == [79, 119]
-    assert time.time() - fell.at / 1e6 == pytest.approx(60, abs=2)
+    assert time.time() - fell.at / 1e6 == pytest.approx(60, abs=15)
     assert (fell.gpu, hung.gpu) == ("GPU-a", None)
 
 
@@ -149,8 +149,9 @@ def test_a_quiet_log_wakes_nobody(file: KernelLogFile, monkeypatch: pytest.Monke
     monkeypatch.setattr(kernel_log, "_REST_SECONDS", 0.2)
     assert (codes(log), log.due, len(log.readers)) == ([], float("inf"), 1)
     file.say("a line of somebody's")
+    began = time.monotonic()
     assert (codes(log), log.readers) == ([], [])
-    assert 0 < log.due - time.monotonic() <= 0.2
+    assert began < log.due <= time.monotonic() + 0.2
 
 
 def test_what_was_overwritten_is_noticed(file: KernelLogFile, caplog: pytest.LogCaptureFixture) -> None:

@@ -94,7 +94,7 @@ def test_it_lasts_over_a_restart(tmp_path: Path, ingest: IngestEnd) -> None:
         until(lambda: ingest.reports)
         before = told(tmp_path, Ask("pause", "VFIO")).driver
         process.kill()
-        process.wait(10)
+        process.wait(60)
     with agent(tmp_path, *pushes(ingest)) as process:
         count = len(ingest.reports)
         until(lambda: len(ingest.reports) > count)

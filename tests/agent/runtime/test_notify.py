@@ -47,8 +47,9 @@ def test_life_is_shown_twice_as_often_as_asked(systemd: socket.socket) -> None:
         {"NOTIFY_SOCKET": systemd.getsockname(), "WATCHDOG_USEC": "100000", "WATCHDOG_PID": str(os.getpid())}
     )
     notifier.ready()
+    began = monotonic()
     notifier.tend()
-    assert 0 < notifier.due - monotonic() <= 0.05
+    assert began < notifier.due <= monotonic() + 0.05
     notifier.due = monotonic()
     notifier.tend()
     assert [systemd.recv(99) for _ in range(2)] == [b"READY=1", b"WATCHDOG=1"]
@@ -86,4 +87,4 @@ def test_an_agent_tells_systemd_how_it_stands(tmp_path: Path, systemd: socket.so
     process.send_signal(signal.SIGTERM)
     while told[-1] != b"STOPPING=1":
         told.append(systemd.recv(999))
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0

@@ -84,7 +84,7 @@ def test_a_name_service_that_hangs_holds_nobody_up() -> None:
 
     def slow(uid: int) -> str:
         asked.append(uid)
-        answer.wait(10)
+        answer.wait(60)
         return "alice"
 
     names = UserNames(slow)
@@ -98,9 +98,9 @@ def test_a_name_service_that_hangs_holds_nobody_up() -> None:
 def test_nor_does_it_for_many_users() -> None:
     """Their waits do not add up: the reader would be taken for one that hangs."""
     down, began = threading.Event(), time.monotonic()
-    names = UserNames(lambda uid: str(down.wait(10)))
+    names = UserNames(lambda uid: str(down.wait(60)))
     assert {names.name(uid) for uid in range(1000, 1050)} == {(None, WAITING)}
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 8
     down.set()
 
 

@@ -40,7 +40,7 @@ def agent(driver: Path, folder: Path, end: IngestEnd, *flags: str) -> Iterator[s
         yield process
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def used(report: Report) -> dict[str, tuple[Holder, Usage]]:
@@ -127,7 +127,7 @@ def test_a_killed_agent_loses_no_usage(tmp_path: Path) -> None:
         with agent(file, tmp_path, end) as process:
             until(lambda: _ticks(tmp_path / "state/spool") >= 3)
             process.kill()
-            process.wait(10)
+            process.wait(60)
         with serving(end), agent(file, tmp_path, end):
             until(lambda: len(with_usage(end)) >= 2)
     pieces = [piece for report in end.reports for piece in report.usage]

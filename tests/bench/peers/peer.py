@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tests.bench.processes import cpu_seconds_ever, disk_bytes, pss_mb, tree
-from tests.e2e.stack import free_port
+from tests.ports import free_port
 
 
 class Peer(abc.ABC):

@@ -33,8 +33,8 @@ def _rows(store: Store, query: Any) -> list[Any]:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait until something holds; it has 10 s."""
-    end = time.monotonic() + 10
+    """Wait until something holds; it has 60 s."""
+    end = time.monotonic() + 60
     while not condition() and time.monotonic() < end:
         time.sleep(0.01)
     assert condition()
@@ -280,12 +280,12 @@ def test_the_threads_evaluate_and_end(store: Store, fleet: Fleet) -> None:
     changed = threading.Event()
     engine = Engine(store, usual({"gpu_lost": _RULES["gpu_lost"]}), lambda: NOW, changed=changed.set)
     engine.start()
-    assert changed.wait(10)
+    assert changed.wait(60)
     assert engine.trouble is None
     changed.clear()
     _lose(store, 2)
     engine.happened([("gpu_lost", 2)])
-    assert changed.wait(10)
+    assert changed.wait(60)
     engine.stop()
     assert _alerts(store) == ["gpu:1", "gpu:2"]
 

@@ -32,7 +32,7 @@ class HeldStore(Store):
         with super().writing() as connection:
             yield connection
             self.waits.set()
-            assert self.held.wait(20)
+            assert self.held.wait(60)
 
 
 def test_a_commit_and_its_hour_s_rollup_at_once(new_postgresql: NewDatabase) -> None:
@@ -58,7 +58,7 @@ async def _story(slow: HeldStore, store: Store) -> None:
     slow.held.clear()
     slow.waits.clear()
     answer = asyncio.ensure_future(_late(writer, agent, 5 * HOUR - SECOND))
-    assert await asyncio.to_thread(slow.waits.wait, 20)
+    assert await asyncio.to_thread(slow.waits.wait, 60)
     rolling = asyncio.ensure_future(asyncio.to_thread(roll_hours, store, time()))
     # Time enough for a rollup that would not wait.
     await asyncio.wait([rolling], timeout=0.3)

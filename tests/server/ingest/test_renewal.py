@@ -82,10 +82,11 @@ def test_it_ends_on_other_servers_too(store: Store) -> None:
             old = agent.credential
             assert await status(second, agent, old) == 200
             assert await status(server, agent, await renewed(server, agent)) == 200
-            deadline = time.monotonic() + 2
+            given = asked = time.monotonic()
             while await status(second, agent, old) != 401:
-                assert time.monotonic() < deadline
+                assert asked < given + 2
                 await anyio.sleep(0.05)
+                asked = time.monotonic()
 
     run(store, story)
 

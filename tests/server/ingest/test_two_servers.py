@@ -87,7 +87,7 @@ class Sender:
         agent = self.agent
         prepared = prepare(wire.encode(report), agent.clock(), agent.node, "alpha", agent.time())
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 return await writer.submit(prepared)
         except Problem as problem:
             assert problem.status == 503, problem

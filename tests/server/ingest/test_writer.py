@@ -57,7 +57,7 @@ def _count(store: Store, table: str) -> int:
 
 
 async def _outcomes(answers: list[asyncio.Future[wire.Ack]]) -> list[wire.Ack | BaseException]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return await asyncio.gather(*answers, return_exceptions=True)
 
 

@@ -78,10 +78,11 @@ def test_a_revocation_takes_effect_within_two_seconds(store: Store) -> None:
     assert cache.check(given) is not None
     with store.writing() as connection:
         tokens.revoke(connection, token_id, now=NOW - 10**12)
-    deadline = time.monotonic() + 2
+    revoked = asked = time.monotonic()
     while cache.check(given) is not None:
-        assert time.monotonic() < deadline
+        assert asked < revoked + 2
         time.sleep(0.05)
+        asked = time.monotonic()
 
 
 def test_the_last_use_is_written_at_most_once_a_minute(store: Store) -> None:

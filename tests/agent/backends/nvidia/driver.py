@@ -65,7 +65,7 @@ def stated(session: Session, uuid: str) -> dict[str, Shown]:
     return {name: shown(name, stored) for name, stored in session.states()[uuid].items()}
 
 
-def wait_for(session: Session, kind: str, count: int = 1, seconds: float = 2) -> list[Event]:
+def wait_for(session: Session, kind: str, count: int = 1, seconds: float = 30) -> list[Event]:
     """The events of a kind, waited for until there are so many."""
     found: list[Event] = []
     deadline = time.monotonic() + seconds

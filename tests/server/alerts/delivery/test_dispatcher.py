@@ -1,5 +1,6 @@
 """All receivers of a file are told, by one server of several; what there is to tell comes from the store."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,11 +61,11 @@ def test_all_receivers_are_told_at_once(store: Store, receivers: Receivers, hook
         wait_for("the election", lambda: it.elected)
         source.alerts.append(alert(1))
         it.wake()
-        wait_for("both", lambda: paths(hook) == {"/api/v2/alerts", "/tickets"}, 3)
+        wait_for("both", lambda: paths(hook) == {"/api/v2/alerts", "/tickets"}, 15)
         source.alerts.append(alert(2))
         source.changes += 1
         told = "/tickets"
-        wait_for("the second", lambda: sum(request.path == told for request in hook.requests) == 2, 3)
+        wait_for("the second", lambda: sum(request.path == told for request in hook.requests) == 2, 15)
         assert {standing.kind: standing.failures for standing in it.standings} == {"alertmanager": 0, "webhook": 0}
 
 
@@ -80,8 +81,27 @@ def test_one_of_two_servers_tells(store: Store, receivers: Receivers, hook: Hook
         elected[:] = ["second"]
         wait_for("the change", lambda: second.elected and not first.elected)
         hook.requests.clear()
-        wait_for("the Alertmanager", lambda: "/api/v2/alerts" in paths(hook), 5)
+        wait_for("the Alertmanager", lambda: "/api/v2/alerts" in paths(hook), 30)
     assert "/tickets" not in paths(hook)
+
+
+def test_it_ends_whenever_it_is_told_to(store: Store, hook: Hook) -> None:
+    """Also between two looks at whether it is to end: nobody waits for the next time that something is told."""
+
+    class Told(threading.Event):
+        def clear(self) -> None:
+            """At this moment all is to end."""
+            it._stopping.set()
+            it.wake()
+            super().clear()
+
+    it = Dispatcher(store, parse(f'[alertmanager.main]\nurls = ["{hook.url}"]\nresend = "600s"'), Given())
+    it._woken = [Told()]
+    it.start()
+    for thread in it._threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    it.stop()
 
 
 def test_without_receivers_nothing_runs(store: Store) -> None:
@@ -169,12 +189,12 @@ def test_from_the_store_to_the_outbox(store: Store, receivers: Receivers, hook: 
     it = Dispatcher(store, receivers, StoreSource(store, lambda _rule: ""))
     it.start()
     try:
-        wait_for("its begin", lambda: "/tickets" in paths(hook), 5)
+        wait_for("its begin", lambda: "/tickets" in paths(hook), 30)
         with store.writing() as connection:
             connection.execute(update(alerts).values(state="resolved", resolved_at=2 * NOW))
         it.wake()
         ends = {"change": "resolved"}
-        wait_for("its end", lambda: any(ends.items() <= _json(each).items() for each in hook.requests), 5)
+        wait_for("its end", lambda: any(ends.items() <= _json(each).items() for each in hook.requests), 30)
     finally:
         it.stop()
     with store.reading() as connection:
