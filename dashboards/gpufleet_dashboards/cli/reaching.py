@@ -178,12 +178,9 @@ def groups(
     """The groups of alert rules, where they are asked for."""
     if not asked:
         return []
-    from gpufleet_server.alerts.export import grafana
-    from gpufleet_server.cli.alert_export import overrides_of
-    from gpufleet_server.cli.xid import xid_table
+    from gpufleet_server.cli.alert_export import grafana_groups
 
-    found: list[dict[str, Any]] = grafana.document(overrides_of(file), datasource, folder, xid_table(xids))["groups"]
-    return found
+    return grafana_groups(file, xids, datasource, folder)
 
 
 def wanted(folder: str, settings: "DataSource | None", no_datasource: bool, rules: list[dict[str, Any]]) -> "Wanted":

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -67,6 +67,14 @@ def export(
     except OSError as error:
         raise CliError(f"can't write {out / name}: {error.strerror}") from error
     typer.echo(f"{out / name}", err=True)
+
+
+def grafana_groups(rules: Path | None, xids: Path | None, datasource: str, folder: str) -> list[dict[str, Any]]:
+    """The groups of rules for Grafana, as these files set them. CliError (usage) where one can't be read."""
+    from gpufleet_server.alerts.export import grafana
+
+    found: list[dict[str, Any]] = grafana.document(overrides_of(rules), datasource, folder, xid_table(xids))["groups"]
+    return found
 
 
 def overrides_of(file: Path | None) -> "Overrides":
