@@ -17,13 +17,15 @@ from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, RESERVED
 from gpufleet_server.store import partitions, seal
 from gpufleet_server.store.blocks import Block, from_planes, from_recent
 from gpufleet_server.store.engine import Store
+from gpufleet_server.store.migrate import migrate
 from gpufleet_server.store.tiers import HOUR, SEALED, recent
 from sqlalchemy import Connection, select, text
 
 from tests.bench.fleet_load import FleetLoad
 from tests.bench.processes import PROC, cpu_seconds_ever, pss_mb, running, tree
 from tests.bench.sender import Sender, Told
-from tests.e2e.stack import BIN, free_port, gpufleet, wait_for
+from tests.e2e.stack import BIN, gpufleet, wait_for
+from tests.ports import free_port
 from tests.postgres import postgres
 
 # For a machine of its own with some GB of memory. All that makes a commit safe is as it comes: on.
@@ -59,6 +61,7 @@ class Gpufleet:
             self._store = ends.enter_context(closing(Store.open(self.database)))
             # The hours that are fed are over: they are kept from being sealed again and again while they come in.
             self._upkeep = ends.enter_context(closing(self._store.election(_UPKEEP)))
+            migrate(self._store)
             assert self._upkeep.won()
             self._process = ends.enter_context(running(self._command(), dict(os.environ), folder / "server.log"))
             wait_for("the server", self._ready, 60)

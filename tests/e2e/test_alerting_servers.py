@@ -33,8 +33,9 @@ def _found(it: Server) -> Counter[tuple[str, str]]:
         return Counter((row.rule, row.change) for row in connection.execute(query))
 
 
+@pytest.mark.timeout(240)
 def test_the_elected_server_is_killed(tmp_path: Path, postgres_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other takes over within seconds; each loss is one alert, before, during and after."""
+    """The other takes over when the lease is over; each loss is one alert, before, during and after."""
     monkeypatch.setenv("GPUFLEET_ALERT_INTERVAL", "1s")
     folders = [tmp_path / "one", tmp_path / "other"]
     for folder in folders:
@@ -49,9 +50,9 @@ def test_the_elected_server_is_killed(tmp_path: Path, postgres_database: str, mo
             for node, after in zip(planned, LOST, strict=True)
         ]
         with reporting(Fleet(nodes, other.url, other.token("join"), interval=1000, every=1000)):
-            wait_for("a first alert", lambda: _found(other)["gpu_lost", "fired"], 40)
+            wait_for("a first alert", lambda: _found(other)["gpu_lost", "fired"], 60)
             one.kill()
-            wait_for("another election", lambda: _elected(other, reader), 20)
+            wait_for("another election", lambda: _elected(other, reader), 60)
             wait_for("the rest", lambda: _found(other)["gpu_lost", "fired"] >= len(LOST), 60)
             assert httpx.get(f"{other.url}/readyz", timeout=5).status_code == 200
     assert _found(other) == {("gpu_lost", "fired"): len(LOST)}

@@ -1,8 +1,9 @@
 """Removes what is older than it is kept for, so that a store does not grow until its disk is full."""
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from sqlalchemy import Column, Connection, Table, delete, func, inspect, select, text, tuple_
 from sqlalchemy.exc import OperationalError
@@ -63,10 +64,13 @@ def retain(store: Store, keep: Keep, now: int, go_on: Callable[[], bool] = _alwa
     """Remove what is too old at `now`, a little in each transaction while `go_on` says so.
 
     How many of each table that was: partitions of a tier of blocks on PostgreSQL, rows else; only what is not 0.
+    OperationalError, after all the rest is done, where readers are in the way of partitions: try again later.
     """
-    removed = {}
+    removed: dict[str, int] = {}
+    held: list[OperationalError] = []
     for tier, length in ((SEALED, keep.samples), (HOURLY, keep.hourly), (DAILY, keep.daily)):
-        removed[tier.name] = _retain_tier(store, tier, now - length, go_on) if length else 0
+        with _told_later(held):
+            removed[tier.name] = _retain_tier(store, tier, now - length, go_on) if length else 0
     if keep.fleet_minutes:
         # Whole hours: of one that is cut nobody could tell that it is.
         hour = (now - keep.fleet_minutes) // HOUR * HOUR
@@ -79,15 +83,27 @@ def retain(store: Store, keep: Keep, now: int, go_on: Callable[[], bool] = _alwa
         for ts in (usage_fleet_hours.c.hour, server_minutes.c.at):
             removed[ts.table.name] = _remove_before(store, ts, (now - keep.fleet_minutes) // HOUR * HOUR, go_on)
     if keep.usage:
-        removed[usage.name] = _remove_days(store, usage.c.begin, now - keep.usage, go_on)
+        with _told_later(held):
+            removed[usage.name] = _remove_days(store, usage.c.begin, now - keep.usage, go_on)
         removed[holders.name] = _remove_before(store, holders.c.last_seen, now - keep.usage - DAY, go_on)
         removed[usage_waste_days.name] = _remove_before(store, usage_waste_days.c.at, now - keep.usage - DAY, go_on)
     if lengths := [length for length in (keep.fleet_minutes, keep.usage + DAY if keep.usage else 0) if length]:
         removed[usage_waste_hours.name] = _remove_before(store, usage_waste_hours.c.at, now - min(lengths), go_on)
     if keep.daily:
-        removed[usage_daily.name] = _remove_days(store, usage_daily.c.day, now - keep.daily, go_on)
+        with _told_later(held):
+            removed[usage_daily.name] = _remove_days(store, usage_daily.c.day, now - keep.daily, go_on)
         removed[usage_fleet.name] = _remove_before(store, usage_fleet.c.day, now - keep.daily - DAY, go_on)
+    if held:
+        raise held[0]
     return {name: count for name, count in removed.items() if count}
+
+
+@contextlib.contextmanager
+def _told_later(held: list[OperationalError]) -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        held.append(error)
 
 
 def drop_emptied(store: Store, now: int, sealed_until: int) -> list[str]:

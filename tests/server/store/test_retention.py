@@ -19,6 +19,7 @@ from gpufleet_server.store.tiers import (
     recent,
 )
 from sqlalchemy import Table, insert, select, text
+from sqlalchemy.exc import OperationalError
 
 from tests.server.fleet import Fleet
 from tests.server.store.sampled import MIDNIGHT, add, gpu, held, hours, waiting
@@ -123,6 +124,21 @@ def test_a_partition_in_use_is_left_for_later(postgresql: Store) -> None:
         connection.execute(text("SELECT count(*) FROM recent"))
         assert drop_emptied(postgresql, now, now) == []
     assert len(drop_emptied(postgresql, now, now)) == 2
+
+
+def test_a_reader_of_one_tier_keeps_no_other(postgresql: Store) -> None:
+    """What is in use goes another time, and that is told; all else goes now."""
+    with postgresql.writing() as connection:
+        for tier in (SEALED, DAILY):
+            partitions.make_for(connection, tier.table, MIDNIGHT)
+        connection.execute(insert(fleet_minutes), [{"group_id": 1, "ts": MIDNIGHT, "observed": 1}])
+    keep, now = Keep(samples=DAY, daily=DAY, fleet_minutes=DAY), MIDNIGHT + 900 * DAY
+    with postgresql.reading() as connection:
+        connection.execute(text("SELECT count(*) FROM sealed"))
+        with pytest.raises(OperationalError, match="lock timeout"):
+            retain(postgresql, keep, now)
+        assert _times(postgresql, fleet_minutes) == []
+    assert retain(postgresql, keep, now).keys() == {"sealed"}
 
 
 def test_a_partition_that_was_cut_off_before_a_crash(postgresql: Store) -> None:
