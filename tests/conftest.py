@@ -6,6 +6,11 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How quick the machine is, is nobody's fault: of what takes long there are bounds of whole tests.
+settings.register_profile("gpufleet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("gpufleet")
 
 
 @pytest.fixture(autouse=True)
