@@ -96,6 +96,19 @@ def test_thresholds_of_a_site_are_in_the_query() -> None:
     assert "8.0" in query
 
 
+def test_a_site_that_is_called_like_a_macro(postgresql: Store) -> None:
+    """Grafana looks for macros in texts too: there is no dollar sign in the query, and the site is the same."""
+    site = "a$__timeFrom()b"
+    said = parse(
+        {"rules": {"hot_against_limits": {"where": [{"site": site, "thresholds": {"margin": 8}}]}}}, every_rule()
+    )
+    query = grafana.queries(said)["hot_against_limits"]
+    assert "$" not in query and found(postgresql, query) == []
+    literal = re.search(r"'a'.*?b'", query)
+    assert literal is not None
+    assert found(postgresql, f"SELECT {literal[0]} AS site") == [{"site": site}]
+
+
 def test_uids_are_short_enough() -> None:
     """And differ where their beginnings do not."""
     one, other = grafana.uid("a" * 62), grafana.uid("a" * 61 + "b")
