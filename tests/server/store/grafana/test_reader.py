@@ -95,7 +95,7 @@ def test_it_reads_nothing_else(opened: Store, url: str, role: str) -> None:
     query = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')"
     with opened.reading() as connection:
         names = list(connection.execute(text(query)).scalars())
-    assert {"tokens", "usage_recent", "holders", "nodes", "samples"} <= set(names)
+    assert {"tokens", "usage_recent", "holders", "nodes", "samples", "leases", "alembic_version"} <= set(names)
     with _connect(url, role) as connection:
         assert [name for name in names if _may(connection, f"SELECT 1 FROM {name} LIMIT 1")] == []
 
@@ -168,6 +168,7 @@ def test_tables_for_alert_rules(opened: Store, url: str, role: str) -> None:
         ("CREATE ROLE {role}; GRANT SELECT ON tokens TO {role}", "may read tokens"),
         ("CREATE ROLE {role}; GRANT SELECT (hash) ON tokens TO {role}", "may read tokens"),
         ("CREATE ROLE {role}; GRANT INSERT ON events TO {role}", "may write events"),
+        ("CREATE ROLE {role}; GRANT UPDATE (holder) ON leases TO {role}", "may write leases"),
         ("CREATE ROLE {role}; GRANT DELETE ON grafana.gpus TO {role}", "may write gpus"),
         ("CREATE ROLE {role}; GRANT UPDATE ON SEQUENCE nodes_node_id_seq TO {role}", "may count up nodes_node_id_seq"),
         ("CREATE ROLE {role}; GRANT CREATE ON SCHEMA public TO {role}", "may make things in the schema public"),
