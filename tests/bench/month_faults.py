@@ -6,7 +6,21 @@ from random import Random
 from gpufleet_agent.wire import Holder
 from gpufleet_server.simulate.plan import SimNode, Use
 
-from tests.bench.month_story import CHANGE, FIVE, HOUR, MINUTE, ONCE, SILENCE, TEN, Kind, Story, Turn, llama, repaired
+from tests.bench.month_story import (
+    CHANGE,
+    FIVE,
+    HOUR,
+    MINUTE,
+    ONCE,
+    SILENCE,
+    SOON,
+    TEN,
+    Kind,
+    Story,
+    Turn,
+    llama,
+    repaired,
+)
 
 _GIB = 1 << 30
 _ACTIVITY = ("gpu_utilization", "memory_copy_utilization", "encoder_utilization", "decoder_utilization")
@@ -191,7 +205,9 @@ def _spool(_: Random) -> Iterable[Turn]:
 def _held(chance: Random) -> Iterable[Turn]:
     job = Holder(kind="slurm", uid=1000, user="ada", job=str(chance.randrange(10**6, 10**7)), step="0")
     held = {**_IDLE, "compute_processes": 1.0, "fb_used": 30.0 * _GIB}
-    yield Turn(all_gpus=True, metrics=held, holder=job)
+    # Nothing may be looked at twice in five minutes: an hour's own look may be just before one of these.
+    looks = (*SOON, *(minutes * MINUTE for minutes in (61, 67, 122, 128, 134)))
+    yield Turn(all_gpus=True, metrics=held, holder=job, looks=looks)
     yield Turn(after=9 * HOUR, all_gpus=True, well=True)
 
 

@@ -79,7 +79,8 @@ def _is_about(alert: Fired, happening: Happening, plan: Plan, node_ids: Sequence
     kind = happening.kind
     if alert.rule not in (*kind.finds, *kind.besides):
         return False
-    if not happening.at <= alert.fired_at <= happening.end + _LINGERS * SECOND:
+    last = max(happening.end + _LINGERS * SECOND, happening.at + kind.within * SECOND)
+    if not happening.at <= alert.fired_at <= last:
         return False
     if alert.node_id is not None:
         index = alert.labels.get("index")

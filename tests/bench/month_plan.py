@@ -100,11 +100,11 @@ class _Drawn:
     def upgrades(self) -> None:
         """All agents but a site's within hours; all drivers but those of some nodes within days, by batches."""
         whole = (self.plan.end - self.plan.begin) / SECOND / DAY_S
-        rest = [number for number in range(len(self.plan.nodes)) if number not in self._behind]
+        nodes = range(len(self.plan.nodes))
         if whole > AGENTS_DAY + 1:
-            self._batches(_AGENT, [each for each in rest if each not in self._offices], AGENTS_DAY, 0.2)
+            self._batches(_AGENT, [each for each in nodes if each not in self._offices], AGENTS_DAY, 0.2)
         if whole > DRIVERS_DAY + DRIVERS_TAKE + 2:
-            self._batches(_DRIVER, rest, DRIVERS_DAY, DRIVERS_TAKE)
+            self._batches(_DRIVER, [each for each in nodes if each not in self._behind], DRIVERS_DAY, DRIVERS_TAKE)
 
     def _batches(self, kind: Kind, nodes: Sequence[int], day: float, take: float) -> None:
         batches = [nodes[begin : begin + _BATCH] for begin in range(0, len(nodes), _BATCH)]
