@@ -4,6 +4,8 @@ BIN := .venv/bin
 TOOLS := $(CURDIR)/.tools
 export PATH := $(TOOLS)/usr/bin:$(PATH)
 PYTEST := $(BIN)/python -m pytest
+# Each process begins with a part of its own and helps others when it is done: what tests share is not made by all at once.
+SPREAD := -n auto --dist worksteal
 # The simulated driver is C: a compiler from PyPI serves where the machine has none.
 COMPILER := $(if $(shell command -v cc || command -v gcc || command -v clang),,--group compiler)
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo -n)
@@ -20,10 +22,10 @@ demo: .venv/installed  ## Serve a simulated fleet of 64 GPUs, until Ctrl-C
 	$(BIN)/gpufleet demo --gpus 64
 
 test: .venv/dev tools test-agent  ## All tests
-	$(PYTEST) -n auto tests
+	$(PYTEST) $(SPREAD) tests
 
 test-agent: .venv-agent/installed  ## The agent's tests with only the agent's own dependencies installed
-	.venv-agent/bin/python -m pytest -n auto tests/agent tests/wire
+	.venv-agent/bin/python -m pytest $(SPREAD) tests/agent tests/wire
 
 lint: .venv/dev .venv/bench  ## Style, types, imports, sizes
 	$(BIN)/ruff check .

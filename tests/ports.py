@@ -5,7 +5,6 @@ import socket
 
 # Below the range from which connections get theirs: else a client may take it while no server has it.
 _PORTS = range(20_000, 32_000)
-_marks: list[socket.socket] = []
 
 
 def free_port() -> int:
@@ -21,6 +20,7 @@ def free_port() -> int:
         except OSError:
             mark.close()
         else:
-            _marks.append(mark)
+            # Nobody is to close it.
+            mark.detach()
             return port
     raise RuntimeError("none of 200 ports between 20000 and 32000 is free")

@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.stack import free_port, wait_for
+from tests.e2e.stack import wait_for
+from tests.ports import free_port
 
 PROGRAM = "prometheus-alertmanager"
 # Debian's reads them from there and nowhere else.
@@ -63,7 +64,7 @@ class Alertmanager:
         """End it by a signal."""
         if self.process is not None:
             self.process.send_signal(how)
-            self.process.wait(20)
+            self.process.wait(60)
             self.process = None
 
     def alerts(self) -> list[dict[str, Any]]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.stack import free_port, wait_for
+from tests.e2e.stack import wait_for
+from tests.ports import free_port
 
 SCRAPE_SECONDS = 1
 
@@ -62,7 +63,7 @@ def prometheus(folder: Path, target: str) -> Iterator[Prometheus]:
         yield it
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def _is_ready(url: str) -> bool:

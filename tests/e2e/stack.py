@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,19 +15,13 @@ from typing import Any, TypeVar
 import httpx
 from gpufleet_server.store.engine import Store
 
+from tests.ports import free_port
+
 BIN = Path(sys.executable).parent
 T = TypeVar("T")
 
 
-def free_port() -> int:
-    """A TCP port of the loopback address that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def wait_for(what: str, look: Callable[[], T | None], seconds: float = 20) -> T:
+def wait_for(what: str, look: Callable[[], T | None], seconds: float = 60) -> T:
     """What `look` returns once it is true; AssertionError with `what` when it does not come in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -76,7 +69,7 @@ class Server:
         """End it by a signal; its exit status."""
         assert self.process is not None
         self.process.send_signal(how)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def token(self, kind: str) -> str:
         """A new token of a kind, made on the database."""
@@ -141,4 +134,4 @@ def agent(
     finally:
         if process.poll() is None:
             process.terminate()
-            process.wait(20)
+            process.wait(60)

@@ -12,9 +12,10 @@ import pytest
 
 from tests.agent.dcgm_exporter import DASHBOARDS, Dashboard, Panel
 from tests.e2e.prometheus import Prometheus, prometheus
-from tests.e2e.stack import BIN, free_port, wait_for
+from tests.e2e.stack import BIN, wait_for
 from tests.nvml_sim.fixtures import environment
 from tests.nvml_sim.scenario import Device, Scenario, counter, h100_sxm
+from tests.ports import free_port
 
 pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
 
@@ -57,7 +58,7 @@ def agent(folder: Path, driver: Path, address: str) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def test_every_metric_is_the_drivers_own(tmp_path: Path, fleet_server: Server) -
         wait_for("a sample", lambda: any(item["at"] for item in fleet_server.get("/gpus", reader)["items"]))
         raise_counters(gpu, 10**9, STEP)
         scenario.write(file)
-        wait_for("the increments", lambda: raw_sums(fleet_server, reader, gpu)["energy"] > 0, 30)
+        wait_for("the increments", lambda: raw_sums(fleet_server, reader, gpu)["energy"] > 0, 60)
         sums, got = raw_sums(fleet_server, reader, gpu), shown(fleet_server, reader, gpu)["metrics"]
     assert set(got) == {metric.name for metric in METRICS}
     wanted = samples_of(gpu) | states_of(gpu)

@@ -7,9 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.stack import Server, agent, free_port, wait_for
+from tests.e2e.stack import Server, agent, wait_for
 from tests.nvml_sim.fixtures import environment
 from tests.nvml_sim.scenario import Scenario, a100_mig, b200, busy, h100_sxm, old_card
+from tests.ports import free_port
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 

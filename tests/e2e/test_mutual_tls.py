@@ -27,7 +27,7 @@ def strict(tmp_path: Path) -> Iterator[str]:
         wait_for("the server", lambda: server.started)
         yield f"https://localhost:{listener.getsockname()[1]}"
         server.should_exit = True
-        thread.join(10)
+        thread.join(60)
 
 
 def test_only_who_shows_a_certificate_is_let_in(strict: str) -> None:

@@ -88,10 +88,12 @@ def test_a_revoked_credential_ends_on_every_server(servers: list[Server]) -> Non
             revoked.report()
             assert other.report() == good
     assert revoking.returncode == 0
-    done = time.monotonic()
+    done = asked = time.monotonic()
     while (answers := revoked.report()) != none:
-        assert time.monotonic() < done + WITHIN_SECONDS, answers
+        # However long the answer took: when it was asked counts.
+        assert asked < done + WITHIN_SECONDS, answers
         assert other.report() == good
+        asked = time.monotonic()
     taken = revoked.acknowledged
     while time.monotonic() < done + WITHIN_SECONDS + 1:
         assert revoked.report() == none

@@ -37,7 +37,7 @@ def test_a_job_and_what_it_left(tmp_path: Path, any_server: Server) -> None:
         with agent(*options) as process:
             first = wait_for_holder(any_server, reader, "slurm")
             process.kill()
-            process.wait(10)
+            process.wait(60)
         with agent(*options):
             wait_for_holder(any_server, reader, "slurm", first)
             gpu.lines.clear()

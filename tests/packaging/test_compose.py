@@ -18,7 +18,8 @@ import pytest
 import yaml
 from gpufleet_dashboards.discovery import every_board
 
-from tests.e2e.stack import BIN, free_port, wait_for
+from tests.e2e.stack import BIN, wait_for
+from tests.ports import free_port
 from tests.postgres import DISPOSABLE, NoPostgresError, postgres
 
 ROOT = Path(__file__).parents[2]
@@ -157,7 +158,7 @@ def test_its_commands_prepare_and_serve(place: Place) -> None:
         wait_for("a healthy server", lambda: healthy().returncode == 0, 60)
     finally:
         server.terminate()
-    assert server.wait(20) == 0
+    assert server.wait(60) == 0
     assert healthy().returncode != 0
 
 

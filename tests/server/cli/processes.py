@@ -55,7 +55,7 @@ class Terminal:
     said: bytes = b""
     status: int = field(default=-1)
 
-    def read_until(self, done: Callable[[str], bool], seconds: float = 30) -> str:
+    def read_until(self, done: Callable[[str], bool], seconds: float = 60) -> str:
         """What it has printed, once that is so. AssertionError where it does not come in time."""
         deadline = time.monotonic() + seconds
         os.set_blocking(self.screen, False)
@@ -69,7 +69,7 @@ class Terminal:
         """Type something."""
         os.write(self.screen, keys)
 
-    def wait(self, seconds: float = 20) -> int:
+    def wait(self, seconds: float = 60) -> int:
         """The status with which it ends; what it prints meanwhile is read."""
         self.read_until(lambda _: self.process.poll() is not None, seconds)
         while self._read():
@@ -119,7 +119,7 @@ def reporting(it: Fleet) -> Iterator[None]:
         yield
     finally:
         loop.call_soon_threadsafe(task.cancel)
-        thread.join(20)
+        thread.join(60)
 
 
 def children(pid: int) -> Sequence[int]:

@@ -69,7 +69,7 @@ def test_what_an_xid_told_of_is_declared_over(env: Env) -> None:
     wait_for("the XID's alert", lambda: _items(env, "--rule", "xid_workflow"), 60)
     number = str(_items(env, "--rule", "xid_workflow")[0]["id"])
     assert "declared over" in call("alerts", "resolve", number, "--why", "was reset", "--by", "ada", env=env).stdout
-    wait_for("its end", lambda: not _items(env, "--rule", "xid_workflow"), 40)
+    wait_for("its end", lambda: not _items(env, "--rule", "xid_workflow"), 60)
     refused = call("alerts", "resolve", _lost(env), "--why", "x", "--by", "ada", env=env, status=1)
     assert "end when what they tell of ends" in refused.stderr
 

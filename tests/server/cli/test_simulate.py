@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stack import Server, free_port, server, wait_for
+from tests.e2e.stack import Server, server, wait_for
+from tests.ports import free_port
 from tests.server.cli.processes import PROGRAM, Env, call, environment, run
 
 QUICK = ("--agents", "5", "--gpus-per-node", "4", "--interval", "1s", "--every", "1s")

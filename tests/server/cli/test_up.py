@@ -42,7 +42,7 @@ class Up:
         """End it by a signal, as it should end: status 0, no traceback, no child left."""
         agents = self.agents
         self.process.send_signal(how)
-        assert self.process.wait(20) == 0
+        assert self.process.wait(60) == 0
         assert self.said.endswith("Stopped.\n")
         assert "Traceback" not in self.said
         assert not [pid for pid in agents if alive(pid)]
@@ -64,7 +64,7 @@ def up(*arguments: str, env: Env) -> Iterator[Up]:
         process = subprocess.Popen([PROGRAM, *arguments], env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
     it = Up(process, log)
     try:
-        wait_for("a server", lambda: "Ctrl-C" in it.said or process.poll() is not None, 30)
+        wait_for("a server", lambda: "Ctrl-C" in it.said or process.poll() is not None, 60)
         assert process.poll() is None, it.said
         yield it
     finally:
@@ -115,7 +115,7 @@ def test_the_agent_is_looked_after(env: Env) -> None:
     """Without a driver it keeps looking for one; it is started again when it dies, and does not outlive the command."""
     with up("up", "--no-simulate", *ANYWHERE, env=env) as it:
         assert "keeps looking" in it.said
-        nodes = wait_for("the node", lambda: json.loads(call("nodes", "--json", env=env).stdout)["items"], 30)
+        nodes = wait_for("the node", lambda: json.loads(call("nodes", "--json", env=env).stdout)["items"], 60)
         assert (nodes[0]["driver"]["state"], nodes[0]["simulated"]) == ("absent", False)
         assert gpus(env) == []
         (first,) = it.agents
@@ -142,7 +142,7 @@ def test_a_demo_has_a_folder_of_its_own_and_begins_anew(env: Env, tmp_path: Path
 
     def demo(wanted: int, *arguments: str) -> set[str]:
         with up("demo", *ANYWHERE, "--no-faults", *arguments, env=env) as it:
-            found = wait_for("the fleet", lambda: seen if len(seen := gpus(env)) >= wanted else [], 30)
+            found = wait_for("the fleet", lambda: seen if len(seen := gpus(env)) >= wanted else [], 60)
             assert all(gpu["simulated"] for gpu in found)
             it.end()
         return {gpu["id"] for gpu in found}
