@@ -5,7 +5,8 @@ from gpufleet_server.store.grafana.views.nodes import VIEW as NODES
 from gpufleet_server.store.grafana.views.places import VIEW as PLACES
 
 from gpufleet_dashboards.query import Query
-from gpufleet_dashboards.sql import chosen, is_one, offered
+from gpufleet_dashboards.sql import chosen, is_one, likely, offered
+from gpufleet_dashboards.statements.everything import MODELS_CHOSEN
 from gpufleet_dashboards.variable import OPTIONS, Variable
 
 # Its past can still be looked at.
@@ -53,8 +54,8 @@ NODE = Variable(
     description="By its hostname; those of the sites and models that are chosen.",
     query=_options(
         f"SELECT {NODES['node']} AS __text, {NODES['node_uuid']} AS __value FROM {NODES}"
-        f" WHERE {chosen(NODES, 'site')} AND {NODES['node_id']} IN"
-        f" (SELECT {GPUS['node_id']} FROM {GPUS} WHERE {chosen(GPUS, 'model')}) ORDER BY 1"
+        f" WHERE {chosen(NODES, 'site')} AND ({MODELS_CHOSEN} OR {NODES['node_id']} IN"
+        f" (SELECT {GPUS['node_id']} FROM {GPUS} WHERE {likely(chosen(GPUS, 'model'))})) ORDER BY 1"
     ),
 )
 

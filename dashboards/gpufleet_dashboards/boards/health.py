@@ -1,7 +1,6 @@
 """Health: what went wrong, where again and again, what waits for somebody, and what differs."""
 
 from gpufleet_server.store.grafana.views.alerts import VIEW as ALERTS
-from gpufleet_server.store.grafana.views.events import VIEW as EVENTS
 
 from gpufleet_dashboards import units
 from gpufleet_dashboards.board import Board, Row
@@ -155,14 +154,14 @@ _EVENTS = Row(
             "Events by kind",
             "All that nodes and GPUs told, by kind: faults, and news such as a roster that changed. Who does not"
             " report tells nothing, so few events are not always good.",
-            trouble.counted("kind", "kind"), 12,
+            trouble.counted(), 12,
         ),
         _lines(
             "XIDs by what to do",
             "XIDs by the class of what NVIDIA's catalogue says to do about them. Most restart_app come from programs,"
             " not from GPUs. One that NVML and the kernel log both told counts once; one GPU in a bad way can tell"
             " hundreds: the table says how many GPUs it was.",
-            trouble.counted("what_to_do", "xid_class", f"{EVENTS['kind']} = 'xid'"), 12,
+            trouble.counted_by_advice(), 12,
         ),
         _table(
             "XIDs by code",

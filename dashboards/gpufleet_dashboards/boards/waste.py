@@ -9,7 +9,7 @@ from gpufleet_dashboards.links import to_place
 from gpufleet_dashboards.panel import Panel
 from gpufleet_dashboards.query import TIME, Query, metric, number, text
 from gpufleet_dashboards.scale import BLUE, GREEN, RED, USE_COLOURS, YELLOW, steps
-from gpufleet_dashboards.sql import PLACE_CHOSEN, Branch
+from gpufleet_dashboards.sql import PLACE_CHOSEN, Branch, Columns
 from gpufleet_dashboards.statements import owned
 from gpufleet_dashboards.statements.fleet import COVERAGE, OWNED, in_all, observed, of_use, over_time
 from gpufleet_dashboards.statements.held import named
@@ -157,7 +157,7 @@ def _lines(title: str, description: str, query: Query, unit: str, w: int = 8) ->
     )  # fmt: skip
 
 
-def _owners(title: str, what: str, heading: str, name: Callable[[Branch], str]) -> Panel:
+def _owners(title: str, what: str, heading: str, name: Callable[[Columns], str]) -> Panel:
     return Panel(
         kind=Table(), title=title, unit=units.GPU_HOURS, query=owned.by(heading, name), w=8, h=10,
         description=f"{what} GPU time that several had at once is divided between them, a partition counts by its"

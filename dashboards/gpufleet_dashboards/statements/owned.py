@@ -5,6 +5,7 @@ An hour, or day, that the range cuts counts in proportion.
 
 from collections.abc import Callable
 
+from gpufleet_server.store.grafana.views.owners import VIEW as OWNERS
 from gpufleet_server.store.grafana.views.usage_days import VIEW as USAGE_DAYS
 from gpufleet_server.store.grafana.views.usage_hours import VIEW as USAGE_HOURS
 from gpufleet_server.store.grafana.views.waste_days import VIEW as WASTE_DAYS
@@ -12,13 +13,15 @@ from gpufleet_server.store.grafana.views.waste_hours import VIEW as WASTE_HOURS
 
 from gpufleet_dashboards import units
 from gpufleet_dashboards.query import TIME, Column, Query, number, text
-from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, HOUR_MS, Branch, Tier, by_tier, chosen, likely
+from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, HOUR_MS, Branch, Columns, Tier, by_tier
+from gpufleet_dashboards.statements.everything import at_chosen
 from gpufleet_dashboards.statements.held import named
 
 _USAGE = (Tier(USAGE_HOURS, HOUR_MS, 2 * HOUR_MS), Tier(USAGE_DAYS, DAY_MS))
 _WASTE = (Tier(WASTE_HOURS, HOUR_MS, 2 * HOUR_MS), Tier(WASTE_DAYS, DAY_MS))
+_NOW_US = "(extract(epoch FROM now()) * 1000000)::bigint"
 # Asked for once, and not for each row.
-_NOW = "(SELECT (extract(epoch FROM now()) * 1000000)::bigint)"
+_NOW, _UNTIL = f"(SELECT {_NOW_US})", f"(SELECT least({END}, {_NOW_US}))"
 _MOST = 100
 
 HOURS = {
@@ -29,16 +32,22 @@ HOURS = {
 }
 
 
-def by(title: str, name: Callable[[Branch], str]) -> Query:
+def by(title: str, name: Callable[[Columns], str]) -> Query:
     """GPU-hours by owner, called by `name` (SQL); those that held most without running first."""
 
     def select(branch: Branch) -> str:
-        return f"""SELECT {name(branch)} AS name, {_hours(branch)},
-  sum({branch["activity_sum"]}) / nullif(sum({branch["activity_seconds"]}), 0) AS activity
+        return f"""SELECT {branch["owner_id"]}, {_hours(branch)},
+  sum({branch["activity_sum"]}) AS activity_sum, sum({branch["activity_seconds"]}) AS activity_seconds
 FROM {branch} WHERE {overlapping(branch)} GROUP BY 1"""
 
-    sql = f"""SELECT name, active + held AS total, active, held, {_SHARE}, activity
-FROM ({by_tier(_USAGE, select)}) AS tier ORDER BY held DESC, total DESC LIMIT {_MOST}"""
+    # Added up by number first: there are many rows, and few owners.
+    sql = f"""WITH had AS MATERIALIZED ({by_tier(_USAGE, select)}), named AS (
+  SELECT {name(OWNERS)} AS name, sum(active) AS active, sum(held) AS held,
+    sum(activity_sum) / nullif(sum(activity_seconds), 0) AS activity
+  FROM had JOIN {OWNERS} USING ({OWNERS["owner_id"]}) GROUP BY 1
+)
+SELECT name, active + held AS total, active, held, {_SHARE}, activity
+FROM named ORDER BY held DESC, total DESC LIMIT {_MOST}"""
     return Query(sql, {"name": text(title)} | HOURS | {"activity": number(units.SHARE, "Its kernels ran", decimals=0)})
 
 
@@ -46,11 +55,12 @@ def over_time(label: str, name: Callable[[Branch], str]) -> Query:
     """GPU-hours held of each hour, or day, or interval where that is longer, by `name` (SQL), called `label`."""
 
     def select(branch: Branch) -> str:
-        return f"""SELECT {branch.time} AS time, {name(branch)} AS {label},
+        return f"""SELECT {branch.begin_us} AS begin, {name(branch)} AS {label},
   sum({branch["held_seconds"]} * {_part(branch)}) / 3600 AS held
 FROM {branch} WHERE {overlapping(branch)} GROUP BY 1, 2"""
 
-    sql = f"{by_tier(_USAGE, select)}\nORDER BY 1"
+    sql = f"""SELECT to_timestamp(begin / 1000000.0::float8) AS time, {label}, held
+FROM ({by_tier(_USAGE, select)}) AS tier ORDER BY 1"""
     return Query(sql, {"time": TIME, label: text(), "held": number(units.GPU_HOURS, decimals=1)})
 
 
@@ -59,17 +69,14 @@ def totals() -> str:
     who = {"workloads": "NOT IN ('nobody', 'unknown')", "nobody": "= 'nobody'", "unknown": "= 'unknown'"}
 
     def select(branch: Branch) -> str:
-        cells = (
-            f"sum({branch[f'{what}_seconds']} * {_part(branch)}) FILTER (WHERE {branch['kind']} {kind})"
-            f" AS {name}_{what}"
-            for name, kind in who.items()
-            for what in ("active", "held")
-        )
-        return f"SELECT {', '.join(cells)} FROM {branch} WHERE {overlapping(branch)} GROUP BY {branch['simulated']}"
+        return f"SELECT {branch['owner_id']}, {_hours(branch)} FROM {branch} WHERE {overlapping(branch)} GROUP BY 1"
 
-    names = [f"{name}_{what}" for name in who for what in ("active", "held")]
-    sums = ", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in names)
-    return f"SELECT {sums} FROM ({by_tier(_USAGE, select)}) AS tier"
+    sums = ", ".join(
+        f"coalesce(sum({what}) FILTER (WHERE {OWNERS['kind']} {kind}), 0) * 3600 AS {name}_{what}"
+        for name, kind in who.items()
+        for what in ("active", "held")
+    )
+    return f"SELECT {sums} FROM ({by_tier(_USAGE, select)}) AS tier JOIN {OWNERS} USING ({OWNERS['owner_id']})"
 
 
 def worst() -> Query:
@@ -100,7 +107,7 @@ FROM ({by_tier(_WASTE, select)}) AS tier WHERE held > 0 ORDER BY held DESC, name
 
 def overlapping(branch: Branch) -> str:
     """That this is the tier to read, and that a row's time overlaps the range, at the places that are chosen."""
-    at, here = branch["at"], likely(chosen(branch, "site", "model"))
+    at, here = branch["at"], at_chosen(branch)
     return f"{branch.asked} AND {at} > {BEGIN} - {_step(branch)} AND {at} < {END} AND {here}"
 
 
@@ -117,8 +124,8 @@ def _hours(branch: Branch) -> str:
 def _part(branch: Branch) -> str:
     """Which part of a row's time, as far as it is over, lies in the range."""
     at, end = branch["at"], f"{branch['at']} + {_step(branch)}"
-    part = f"(least({end}, {END}, {_NOW}) - greatest({at}, {BEGIN}))::float8 / nullif(least({end}, {_NOW}) - {at}, 0)"
-    return f"CASE WHEN {at} >= {BEGIN} AND {end} <= least({END}, {_NOW}) THEN 1 ELSE {part} END"
+    part = f"(least({end}, {_UNTIL}) - greatest({at}, {BEGIN}))::float8 / nullif(least({end}, {_NOW}) - {at}, 0)"
+    return f"CASE WHEN {at} >= {BEGIN} AND {end} <= {_UNTIL} THEN 1 ELSE {part} END"
 
 
 def _step(branch: Branch) -> str:

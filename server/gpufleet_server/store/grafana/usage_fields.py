@@ -20,6 +20,11 @@ _OF_HOLDER = {
 }
 
 
+def owner_id(table: Table) -> Field:
+    """The number of a row's owner: what to add up by before it is named."""
+    return Column("owner_id", "bigint", "Its owner's number: add up by this, and name by `owners`."), table.c.owner_id
+
+
 def of_owner() -> Iterator[Field]:
     """What an owner is known by. Not `user`, which is the role that asks in PostgreSQL's SQL."""
     kind = "`slurm`, `kubernetes`, `container`, `unit`; `nobody`: no process was listed; `unknown`: it can't be told."

@@ -35,6 +35,7 @@ def _fields() -> Iterator[Field]:
     )
     yield fields.text("source", "Who told: `nvml`, `kernel log`, `agent`, …", events.c.source)
     yield fields.text("message", "What was said.", events.c.message)
+    yield Column("node_id", "bigint", "Its node's number in this store."), events.c.node_id
     yield from fields.of_node()
     yield from fields.of_place("rack")
     yield fields.simulated()
