@@ -118,9 +118,18 @@ def _is_valid_as_sent(operation: Any, url: str) -> bool:
 
 def _fits(words: list[str], schema: dict[str, Any]) -> bool:
     read: list[Any] = [words, *words[:1]] if len(words) == 1 else [words]
+    if words in (["true"], ["false"]):
+        read.append(words == ["true"])
     with contextlib.suppress(ValueError):
         read.append(float(words[0]))
     return any(jsonschema_rs.validator_for(schema, validate_formats=True).is_valid(each) for each in read)
+
+
+@pytest.mark.parametrize(("word", "kind"), [("true", "boolean"), ("1.5", "number"), ("x", "string"), ("x", "array")])
+def test_a_word_may_be_meant_as_anything(word: str, kind: str) -> None:
+    """A list of one is sent as the one; what it is, the query does not say."""
+    assert _fits([word], {"anyOf": [{"type": kind}, {"type": "null"}]})
+    assert not _fits([word], {"type": "object"})
 
 
 def _check(operation: Any, mode: GenerationMode, auth: Any, token: str) -> Counter[int]:
