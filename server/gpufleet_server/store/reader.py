@@ -120,6 +120,8 @@ def _granting(reader: Reader, place: _Place, hashed: str | None, *, new: bool) -
         "idle_in_transaction_session_timeout": "60000",
         # Compiling what reads a hundred columns takes longer than reading them.
         "jit": "off",
+        # A month's events by GPU and code go to disk in the 4 MB of PostgreSQL's own default.
+        "work_mem": "16384",
     }
     for name, value in settings.items():
         yield f"ALTER ROLE {role} IN DATABASE {place.database} SET {name} = {value}"

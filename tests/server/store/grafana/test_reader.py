@@ -83,10 +83,10 @@ def test_it_reads_every_view(opened: Store, url: str, role: str) -> None:
         assert connection.execute(f"SELECT gpu FROM {gpus.VIEW}".encode()).fetchall() == [("GPU-a",)]
         settings = (
             *("default_transaction_read_only", "statement_timeout"),
-            *("idle_in_transaction_session_timeout", "jit"),
+            *("idle_in_transaction_session_timeout", "jit", "work_mem"),
         )
         found = [connection.execute(f"SHOW {name}".encode()).fetchone() for name in settings]
-    assert found == [("on",), ("30s",), ("1min",), ("off",)]
+    assert found == [("on",), ("30s",), ("1min",), ("off",), ("16MB",)]
 
 
 def test_it_reads_nothing_else(opened: Store, url: str, role: str) -> None:
