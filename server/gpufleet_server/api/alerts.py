@@ -16,7 +16,7 @@ from gpufleet_server.api import errors
 from gpufleet_server.api.alert_rules import in_force
 from gpufleet_server.api.answers import Answer, Instant, Number
 from gpufleet_server.api.context import Context, Given, admin
-from gpufleet_server.api.parameters import Cursor, Limit, NodesNamed, Nothing, Query, Sites, Text, Texts, Time
+from gpufleet_server.api.parameters import Cursor, Flag, Limit, NodesNamed, Nothing, Query, Sites, Text, Texts, Time
 from gpufleet_server.domain import times
 from gpufleet_server.domain.alerting import AlertState
 from gpufleet_server.domain.problem import Problem
@@ -118,8 +118,8 @@ class AlertsQuery(Query):
     site: Sites = Field([])
     node: NodesNamed = Field([])
     gpu: Texts = Field([], description="only of this GPU, by UUID or serial; may be repeated")
-    held: bool | None = Field(None, description="only held back ones, or only others")
-    acknowledged: bool | None = Field(None, description="only acknowledged ones, or only others")
+    held: Flag | None = Field(None, description="only held back ones, or only others")
+    acknowledged: Flag | None = Field(None, description="only acknowledged ones, or only others")
     since: Time = Field(None, description="open at this time or later")
     until: Time = Field(None, description="begun before this time")
     limit: Limit = 100
@@ -159,7 +159,7 @@ class SilenceList(Answer):
 class SilencesQuery(Query):
     """Which silences."""
 
-    over: bool = Field(False, description="also those that are over")
+    over: Flag = Field(False, description="also those that are over")
 
 
 class NewSilence(Answer):

@@ -14,6 +14,7 @@ from gpufleet_server.queries.paging import MAX_CURSOR
 from gpufleet_server.queries.selection import SORTS
 
 _SECONDS = {"type": "number", "minimum": times.EARLIEST // 10**6, "maximum": times.LATEST // 10**6}
+_FLAGS = {"true": True, "false": False}
 _CLEAN = r"^[^\x00]*$"
 
 
@@ -28,6 +29,13 @@ def known(kind: str, names: Sequence[str], name: str) -> str:
     near = difflib.get_close_matches(name, names, n=3)
     hint = f"; near it: {', '.join(near)}" if near else ""
     raise ValueError(f"{name[:80]!r} is no {kind}{hint}; there are {', '.join(names)}")
+
+
+def _flag(value: Any) -> Any:
+    # Else `1`, `yes` and the like were taken too, which the document does not tell of.
+    if isinstance(value, str) and value not in _FLAGS:
+        raise ValueError(f"{value[:80]!r} is neither true nor false")
+    return _FLAGS[value] if isinstance(value, str) else value
 
 
 def _length(value: Any) -> Any:
@@ -99,7 +107,8 @@ Metrics = Annotated[
     BeforeValidator(split),
     Field(max_length=len(BY_NAME)),
 ]
-Simulated = Annotated[bool | None, Field(description="only simulated ones, or only real ones; both without it")]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Simulated = Annotated[Flag | None, Field(description="only simulated ones, or only real ones; both without it")]
 GpuName = Annotated[str, Path(alias="id", max_length=256, pattern=_CLEAN, description="A GPU's UUID or serial.")]
 PartitionName = Annotated[str, Path(alias="id", max_length=256, pattern=_CLEAN, description="A partition's UUID.")]
 NodeName = Annotated[str, Path(alias="id", max_length=256, pattern=_CLEAN, description="A node's id or hostname.")]

@@ -23,6 +23,8 @@ PATHS = ["/summary", "/nodes", "/gpus", "/events", "/metrics"]
     [
         ("/gpus?limit=5000", "query.limit", "'5000'"),
         ("/gpus?limit=NaN", "query.limit", "'NaN'"),
+        ("/nodes?simulated=1", "query.simulated", "neither true nor false"),
+        ("/alerts?held=yes", "query.held", "neither true nor false"),
         ("/gpus?limt=5", "query.limt", "no such parameter"),
         ("/summary?limit=5", "query.limit", "no such parameter"),
         ("/metrics?x=", "query.x", "no such parameter"),
