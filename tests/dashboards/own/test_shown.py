@@ -1,5 +1,6 @@
 """Each panel of the two boards shows what is worked out here from the rows that were written."""
 
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +37,8 @@ class Small:
 @pytest.fixture(scope="module")
 def small(postgres_server: str) -> Iterator[Small]:
     """Made once; nobody changes it."""
-    url, name = postgres.create_database(postgres_server, "own_boards"), "own_boards_reader"
+    database = f"own_boards_{secrets.token_hex(4)}"
+    url, name = postgres.create_database(postgres_server, database), f"{database}_reader"
     found = made(time.time_ns() // 1000 // MINUTE * MINUTE)
     store = Store.open(url)
     try:
@@ -47,7 +49,7 @@ def small(postgres_server: str) -> Iterator[Small]:
         store.close()
     with psycopg.connect(url, user=name, password="secret", autocommit=True) as connection:
         yield Small(connection, found)
-    postgres.drop_database(postgres_server, "own_boards")
+    postgres.drop_database(postgres_server, database)
 
 
 @pytest.mark.parametrize("board", TRUTHS)
