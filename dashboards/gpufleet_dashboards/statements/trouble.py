@@ -13,7 +13,7 @@ from gpufleet_dashboards import units
 from gpufleet_dashboards.links import to_gpu, to_node
 from gpufleet_dashboards.query import TIME, Query, moment, number, text
 from gpufleet_dashboards.scale import SEVERITY_COLOURS, words
-from gpufleet_dashboards.sql import END, INTERVAL_MS, INTERVAL_US, begun, chosen, likely, within
+from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, INTERVAL_MS, INTERVAL_US, begun, chosen, likely, within
 from gpufleet_dashboards.statements.everything import PLACES_CHOSEN
 
 _MOST = 50
@@ -25,6 +25,8 @@ _GRAVE_XIDS = f"(SELECT {XIDS['code']} FROM {XIDS} WHERE {XIDS['severity']} <> '
 _GRAVE = f"({EVENTS['kind']} <> 'xid' OR {EVENTS['code']} IN {_GRAVE_XIDS})"
 # A GPU that falls off the bus tells of it in several ways, within seconds.
 _MINUTE = f"{EVENTS['at']} / 60000000"
+# Ranges of which there are many events: more than two days, µs.
+_MANY_US = f"{2 * DAY_MS * 1000}::bigint"
 # From this on, ranges are of more than some two days.
 _FREQUENT_MS = 1_800_000
 # What says that a board, or its memory, waits for somebody to do something.
@@ -37,13 +39,16 @@ _WAITING = (
 def _told(columns: Sequence[str], where: str) -> str:
     """Columns of the events of what is chosen; those of a node have no model."""
     listed = ", ".join(EVENTS[name] for name in columns)
-    # Looked up by number among those that are chosen: to give each event its site and model first takes twice as long.
+    select = f"SELECT {listed} FROM {EVENTS} WHERE {within(EVENTS)} AND {where}"
+    some = f"{select} AND NOT {PLACES_CHOSEN}"
+    # Few events are given their site and model; of many it is half the work to look their GPUs up among the chosen.
+    model = f"({EVENTS['gpu_id']} IS NULL OR {chosen(EVENTS, 'model')})"
+    few = f"{END} - {BEGIN} < {_MANY_US} AND {likely(chosen(EVENTS, 'site'), model)}"
     of_gpu = f"SELECT {GPUS['gpu_id']} FROM {GPUS} WHERE {likely(chosen(GPUS, 'site', 'model'))}"
     of_node = f"SELECT {NODES['node_id']} FROM {NODES} WHERE {likely(chosen(NODES, 'site'))}"
-    select = f"SELECT {listed} FROM {EVENTS} WHERE {within(EVENTS)} AND {where}"
-    some = f"""{select} AND NOT {PLACES_CHOSEN}
+    many = f"""{END} - {BEGIN} >= {_MANY_US}
     AND ({EVENTS["gpu_id"]} IN ({of_gpu}) OR {EVENTS["gpu_id"]} IS NULL AND {EVENTS["node_id"]} IN ({of_node}))"""
-    return f"({select} AND {PLACES_CHOSEN}\n  UNION ALL {some}) AS told"
+    return f"({select} AND {PLACES_CHOSEN}\n  UNION ALL {some} AND {few}\n  UNION ALL {some} AND {many}) AS told"
 
 
 def counted() -> Query:
