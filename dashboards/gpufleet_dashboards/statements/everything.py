@@ -4,12 +4,16 @@ from gpufleet_server.store.grafana.views.places import VIEW as PLACES
 
 from gpufleet_dashboards.sql import Columns, chosen, likely
 
+
+def _every(condition: str, where: str = "true") -> str:
+    """That it holds of every place: to count what is chosen would count what is in a link, too, and is no more."""
+    return f"(SELECT coalesce(bool_and({condition}), true) FROM {PLACES} WHERE {where})"
+
+
 # All sites, and all models.
-PLACES_CHOSEN = f"""(SELECT count(DISTINCT {PLACES["site"]}) <= cardinality(ARRAY[$site]::text[])
-    AND count(DISTINCT {PLACES["model"]}) <= cardinality(ARRAY[$model]::text[]) FROM {PLACES})"""
+PLACES_CHOSEN = _every(chosen(PLACES, "site", "model"))
 # All models of the sites that are chosen.
-MODELS_CHOSEN = f"""(SELECT count(DISTINCT {PLACES["model"]}) <= cardinality(ARRAY[$model]::text[])
-    FROM {PLACES} WHERE {chosen(PLACES, "site")})"""
+MODELS_CHOSEN = _every(chosen(PLACES, "model"), chosen(PLACES, "site"))
 
 
 def at_chosen(view: Columns) -> str:
