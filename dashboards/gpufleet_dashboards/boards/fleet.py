@@ -25,7 +25,7 @@ from gpufleet_dashboards.scale import (
 from gpufleet_dashboards.sql import PLACE_CHOSEN, chosen
 from gpufleet_dashboards.statements.counts import counted
 from gpufleet_dashboards.statements.fleet import observed, of_use, over_time
-from gpufleet_dashboards.statements.standing import AILING, COUNTED, COUNTED_NOW, MINUTE_SECONDS, USED, gpus_in
+from gpufleet_dashboards.statements.standing import AILING, COUNTED, COUNTED_NOW, USED, WATTS, gpus_in
 from gpufleet_dashboards.variables import MODEL, SITE
 
 _ROWS = 100
@@ -101,7 +101,7 @@ _NOW = Row(
             "power alone; CPUs, fans and power supplies are not in it.",
             unit=units.WATT,
             query=Query(
-                f"WITH used AS ({USED}) SELECT sum(power_sum) / {MINUTE_SECONDS} AS power FROM used",
+                f"WITH used AS ({USED}) SELECT {WATTS} AS power FROM used",
                 {"power": metric("power")},
             ),
             w=4,
@@ -127,7 +127,7 @@ well AS (
   FROM ({_standing("now")}) AS standing LEFT JOIN ailing USING (site, model)
 ), uses AS (
   SELECT site, model, {gpus_in("active")} AS active, {gpus_in("held")} AS held,
-    sum(power_sum) / {MINUTE_SECONDS} AS power
+    {WATTS} AS power
   FROM used GROUP BY site, model
 )
 SELECT site, model, states.owned, reporting, healthy, active, held, power, {_CHOSEN}
@@ -216,13 +216,13 @@ _OVER_TIME = Row(
             kind=Lines(stacked=True),
             title="Power, by site",
             description="Power of the boards of GPUs that told it, the mean of each interval. GPUs that were silent "
-            "draw power too, and are not in it.",
+            "draw power too, and are not in it: where none told it, a line ends.",
             unit=units.WATT,
             query=Query(
                 over_time(
                     ("site",),
-                    lambda branch: {"power_sum": f"sum({branch['power_sum']})"},
-                    {"power": "sum(power_sum) / nullif(seconds, 0)"},
+                    lambda branch: {name: f"sum({branch[name]})" for name in ("power_sum", "power_seconds")},
+                    {"power": "CASE WHEN sum(power_seconds) > 0 THEN sum(power_sum) END / nullif(seconds, 0)"},
                 ),
                 {"time": TIME, "site": text(), "power": metric("power")},
             ),

@@ -51,6 +51,9 @@ USED = f"""SELECT {MINUTES["site"]}, {MINUTES["model"]}, {MINUTES["use"]}, {MINU
   {MINUTES["power_sum"]}, {MINUTES["power_seconds"]}
 FROM {MINUTES} WHERE {MINUTES["at"]} = {LAST_MINUTE} AND {chosen(MINUTES, "site", "model")}"""
 
+# Watts of that minute; NULL, and not 0, where none told its power.
+WATTS = f"CASE WHEN sum(power_seconds) > 0 THEN sum(power_sum) END / {MINUTE_SECONDS}"
+
 
 def gpus_in(*uses: str) -> str:
     """How many GPUs were in these uses in the last whole minute: a mean over it. NULL where nothing was told."""

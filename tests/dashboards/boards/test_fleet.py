@@ -34,3 +34,23 @@ def test_what_is_not_counted_any_more_is_not_healthy(views: Views) -> None:
     (place,) = views.rows("fleet", "Sites and models", past - 60 * MINUTE, past + MINUTE)
     assert healthy["gpus"] is None
     assert (place["owned"], place["healthy"]) == (5, None)
+
+
+def test_the_power_that_nobody_told_is_no_0(views: Views) -> None:
+    """Of a site whose GPUs do not tell it, and of the fleet where none does."""
+    begin = views.now - 10 * MINUTE
+    views.put("places", _PLACE | {"site": "west"})
+    untold = _PLACE | {"use": "active", "gpu_seconds": 60.0, "power_sum": 0.0, "power_seconds": 0.0}
+    west = untold | {"site": "west"}
+    for power in (500.0, None):
+        views.connection.execute("DELETE FROM grafana.fleet_minutes")
+        told = untold if power is None else untold | {"power_sum": power * 60, "power_seconds": 60.0}
+        views.put("fleet_minutes", *(each | {"at": begin + n * MINUTE} for n in range(9) for each in (told, west)))
+        views.put("fleet_states", *(_PLACE | {"site": site, "at": begin, "gpus": 1} for site in ("east", "west")))
+        end = begin + 9 * MINUTE + 30_000_000
+        (now,) = views.rows("fleet", "Power", begin, end)
+        assert now["power"] == power
+        places = {row["site"]: row["power"] for row in views.rows("fleet", "Sites and models", begin, end)}
+        assert places == {"east": power, "west": None}
+        lines = {(row["site"], row["power"]) for row in views.rows("fleet", "Power, by site", begin, end)}
+        assert lines == {("east", power), ("west", None)}

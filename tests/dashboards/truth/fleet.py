@@ -61,8 +61,8 @@ def _by_place(seen: Seen) -> Expected:
 
 
 def _used(sums_: Mapping[str, float] | None) -> dict[str, float | None]:
-    names = {"active": "active", "held": "held", "power": "total"}
-    return {name: None if sums_ is None else sums_[of] / 60 for name, of in names.items()}
+    used = {name: None if sums_ is None else sums_[name] / 60 for name in ("active", "held")}
+    return used | {"power": None if sums_ is None or not sums_["known"] else sums_["total"] / 60}
 
 
 def _counted(place: int) -> Truth:
@@ -95,7 +95,7 @@ def _active(each: Told) -> float | None:
 
 
 def _watts(each: Told) -> float | None:
-    return each["total"] / each.seconds if each.sums is not None else None
+    return each["total"] / each.seconds if each["known"] else None
 
 
 TRUTHS: dict[str, Truth] = {
