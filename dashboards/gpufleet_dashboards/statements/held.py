@@ -54,6 +54,7 @@ LEFT JOIN most USING (gpu, begin) ORDER BY 1, length(gpu), gpu"""
 def workloads(usage: str) -> Query:
     """What each workload had of the GPUs that a condition on `usage` names, those with most first."""
     observed = f"{USAGE['observed_seconds']} * {_PART}"
+    had = f"sum(({USAGE['active_seconds']} + {USAGE['held_seconds']}) * {_PART})"
     sql = f"""SELECT {_HOLDER} AS holder, {USAGE["kind"]}, {USAGE["user_name"]}, {USAGE["account"]},
   {USAGE["namespace"]}, count(DISTINCT {USAGE["gpu_id"]}) AS gpus,
   sum({USAGE["active_seconds"]} * {_PART}) / 3600 AS active_hours,
@@ -64,7 +65,7 @@ def workloads(usage: str) -> Query:
   to_timestamp(min({USAGE["begin_at"]}) / 1000000.0::float8) AS first,
   to_timestamp(max({USAGE["end_at"]}) / 1000000.0::float8) AS last
 FROM {USAGE} WHERE {usage} AND {OVERLAPS}
-GROUP BY {USAGE["holder_id"]}, 1, 2, 3, 4, 5 ORDER BY 7 + 8 DESC NULLS LAST, 1 LIMIT 100"""
+GROUP BY {USAGE["holder_id"]}, 1, 2, 3, 4, 5 ORDER BY {had} DESC NULLS LAST, 1 LIMIT 100"""
     columns = {
         "holder": text("Workload", width=260),
         "kind": text("Kind"),

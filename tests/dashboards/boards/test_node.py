@@ -27,3 +27,15 @@ def test_activity_is_weighed_by_what_lies_within_the_range(views: Views) -> None
     views.put("usage", _usage(begin - 570 * MINUTE, middle, 100.0), _usage(middle, end, 0.0))
     (told,) = views.rows("node", "Workloads", begin, end)
     assert (told["active_hours"], told["activity"]) == (pytest.approx(1.0), pytest.approx(50.0))
+
+
+def test_workloads_with_most_gpu_time_come_first(views: Views) -> None:
+    """Whatever they are called: of many only the first hundred are shown."""
+    begin, end = views.now - 60 * MINUTE, views.now
+    views.put("nodes", _NODE)
+    views.put("gpus", _GPU)
+    names = ("ann", "zoe", "bob")
+    for number, minutes in enumerate((10, 30, 20)):
+        of = {"holder_id": number, "holder": names[number]}
+        views.put("usage", _usage(begin, begin + minutes * MINUTE, 50.0) | of)
+    assert [row["holder"] for row in views.rows("node", "Workloads", begin, end)] == ["zoe", "bob", "ann"]
