@@ -4,9 +4,9 @@ from gpufleet_server.store.grafana.views.gpus import VIEW as GPUS
 from gpufleet_server.store.grafana.views.nodes import VIEW as NODES
 from gpufleet_server.store.grafana.views.places import VIEW as PLACES
 
+from gpufleet_dashboards.everything import MODELS_CHOSEN
 from gpufleet_dashboards.query import Query
 from gpufleet_dashboards.sql import chosen, is_one, likely, offered
-from gpufleet_dashboards.statements.everything import MODELS_CHOSEN
 from gpufleet_dashboards.variable import OPTIONS, Variable
 
 # Its past can still be looked at.

@@ -12,9 +12,9 @@ from gpufleet_server.store.grafana.views.waste_days import VIEW as WASTE_DAYS
 from gpufleet_server.store.grafana.views.waste_hours import VIEW as WASTE_HOURS
 
 from gpufleet_dashboards import units
+from gpufleet_dashboards.everything import at_chosen
 from gpufleet_dashboards.query import TIME, Column, Query, number, text
 from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, HOUR_MS, Branch, Columns, Tier, by_tier
-from gpufleet_dashboards.statements.everything import at_chosen
 from gpufleet_dashboards.statements.held import named
 
 _USAGE = (Tier(USAGE_HOURS, HOUR_MS, 2 * HOUR_MS), Tier(USAGE_DAYS, DAY_MS))

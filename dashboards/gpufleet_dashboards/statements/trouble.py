@@ -10,11 +10,11 @@ from gpufleet_server.store.grafana.views.states import VIEW as STATES
 from gpufleet_server.store.grafana.views.xids import VIEW as XIDS
 
 from gpufleet_dashboards import units
+from gpufleet_dashboards.everything import PLACES_CHOSEN
 from gpufleet_dashboards.links import to_gpu, to_node
 from gpufleet_dashboards.query import TIME, Query, moment, number, text
 from gpufleet_dashboards.scale import SEVERITY_COLOURS, words
 from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, INTERVAL_MS, INTERVAL_US, begun, chosen, likely, within
-from gpufleet_dashboards.statements.everything import PLACES_CHOSEN
 
 _MOST = 50
 # Kinds of events that are faults, and not news of a roster; which of them are no mere end of a program.
