@@ -284,8 +284,7 @@ def test_following_events(env: Env) -> None:
         seen = time.time()
         screen.press(b"\x03")
         assert screen.wait() == 130
-    whole = text[: text.rindex("\n")].splitlines()
-    events = [json.loads(line) for line in whole if line.startswith("{")]
+    events = [json.loads(line) for line in text[: text.rindex("\n")].splitlines() if line.startswith("{")]
     assert [event["id"] for event in events] == sorted({event["id"] for event in events})
     assert seen - datetime.fromisoformat(events[-1]["received_at"]).timestamp() < 10
     assert "Traceback" not in screen.said.decode()
