@@ -39,6 +39,11 @@ _RIGHTS = {
         + " OR ".join(f"has_table_privilege(:role, c.oid, '{right}')" for right in _WRITES)
         + ")"
     ),
+    # PostgreSQL 17 and newer: with that right it may take any lock, of what is below a view too.
+    "may lock": _relations(
+        "c.relkind IN ('r', 'p', 'm', 'f', 'v') AND CASE WHEN CAST(current_setting('server_version_num') AS integer) "
+        ">= 170000 THEN has_table_privilege(:role, c.oid, 'MAINTAIN') END"
+    ),
     "may count up": _relations(
         # Of an AND PostgreSQL may look at either side first.
         "CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(:role, c.oid, 'USAGE, UPDATE') END"
