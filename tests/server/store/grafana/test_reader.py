@@ -64,7 +64,7 @@ def _connect(url: str, role: str) -> psycopg.Connection[Any]:
 
 def _need_maintain(store: Store) -> None:
     with store.reading() as connection:
-        if (connection.dialect.server_version_info or (0,))[0] < 17:
+        if int((connection.dialect.server_version_info or (0,))[0]) < 17:
             pytest.skip("PostgreSQL 17 and newer have it")
 
 
