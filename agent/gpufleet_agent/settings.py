@@ -51,7 +51,7 @@ class Setting:
 
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-# What Grafana replaces wherever it stands in a query, names of sites and nodes included.
+# What Grafana replaces wherever it stands in a query, in what is chosen too: of what agents say that is the site.
 _MACRO = re.compile(r"\$\{?__|\$\w+\(", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
@@ -67,14 +67,11 @@ def _text(value: object) -> str:
     return value.strip()
 
 
-def _no_macro(text: str) -> str:
+def _site(value: object) -> str:
+    text = _text(value)
     if _MACRO.search(text):
         raise ValueError("expected no $__, ${__ or $word( within: Grafana would take that for its own")
     return text
-
-
-def _name(value: object) -> str:
-    return _no_macro(_text(value))
 
 
 def _token(value: object) -> str:
@@ -171,8 +168,6 @@ def _labels(value: object) -> dict[str, str]:
         raise ValueError("expected at most 64 labels, keys up to 128 and values up to 256 characters")
     if any(_CONTROLS.search(text) for pair in labels.items() for text in pair):
         raise ValueError("expected labels without control characters")
-    for key, text in labels.items():
-        _no_macro(f"{key} {text}")
     return labels
 
 
@@ -240,10 +235,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("token_file", _path, "File that holds the join token; an empty one holds none.", "FILE"),
     Setting("interval", _interval, "Time between samples, 1s to 300s; a plain number is seconds.", "TIME", _time),
     Setting("state_dir", _path, "Folder for node id, credential and spool.", "FOLDER"),
-    Setting("name", _name, "Name to show for this node instead of its hostname."),
-    Setting("site", _name, "Site this node stands at."),
-    Setting("room", _name, "Room this node stands in."),
-    Setting("rack", _name, "Rack this node stands in."),
+    Setting("name", _text, "Name to show for this node instead of its hostname."),
+    Setting("site", _site, "Site this node stands at."),
+    Setting("room", _text, "Room this node stands in."),
+    Setting("rack", _text, "Rack this node stands in."),
     Setting("labels", _labels, "Free label; may be given several times.", "KEY=VALUE", dict),
     Setting(
         "metrics_listen", _address, "Serve Prometheus text here; 9835 is a good port.", "ADDRESS:PORT", _host_and_port
