@@ -15,13 +15,12 @@ from gpufleet_dashboards import units
 from gpufleet_dashboards.everything import at_chosen
 from gpufleet_dashboards.query import TIME, Column, Query, number, text
 from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, HOUR_MS, Branch, Columns, Tier, by_tier
+from gpufleet_dashboards.statements import owned_days
 from gpufleet_dashboards.statements.held import named
+from gpufleet_dashboards.statements.owned_days import part, step_us
 
 _USAGE = (Tier(USAGE_HOURS, HOUR_MS, 2 * HOUR_MS), Tier(USAGE_DAYS, DAY_MS))
 _WASTE = (Tier(WASTE_HOURS, HOUR_MS, 2 * HOUR_MS), Tier(WASTE_DAYS, DAY_MS))
-_NOW_US = "(extract(epoch FROM now()) * 1000000)::bigint"
-# Asked for once, and not for each row.
-_NOW, _UNTIL = f"(SELECT {_NOW_US})", f"(SELECT least({END}, {_NOW_US}))"
 _MOST = 100
 
 HOURS = {
@@ -35,14 +34,12 @@ HOURS = {
 def by(title: str, name: Callable[[Columns], str]) -> Query:
     """GPU-hours by owner, called by `name` (SQL); those that held most without running first."""
 
-    def select(branch: Branch) -> str:
-        return f"""SELECT {branch["owner_id"]}, {_hours(branch)},
-  sum({branch["activity_sum"]}) AS activity_sum, sum({branch["activity_seconds"]}) AS activity_seconds
-FROM {branch} WHERE {overlapping(branch)} GROUP BY 1"""
-
     # Added up by number first: there are many rows, and few owners.
-    sql = f"""WITH had AS MATERIALIZED ({by_tier(_USAGE, select)}), named AS (
-  SELECT {name(OWNERS)} AS name, sum(active) AS active, sum(held) AS held,
+    had = owned_days.by_owner(("active_seconds", "held_seconds"), ("activity_sum", "activity_seconds"))
+    sql = f"""WITH had AS MATERIALIZED (
+{had}
+), named AS (
+  SELECT {name(OWNERS)} AS name, sum(active_seconds) / 3600 AS active, sum(held_seconds) / 3600 AS held,
     sum(activity_sum) / nullif(sum(activity_seconds), 0) AS activity
   FROM had JOIN {OWNERS} USING ({OWNERS["owner_id"]}) GROUP BY 1
 )
@@ -55,9 +52,13 @@ def over_time(label: str, name: Callable[[Branch], str]) -> Query:
     """GPU-hours held of each hour, or day, or interval where that is longer, by `name` (SQL), called `label`."""
 
     def select(branch: Branch) -> str:
-        return f"""SELECT {branch.begin_us} AS begin, {name(branch)} AS {label},
-  sum({branch["held_seconds"]} * {_part(branch)}) / 3600 AS held
-FROM {branch} WHERE {overlapping(branch)} GROUP BY 1, 2"""
+        # Which part of it counts is the same of all rows of an hour.
+        each = f"""SELECT {branch["at"]}, {name(branch)} AS {label}, sum({branch["held_seconds"]}) AS seconds
+  FROM {branch} WHERE {overlapping(branch)} GROUP BY 1, 2"""
+        return f"""SELECT {branch.begin_us} AS begin, {label}, sum(seconds * {part(branch)}) / 3600 AS held
+FROM (
+  {each}
+) AS each GROUP BY 1, 2"""
 
     sql = f"""SELECT to_timestamp(begin / 1000000.0::float8) AS time, {label}, held
 FROM ({by_tier(_USAGE, select)}) AS tier ORDER BY 1"""
@@ -68,15 +69,13 @@ def totals() -> str:
     """A row: seconds `active` and `held` of workloads, of nobody, and of unknown holders."""
     who = {"workloads": "NOT IN ('nobody', 'unknown')", "nobody": "= 'nobody'", "unknown": "= 'unknown'"}
 
-    def select(branch: Branch) -> str:
-        return f"SELECT {branch['owner_id']}, {_hours(branch)} FROM {branch} WHERE {overlapping(branch)} GROUP BY 1"
-
+    had = owned_days.by_owner(("active_seconds", "held_seconds"))
     sums = ", ".join(
-        f"coalesce(sum({what}) FILTER (WHERE {OWNERS['kind']} {kind}), 0) * 3600 AS {name}_{what}"
+        f"coalesce(sum({what}_seconds) FILTER (WHERE {OWNERS['kind']} {kind}), 0) AS {name}_{what}"
         for name, kind in who.items()
         for what in ("active", "held")
     )
-    return f"SELECT {sums} FROM ({by_tier(_USAGE, select)}) AS tier JOIN {OWNERS} USING ({OWNERS['owner_id']})"
+    return f"SELECT {sums} FROM ({had}) AS had JOIN {OWNERS} USING ({OWNERS['owner_id']})"
 
 
 def worst() -> Query:
@@ -108,7 +107,7 @@ FROM ({by_tier(_WASTE, select)}) AS tier WHERE held > 0 ORDER BY held DESC, name
 def overlapping(branch: Branch) -> str:
     """That this is the tier to read, and that a row's time overlaps the range, at the places that are chosen."""
     at, here = branch["at"], at_chosen(branch)
-    return f"{branch.asked} AND {at} > {BEGIN} - {_step(branch)} AND {at} < {END} AND {here}"
+    return f"{branch.asked} AND {at} > {BEGIN} - {step_us(branch)} AND {at} < {END} AND {here}"
 
 
 _SHARE = "held / nullif(active + held, 0) AS share"
@@ -116,17 +115,6 @@ _SHARE = "held / nullif(active + held, 0) AS share"
 
 def _hours(branch: Branch) -> str:
     return ", ".join(
-        f"coalesce(sum({branch[f'{what}_seconds']} * {_part(branch)}), 0) / 3600 AS {what}"
+        f"coalesce(sum({branch[f'{what}_seconds']} * {part(branch)}), 0) / 3600 AS {what}"
         for what in ("active", "held")
     )
-
-
-def _part(branch: Branch) -> str:
-    """Which part of a row's time, as far as it is over, lies in the range."""
-    at, end = branch["at"], f"{branch['at']} + {_step(branch)}"
-    part = f"(least({end}, {_UNTIL}) - greatest({at}, {BEGIN}))::float8 / nullif(least({end}, {_NOW}) - {at}, 0)"
-    return f"CASE WHEN {at} >= {BEGIN} AND {end} <= {_UNTIL} THEN 1 ELSE {part} END"
-
-
-def _step(branch: Branch) -> str:
-    return f"{(branch.tier.step_ms or 0) * 1000}::bigint"
