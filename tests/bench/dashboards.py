@@ -28,6 +28,7 @@ from gpufleet_dashboards.discovery import every_board
 from gpufleet_dashboards.provision import Source, settings
 from gpufleet_dashboards.render import document
 from gpufleet_server.store.engine import Store
+from gpufleet_server.store.gpu_counts import count_gpus
 from gpufleet_server.store.reader import Reader, grant
 from rich.console import Console
 from rich.table import Table
@@ -159,6 +160,7 @@ def filled(args: argparse.Namespace, folder: Path) -> Iterator[str]:
         of = QueryFleet(Scope(args.gpus, now, args.days, args.days, args.watched, args.templates))
         with closing(Store.open(url)) as store:
             fill(store, of, database)
+            count_gpus(store, now)
             with store.writing() as connection:
                 add_alerts(connection, of)
                 add_servers(connection, args.gpus, now, args.days)
@@ -176,7 +178,7 @@ def _analyse(store: Store) -> None:
 
 _LATER = (
     *("alerts", "alert_log", "rule_runs", "server_minutes", "owners", "holders", "usage", "usage_fleet"),
-    *("usage_fleet_hours", "usage_waste_days", "usage_waste_hours"),
+    *("usage_fleet_hours", "usage_waste_days", "usage_waste_hours", "gpu_counts"),
 )
 
 

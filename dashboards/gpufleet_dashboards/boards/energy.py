@@ -1,7 +1,7 @@
 """Energy: what the boards draw, where, for what, and how much of it for nothing."""
 
 from gpufleet_agent.catalogue import Use
-from gpufleet_server.store.grafana.views.states_now import VIEW as STATES_NOW
+from gpufleet_server.store.grafana.views.gpu_counts import VIEW as GPU_COUNTS
 
 from gpufleet_dashboards import units
 from gpufleet_dashboards.board import Board, Row
@@ -10,7 +10,7 @@ from gpufleet_dashboards.links import to_place
 from gpufleet_dashboards.panel import Panel
 from gpufleet_dashboards.query import TIME, Query, metric, number, text
 from gpufleet_dashboards.scale import GREEN, RED, USE_COLOURS, YELLOW, steps
-from gpufleet_dashboards.sql import PLACE_CHOSEN, Branch, chosen, likely
+from gpufleet_dashboards.sql import PLACE_CHOSEN, Branch, chosen
 from gpufleet_dashboards.statements.fleet import OWNED, in_all, observed, of_use, over_time
 from gpufleet_dashboards.statements.standing import MINUTE_SECONDS, USED
 from gpufleet_dashboards.variables import MODEL, SITE
@@ -150,9 +150,11 @@ def _places() -> Query:
 
 
 def _limits() -> Query:
-    sql = f"""SELECT {STATES_NOW["model"]} AS model, {STATES_NOW["power_limit"]} AS power_limit, count(*) AS gpus,
-  count(*) * {STATES_NOW["power_limit"]} AS together
-FROM {STATES_NOW} WHERE {likely(chosen(STATES_NOW, "site", "model"))} GROUP BY 1, 2 ORDER BY 1, gpus DESC LIMIT 200"""
+    view = GPU_COUNTS
+    sql = f"""SELECT {view["model"]} AS model, {view["power_limit"]} AS power_limit, sum({view["gpus"]}) AS gpus,
+  sum({view["gpus"]}) * {view["power_limit"]} AS together
+FROM {view} WHERE {view["what"]} = 'power_limit' AND {chosen(view, "site", "model")}
+GROUP BY 1, 2 ORDER BY 1, gpus DESC LIMIT 200"""
     columns = {
         "model": text("Model"),
         "power_limit": metric("power_limit", "Limit of each"),
@@ -235,9 +237,9 @@ _A_GPU = Row(
         ),
         Panel(
             kind=Table(), title="Power limits in force",
-            description="Limits that the drivers enforce now, whatever range is shown, and what all GPUs of a limit"
-            " may draw together: what power and cooling must bear. An empty limit: the driver does not tell. A few"
-            " GPUs of a model with a limit of their own were set so, or forgotten.",
+            description="Limits that the drivers enforce, as of at most a minute ago, whatever range is shown, and what"
+            " all GPUs of a limit may draw together: what power and cooling must bear. An empty limit: the driver does"
+            " not tell. A few GPUs of a model with a limit of their own were set so, or forgotten.",
             unit=units.WATT, query=_limits(), w=12, h=8,
         ),
     ),

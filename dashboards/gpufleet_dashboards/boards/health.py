@@ -239,8 +239,9 @@ _DRIFT = Row(
     tuple(
         _table(
             f"{title}, more than one of a model",
-            "Models whose GPUs do not all have the same version, those that nodes have now (silent ones: what they last"
-            " told). Also while an update is under way. Models with one version are on the board Inventory.",
+            "Models whose GPUs do not all have the same version, those that nodes have (silent ones: what they last"
+            " told), as of at most a minute ago. Also while an update is under way. Models with one version are on the"
+            " board Inventory.",
             trouble.drift(column, title), 12,
         )
         for column, title in (("driver", "Driver"), ("vbios", "VBIOS"))

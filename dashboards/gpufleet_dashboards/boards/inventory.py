@@ -1,6 +1,7 @@
 """The board *Inventory*: what GPUs and nodes there are, what versions they run, and what came and went."""
 
 from gpufleet_server.store.grafana.views.events import VIEW as EVENTS
+from gpufleet_server.store.grafana.views.gpu_counts import VIEW as GPU_COUNTS
 from gpufleet_server.store.grafana.views.gpus import VIEW as GPUS
 from gpufleet_server.store.grafana.views.nodes import VIEW as NODES
 
@@ -24,7 +25,6 @@ _CHANGES = (
 )
 _CHANGED = f"{EVENTS['kind']} IN ({', '.join(repr(kind) for kind in _CHANGES)}) AND {within(EVENTS)}"
 _OF_NODES = chosen(NODES, "site")
-_GROUPS = {"site": "site", "model": "model"}
 
 _HOW_MANY = number(units.COUNT, "GPUs", decimals=0, width=90)
 _UUID = text(hidden=True)
@@ -36,24 +36,18 @@ def _table(title: str, description: str, sql: str, returns: dict[str, Column], w
     )
 
 
-def _versions(title: str, description: str, columns: dict[str, str], w: int) -> Panel:
-    """GPUs by what some columns of theirs say, `columns` by name with their headings; rare ones last.
-
-    All GPUs are counted by these columns first; what is chosen is taken from the few counts, not from the many GPUs.
-    """
-    names = ", ".join(GPUS[name] for name in columns)
-    counted = ", ".join(dict.fromkeys(GPUS[name] for name in ("site", "model", *columns)))
-    whole = f"PARTITION BY {GPUS['model']}" if "model" in columns else ""
-    first = f"{GPUS['model']}, " if "model" in columns else ""
-    sql = f"""WITH counted AS MATERIALIZED (
-  SELECT {counted}, count(*) AS gpus FROM {GPUS} WHERE {GPUS["state"]} <> 'removed' GROUP BY {counted}
-)
-SELECT {names}, sum(gpus)::float8 AS gpus, (100 * sum(gpus) / sum(sum(gpus)) OVER ({whole}))::float8 AS share
-FROM counted WHERE {chosen(_GROUPS, "site", "model")}
-GROUP BY {names} ORDER BY {first}gpus DESC, {names} LIMIT {_ROWS}"""
+def _versions(title: str, description: str, what: str, columns: dict[str, str]) -> Panel:
+    """GPUs by what some columns of the count by `what` say, `columns` by name with their headings; rare ones last."""
+    view = GPU_COUNTS
+    names, gpus = ", ".join(view[name] for name in columns), f"sum({view['gpus']})"
+    whole = f"PARTITION BY {view['model']}" if "model" in columns else ""
+    first = f"{view['model']}, " if "model" in columns else ""
+    sql = f"""SELECT {names}, {gpus}::float8 AS gpus, (100 * {gpus} / sum({gpus}) OVER ({whole}))::float8 AS share
+FROM {view} WHERE {view["what"]} = '{what}' AND {chosen(view, "site", "model")}
+GROUP BY {names} ORDER BY {first}{gpus} DESC, {names} LIMIT {_ROWS}"""
     returns = {name: text(title) for name, title in columns.items()}
     share = number(units.PERCENT, "Of its model" if "model" in columns else "Share", decimals=1, width=110)
-    return _table(title, description, sql, {**returns, "gpus": _HOW_MANY, "share": share}, w)
+    return _table(title, description, sql, {**returns, "gpus": _HOW_MANY, "share": share}, 12)
 
 
 _WHAT = Row(
@@ -113,23 +107,26 @@ _VERSIONS = Row(
         _versions(
             "Drivers",
             "GPUs by the driver of their node, the most common first: what is last is what an update left out. Of "
-            "silent nodes it is what they last told; (none): nobody could read it. Now, whatever range is shown.",
+            "silent nodes it is what they last told; (none): nobody could read it. As of at most a minute ago, "
+            "whatever range is shown.",
+            "driver",
             {"driver": "Driver", "cuda": "CUDA, at most"},
-            12,
         ),
         _versions(
             "VBIOS",
             "GPUs by model and version of the VBIOS. Boards of different makers have different ones: another version "
-            "is not an older one. (none): the driver did not tell. Now, whatever range is shown.",
+            "is not an older one. (none): the driver did not tell. As of at most a minute ago, whatever range is "
+            "shown.",
+            "vbios",
             {"model": "Model", "vbios": "VBIOS"},
-            12,
         ),
         _versions(
             "Firmware and boards",
             "GPUs by model, part number, InfoROM image and GSP firmware. GSP firmware comes with the driver; the part "
-            "number tells boards of one model apart. (none): the driver did not tell. Now, whatever range is shown.",
+            "number tells boards of one model apart. (none): the driver did not tell. As of at most a minute ago, "
+            "whatever range is shown.",
+            "firmware",
             {"model": "Model", "part_number": "Part number", "inforom": "InfoROM", "firmware": "GSP firmware"},
-            12,
         ),
         _table(
             "Agents and systems",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from gpufleet_agent.catalogue import BY_NAME
 from gpufleet_server.store.grafana.views.events import VIEW as EVENTS
+from gpufleet_server.store.grafana.views.gpu_counts import VIEW as GPU_COUNTS
 from gpufleet_server.store.grafana.views.gpus import VIEW as GPUS
 from gpufleet_server.store.grafana.views.nodes import VIEW as NODES
 from gpufleet_server.store.grafana.views.states import VIEW as STATES
@@ -180,15 +181,12 @@ GROUP BY {STATES["gpu_id"]} ORDER BY since LIMIT 200"""
 
 
 def drift(column: str, title: str) -> Query:
-    """Versions of models that have more than one, GPUs that nodes have now."""
+    """Versions of models that have more than one, GPUs that nodes have; a count by `column` is called so too."""
+    view = GPU_COUNTS
     sql = f"""SELECT model, version, gpus, nodes, gpus / sum(gpus) OVER (PARTITION BY model) AS share FROM (
-  SELECT model, version, sum(gpus)::float8 AS gpus, count(*) AS nodes,
-    count(*) OVER (PARTITION BY model) AS versions
-  FROM (
-    SELECT {GPUS["model"]} AS model, {GPUS[column]} AS version, count(*) AS gpus FROM {GPUS}
-    WHERE {likely(f"{GPUS['removed_at']} IS NULL", chosen(GPUS, "site", "model"))}
-    GROUP BY {GPUS["node_id"]}, 1, 2
-  ) AS of_node GROUP BY 1, 2
+  SELECT {view["model"]} AS model, {view[column]} AS version, sum({view["gpus"]})::float8 AS gpus,
+    sum({view["nodes"]}) AS nodes, count(*) OVER (PARTITION BY {view["model"]}) AS versions
+  FROM {view} WHERE {view["what"]} = '{column}' AND {chosen(view, "site", "model")} GROUP BY 1, 2
 ) AS each WHERE versions > 1 ORDER BY model, gpus DESC"""
     columns = {
         "model": text("Model"),

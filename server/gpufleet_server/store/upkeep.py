@@ -12,6 +12,7 @@ from gpufleet_server.store.engine import Store
 from gpufleet_server.store.errors import OF_THE_STORE, cause
 from gpufleet_server.store.fleet_rollups import count_states, roll_hours
 from gpufleet_server.store.fold import Folded, fold
+from gpufleet_server.store.gpu_counts import count_gpus
 from gpufleet_server.store.retention import Keep, drop_emptied, retain
 from gpufleet_server.store.rollups import roll_days
 from gpufleet_server.store.seal import Sealed, horizon, seal, seal_until
@@ -93,6 +94,7 @@ class Upkeep:
         self._steps = [
             _Step("partitions", 600.0, self._make_partitions),
             _Step("fleet_states", 60.0, self._count_states),
+            _Step("gpu_counts", 60.0, self._count_gpus),
             _Step("fleet_hours", 60.0, self._roll_hours),
             _Step("seal", 60.0, self._seal),
             _Step("days", 60.0, self._roll_days),
@@ -217,6 +219,9 @@ class Upkeep:
 
     def _count_states(self, now: int, _go_on: GoOn) -> None:
         count_states(self._store, now)
+
+    def _count_gpus(self, now: int, _go_on: GoOn) -> None:
+        count_gpus(self._store, now)
 
     def _retain(self, now: int, go_on: GoOn) -> None:
         for name, count in retain(self._store, self._keep, now, go_on).items():

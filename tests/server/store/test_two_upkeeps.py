@@ -29,7 +29,7 @@ NOW = MIDNIGHT + hours(5.2)
 KEEP = Keep(samples=5 * DAY, hourly=5 * DAY, daily=5 * DAY, fleet_minutes=DAY, fleet_hours=5 * DAY, usage=5 * DAY)
 LONG_AGO = MIDNIGHT - 400 * DAY
 STEPS = (
-    *("partitions", "fleet_states", "fleet_hours", "seal", "days"),
+    *("partitions", "fleet_states", "gpu_counts", "fleet_hours", "seal", "days"),
     *("usage", "usage_days", "usage_today", "usage_waste", "retention"),
 )
 

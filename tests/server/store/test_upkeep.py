@@ -82,11 +82,13 @@ def test_it_goes_on_in_the_background(store: Store, fleet: Fleet, start: Start) 
     _fill(store, fleet, [hour - hours(3) + 1, hour - hours(2) + 1])
     upkeep = start(Upkeep(store))
     steps = upkeep.statistics.steps
-    _wait_for(lambda: len(steps) == 10 and all(step.last for step in steps.values()))
+    _wait_for(lambda: len(steps) == 11 and all(step.last for step in steps.values()))
     _wait_for(lambda: upkeep.statistics.overdue(clock.now()) == 0)
     assert upkeep.statistics.elected
     assert upkeep.statistics.sealed.samples == 2
-    names = "partitions fleet_states fleet_hours seal days usage usage_days usage_today usage_waste retention"
+    names = (
+        "partitions fleet_states gpu_counts fleet_hours seal days usage usage_days usage_today usage_waste retention"
+    )
     assert steps.keys() == set(names.split())
     assert not any(step.failures for step in steps.values())
     assert _count(store, fleet_hours) == 0

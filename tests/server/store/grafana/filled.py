@@ -15,6 +15,7 @@ from gpufleet_server.ingest.statistics import Statistics
 from gpufleet_server.ingest.writer import Writer
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.fleet_rollups import roll_hours
+from gpufleet_server.store.gpu_counts import count_gpus
 from gpufleet_server.store.grafana.view import View
 from gpufleet_server.store.rollups import roll_days
 from gpufleet_server.store.seal import seal_until
@@ -65,6 +66,7 @@ def fill(store: Store) -> Filled:
     filled = anyio.run(_report, store)
     now = NOW + MINUTE
     roll_hours(store, now)
+    count_gpus(store, now)
     seal_until(store, NOW // HOUR * HOUR - 20 * HOUR)
     roll_days(store, now + 2 * DAY)
     return filled

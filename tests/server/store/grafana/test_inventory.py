@@ -9,7 +9,9 @@ from gpufleet_server.domain import clock
 from gpufleet_server.domain.state import gpu_state, node_state
 from gpufleet_server.domain.use import Use
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.grafana.views import gpus, latest, nodes, states_now
+from gpufleet_server.store.gpu_counts import COUNTS
+from gpufleet_server.store.grafana.views import gpu_counts, gpus, latest, nodes, states_now
+from gpufleet_server.store.tiers import MINUTE
 
 from tests.server import expected, stored
 from tests.server.fleet import NOW, SECOND, Fleet
@@ -75,6 +77,22 @@ def test_states(postgresql: Store) -> None:
     assert shown == told
     assert len(set(told.values())) == 6
     assert {row["gpus"] for row in filled.rows(nodes.VIEW, "gpus")} == {2}
+
+
+@pytest.mark.parametrize("what", COUNTS)
+def test_counts(filled: Filled, what: str) -> None:
+    """As many GPUs, and nodes, as the views that have a row a GPU show; no other column has a value."""
+    names, whole = ("site", "model", "simulated", *COUNTS[what]), states_now if what == "power_limit" else gpus
+    nodes_of: dict[Any, list[str]] = {}
+    for row in filled.rows(whole.VIEW, *names, "node_uuid"):
+        nodes_of.setdefault(tuple(row[name] for name in names), []).append(row["node_uuid"])
+    shown = filled.rows(gpu_counts.VIEW, where=f"what = '{what}'")
+    told = {tuple(row[name] for name in names): (row["gpus"], row["nodes"]) for row in shown}
+    assert told == {key: (len(each), len(set(each))) for key, each in nodes_of.items()}
+    others = {name for columns in COUNTS.values() for name in columns} - {*COUNTS[what]}
+    assert {row[name] for row in shown for name in others} == {None}
+    assert {(row["at"], row["ts"]) for row in shown} == {(NOW + MINUTE, at(NOW + MINUTE))}
+    assert len(shown) == len(told) == 3 + (what == "power_limit")
 
 
 def test_the_newest_samples(filled: Filled) -> None:
