@@ -29,7 +29,8 @@ def of_all(values: dict[str, str]) -> str:
 
 def _rows(values: dict[str, str], label: str = "") -> str:
     listed = ", ".join(f"{value} AS {name}" for name, value in values.items())
-    over = f"{MINUTES['at']} + {_MINUTE_US} <= {END}"
+    # So PostgreSQL knows how many there are.
+    over = f"{MINUTES['at']} <= {END} - {_MINUTE_US}"
     # Grouped by numbers, which costs less than by times.
     return f"""SELECT to_timestamp(slot * {_BRANCH.seconds}) AS time, {label}{", ".join(values)},
   {_BRANCH.seconds} AS step
