@@ -260,7 +260,7 @@ _WASTE = Row(
             " hour, a day (UTC), or longer with a wide range. What is not told of is not in it. The newest bar is not"
             " over yet.",
             unit=units.GPU_HOURS, query=owned.over_time("holder", lambda branch: branch["kind"]), w=14, h=8, low=0,
-            points=120,
+            points=100,
         ),
         Panel(
             kind=Table(), title="Workloads that held most",
