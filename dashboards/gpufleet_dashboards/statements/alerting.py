@@ -105,10 +105,10 @@ def offenders() -> str:
 ), most AS MATERIALIZED (
   SELECT sum(fired)::bigint AS fired, sum(firing)::bigint AS firing, count(*) AS rules, max(last) AS last,
     max(newest) AS newest
-  FROM told GROUP BY {key} ORDER BY 1 DESC, 4 DESC LIMIT 50
+  FROM told GROUP BY {key} ORDER BY 1 DESC, 4 DESC, 5 LIMIT 50
 )
 SELECT {place}, most.fired, most.firing, most.rules, to_timestamp(most.last / 1000000.0::float8) AS last
-FROM most JOIN {ALERTS} ON {ALERTS["alert_id"]} = most.newest ORDER BY 7 DESC, 10 DESC"""
+FROM most JOIN {ALERTS} ON {ALERTS["alert_id"]} = most.newest ORDER BY 7 DESC, 10 DESC, most.newest"""
 
 
 def taken() -> str:

@@ -44,7 +44,7 @@ def by(title: str, name: Callable[[Columns], str]) -> Query:
   FROM had JOIN {OWNERS} USING ({OWNERS["owner_id"]}) GROUP BY 1
 )
 SELECT name, active + held AS total, active, held, {_SHARE}, activity
-FROM named ORDER BY held DESC, total DESC LIMIT {_MOST}"""
+FROM named ORDER BY held DESC, total DESC, name LIMIT {_MOST}"""
     return Query(sql, {"name": text(title)} | HOURS | {"activity": number(units.SHARE, "Its kernels ran", decimals=0)})
 
 

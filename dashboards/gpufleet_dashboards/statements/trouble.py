@@ -108,8 +108,9 @@ def offenders(of_gpus: bool) -> Query:
     hidden = ("node_uuid", "gpu") if of_gpus else ("node_uuid",)
     last = "".join(f", max({EVENTS[name]}) AS {name}" for name in hidden)
     sql = f"""WITH most AS MATERIALIZED (
-  SELECT {key} AS key FROM {_told((key, "code", "kind"), f"{EVENTS[key]} IS NOT NULL AND {_FAULT}")}
-  GROUP BY 1 HAVING count(*) > 1 ORDER BY count(*) FILTER (WHERE {_GRAVE}) DESC, count(*) DESC LIMIT {2 * _MOST}
+  SELECT {key} AS key FROM {_told((key, "at", "code", "kind"), f"{EVENTS[key]} IS NOT NULL AND {_FAULT}")}
+  GROUP BY 1 HAVING min({_MINUTE}) < max({_MINUTE})
+  ORDER BY count(*) FILTER (WHERE {_GRAVE}) DESC, count(*) DESC, 1 LIMIT {2 * _MOST}
 )
 SELECT max({EVENTS["node"]}) AS node, {names}
   count(DISTINCT {_MINUTE}) FILTER (WHERE {_GRAVE}) AS grave,
@@ -117,7 +118,7 @@ SELECT max({EVENTS["node"]}) AS node, {names}
   string_agg(DISTINCT coalesce('XID ' || {EVENTS["code"]}, {EVENTS["kind"]}), ', ') AS which,
   to_timestamp(max({EVENTS["at"]}) / 1000000.0::float8) AS last{last}
 FROM {EVENTS} JOIN most ON most.key = {EVENTS[key]} WHERE {within(EVENTS)} AND {_FAULT}
-GROUP BY {EVENTS[key]} HAVING count(DISTINCT {_MINUTE}) > 1 ORDER BY grave DESC, faults DESC LIMIT {_MOST}"""
+GROUP BY {EVENTS[key]} ORDER BY grave DESC, faults DESC, {EVENTS[key]} LIMIT {_MOST}"""
     place = {"position": number(units.PLAIN, "GPU", link=to_gpu(), width=60), "serial": text("Serial")}
     place |= {"model": text("Model"), "site": text("Site"), "rack": text("Rack")}
     columns = {
