@@ -109,7 +109,7 @@ def offenders(of_gpus: bool) -> Query:
     last = "".join(f", max({EVENTS[name]}) AS {name}" for name in hidden)
     sql = f"""WITH most AS MATERIALIZED (
   SELECT {key} AS key FROM {_told((key, "at", "code", "kind"), f"{EVENTS[key]} IS NOT NULL AND {_FAULT}")}
-  GROUP BY 1 HAVING min({_MINUTE}) < max({_MINUTE})
+  GROUP BY 1 HAVING min({EVENTS["at"]}) / 60000000 < max({EVENTS["at"]}) / 60000000
   ORDER BY count(*) FILTER (WHERE {_GRAVE}) DESC, count(*) DESC, 1 LIMIT {2 * _MOST}
 )
 SELECT max({EVENTS["node"]}) AS node, {names}
