@@ -107,8 +107,9 @@ def _aim(case: Case, number: int) -> None:
     if known and number % 3:
         case.path_parameters[named] = known[number % len(known)]
     if case.operation.label == "POST /silences" and number % 3:
-        case.body.pop("starts_at", None)
-        case.body |= {"matchers": {"site": "east"}, "ends_at": times.iso(NOW + HOUR)}
+        drawn: Any = case.body
+        drawn.pop("starts_at", None)
+        drawn |= {"matchers": {"site": "east"}, "ends_at": times.iso(NOW + HOUR)}
 
 
 def _is_valid_as_sent(operation: Any, url: str) -> bool:
