@@ -152,3 +152,21 @@ def test_nothing_is_refused(new_sqlite: NewDatabase, history: list[Setting], fir
                 assert server.statistics.reports["refused"] == 0
 
     anyio.run(main)
+
+
+def test_a_clock_that_nobody_looked_at(new_sqlite: NewDatabase) -> None:
+    """What was read while it was an hour ahead for less than a second is told by it, and refused: known, not mended."""
+    history = [Setting(1, 3600, late=False, event=False), Setting(1, 0, late=True, event=False)]
+
+    async def main() -> list[int]:
+        with contextlib.closing(Store.open(new_sqlite())) as store:
+            async with serving(store, Time()) as server:
+                agent, answers = server.agent(gpus=(GPU,)), []
+                for body, sent, at in told(Machine(), history):
+                    server.time.at = at + 20_000
+                    headers = {wire.CLOCK_HEADER: wire.clock_header(sent)}
+                    answers.append((await server.send_bytes(agent, body, **headers)).status_code)
+                return answers
+
+    assert not _looked_at(history)
+    assert anyio.run(main).count(422) == 1
