@@ -14,6 +14,8 @@ from gpufleet_server.store.grafana.view import View
 # What the range shows, in µs; bigint, for an int4 holds no µs.
 BEGIN = "$__unixEpochFrom() * 1000000::bigint"
 END = "$__unixEpochTo() * 1000000::bigint"
+# The time at which the statement runs, µs.
+NOW_US = "(extract(epoch FROM now()) * 1000000)::bigint"
 # How far a panel's points are from each other.
 INTERVAL_MS = "$__interval_ms"
 # The same in µs, for what is in no tiers.

@@ -10,15 +10,14 @@ from gpufleet_server.store.grafana.views.usage_days import VIEW as USAGE_DAYS
 from gpufleet_server.store.grafana.views.usage_hours import VIEW as USAGE_HOURS
 
 from gpufleet_dashboards.everything import PLACES_CHOSEN, at_chosen
-from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, HOUR_MS, Branch, Tier, chosen, likely
+from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, HOUR_MS, NOW_US, Branch, Tier, chosen, likely
 
 _HOURS, _DAYS = Branch(Tier(USAGE_HOURS, HOUR_MS, 2 * HOUR_MS), 0), Branch(Tier(USAGE_DAYS, DAY_MS), 2 * HOUR_MS)
 _HOUR, _DAY = (f"{length * 1000}::bigint" for length in (HOUR_MS, DAY_MS))
-_NOW_US = "(extract(epoch FROM now()) * 1000000)::bigint"
 # Asked for once, and not for each row.
-_NOW, _UNTIL = f"(SELECT {_NOW_US})", f"(SELECT least({END}, {_NOW_US}))"
+_NOW, _UNTIL = f"(SELECT {NOW_US})", f"(SELECT least({END}, {NOW_US}))"
 # A day is added up some minutes after its end, and that takes a while. Views do not tell which days are due.
-_SETTLED = f"{_NOW_US} - 3 * {_HOUR}"
+_SETTLED = f"{NOW_US} - 3 * {_HOUR}"
 
 
 def by_owner(cut: Sequence[str], whole: Sequence[str] = ()) -> str:
@@ -56,7 +55,7 @@ _OLDEST_HOUR, _OLDEST_DAY = (f"(SELECT {_AT} FROM {view} ORDER BY {_AT} LIMIT 1)
 _BOUNDS = f"""WITH oldest AS MATERIALIZED (SELECT {_OLDEST_HOUR} AS hour, {_OLDEST_DAY} AS day),
 bounds AS MATERIALIZED (
   SELECT {_up(BEGIN, _DAY)} AS first, {_down(f"least({END}, {_SETTLED})", _DAY)} AS last,
-    {_up(BEGIN, _HOUR)} AS from_hour, {_down(f"least({END}, {_NOW_US})", _HOUR)} AS to_hour,
+    {_up(BEGIN, _HOUR)} AS from_hour, {_down(f"least({END}, {NOW_US})", _HOUR)} AS to_hour,
     coalesce(CASE WHEN day < {_down("hour", _DAY)} THEN {_up("hour", _DAY)} ELSE {_down("hour", _DAY)} END,
       {_up(END, _DAY)}) AS kept,
     {PLACES_CHOSEN} AS everywhere

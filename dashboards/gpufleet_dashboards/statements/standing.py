@@ -8,7 +8,7 @@ from gpufleet_server.store.grafana.views.fleet_minutes import VIEW as MINUTES
 from gpufleet_server.store.grafana.views.fleet_states import VIEW as STATES
 from gpufleet_server.store.grafana.views.gpus import VIEW as GPUS
 
-from gpufleet_dashboards.sql import END, HOUR_MS, chosen
+from gpufleet_dashboards.sql import END, HOUR_MS, NOW_US, chosen
 
 _MINUTE_US = 60_000_000
 # Old counts are kept for each hour only; further back is not how the fleet stands.
@@ -31,7 +31,7 @@ def _counted(within: str) -> str:
 # GPUs by site, model and state: of the last time that they were counted, in the range, and now.
 COUNTED = _counted(f"{STATES['at']} <= {END} AND {STATES['at']} > {END} - {_OLDEST_US}::bigint")
 # Not asked for in a select of its own: of what that gives, PostgreSQL expects that a third of all rows are later.
-COUNTED_NOW = _counted(f"{STATES['at']} > (extract(epoch FROM now()) * 1000000)::bigint - {_OLDEST_US}::bigint")
+COUNTED_NOW = _counted(f"{STATES['at']} > {NOW_US} - {_OLDEST_US}::bigint")
 
 _OPEN = f"{ALERTS['state']} = 'firing' AND {ALERTS['severity']} = 'critical'"
 _ONE = f"""SELECT {GPUS["gpu_id"]}, {GPUS["site"]}, {GPUS["model"]}

@@ -25,7 +25,8 @@ _FAULT = f"{EVENTS['kind']} IN ({', '.join(map(repr, _FAULTS))})"
 _GRAVE_XIDS = f"(SELECT {XIDS['code']} FROM {XIDS} WHERE {XIDS['severity']} <> 'info')"
 _GRAVE = f"({EVENTS['kind']} <> 'xid' OR {EVENTS['code']} IN {_GRAVE_XIDS})"
 # A GPU that falls off the bus tells of it in several ways, within seconds.
-_MINUTE = f"{EVENTS['at']} / 60000000"
+_A_MINUTE_US = 60_000_000
+_MINUTE = f"{EVENTS['at']} / {_A_MINUTE_US}"
 # Ranges of which there are many events: more than two days, µs.
 _MANY_US = f"{2 * DAY_MS * 1000}::bigint"
 # From this on, ranges are of more than some two days.
@@ -109,7 +110,7 @@ def offenders(of_gpus: bool) -> Query:
     last = "".join(f", max({EVENTS[name]}) AS {name}" for name in hidden)
     sql = f"""WITH most AS MATERIALIZED (
   SELECT {key} AS key FROM {_told((key, "at", "code", "kind"), f"{EVENTS[key]} IS NOT NULL AND {_FAULT}")}
-  GROUP BY 1 HAVING min({EVENTS["at"]}) / 60000000 < max({EVENTS["at"]}) / 60000000
+  GROUP BY 1 HAVING min({EVENTS["at"]}) / {_A_MINUTE_US} < max({EVENTS["at"]}) / {_A_MINUTE_US}
   ORDER BY count(*) FILTER (WHERE {_GRAVE}) DESC, count(*) DESC, 1 LIMIT {2 * _MOST}
 )
 SELECT max({EVENTS["node"]}) AS node, {names}

@@ -37,7 +37,7 @@ def in_partitions() -> frozenset[str]:
 
 
 # Whoever reads a table keeps partitions from being made and dropped, and all others wait behind who waits for that.
-_NOT_LONG = text("SET LOCAL lock_timeout = '2s'")
+_NOT_LONG_S = 2
 # Reports are not written to these tables: only readers wait.
 _LATE_S = 10
 
@@ -51,7 +51,7 @@ class Partition:
     end: int | None
 
 
-def make_ahead(connection: Connection, now: int, wait_s: int = 2, cuts: Iterable[Cut] = CUTS) -> int:
+def make_ahead(connection: Connection, now: int, wait_s: int = _NOT_LONG_S, cuts: Iterable[Cut] = CUTS) -> int:
     """Make the partitions of now and of the time to come, of these tables; how many were missing. 0 on SQLite.
 
     OperationalError where others read for longer than `wait_s` seconds: what comes in waits behind it.
@@ -122,7 +122,7 @@ def drop_before(connection: Connection, table: Table, before: int) -> list[str]:
 
 def drop(connection: Connection, name: str) -> None:
     """Drop one partition, if it is still there. OperationalError where others hold it for more than two seconds."""
-    connection.execute(_NOT_LONG)
+    connection.execute(text(f"SET LOCAL lock_timeout = '{_NOT_LONG_S}s'"))
     connection.execute(text(f"DROP TABLE IF EXISTS {name}"))
 
 
