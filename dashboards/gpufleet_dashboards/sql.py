@@ -42,9 +42,14 @@ def within(view: Columns, at: str = "at") -> str:
     return f"{view[at]} >= {BEGIN} AND {view[at]} < {END}"
 
 
+def as_time(at: str) -> str:
+    """A time (SQL, µs; a sum of times in parentheses) as timestamptz, which Grafana draws."""
+    return f"to_timestamp({at} / 1000000.0::float8)"
+
+
 def begun(at: str, width: str = INTERVAL_US) -> str:
     """When the interval of a time (SQL, µs) begins, timestamptz; intervals are `width` (SQL) µs long."""
-    return f"to_timestamp({at} / {width} * {width} / 1000000.0::float8)"
+    return as_time(f"{at} / {width} * {width}")
 
 
 def chosen(view: Columns, *columns: str, **named: str) -> str:

@@ -3,7 +3,7 @@
 from gpufleet_server.store.grafana.views.alert_changes import VIEW as CHANGES
 from gpufleet_server.store.grafana.views.alerts import VIEW as ALERTS
 
-from gpufleet_dashboards.sql import BEGIN, END, INTERVAL_US, begun, chosen, likely, within
+from gpufleet_dashboards.sql import BEGIN, END, INTERVAL_US, as_time, begun, chosen, likely, within
 
 SEVERITIES = ("critical", "warning", "info")
 _CHOSEN = likely(chosen(ALERTS, "site"))
@@ -68,7 +68,7 @@ changes AS (
   UNION ALL SELECT label, (ended + {INTERVAL_US} - 1) / {INTERVAL_US}, -1 FROM told WHERE ended IS NOT NULL
 ),
 summed AS (SELECT label, slot, sum(change) AS change FROM changes GROUP BY label, slot)
-SELECT to_timestamp(slot * {INTERVAL_US} / 1000000.0::float8) AS time, label AS {ALERTS[label]},
+SELECT {as_time(f"slot * {INTERVAL_US}")} AS time, label AS {ALERTS[label]},
   sum(coalesce(change, 0)) OVER (PARTITION BY label ORDER BY slot) AS alerts
 FROM generate_series(({BEGIN} + {INTERVAL_US} - 1) / {INTERVAL_US}, ({END} - 1) / {INTERVAL_US}) AS slots (slot)
 CROSS JOIN (SELECT DISTINCT label FROM told) AS labels LEFT JOIN summed USING (label, slot)
@@ -107,7 +107,7 @@ def offenders() -> str:
     max(newest) AS newest
   FROM told GROUP BY {key} ORDER BY 1 DESC, 4 DESC, 5 LIMIT 50
 )
-SELECT {place}, most.fired, most.firing, most.rules, to_timestamp(most.last / 1000000.0::float8) AS last
+SELECT {place}, most.fired, most.firing, most.rules, {as_time("most.last")} AS last
 FROM most JOIN {ALERTS} ON {ALERTS["alert_id"]} = most.newest ORDER BY 7 DESC, 10 DESC, most.newest"""
 
 

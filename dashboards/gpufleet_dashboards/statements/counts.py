@@ -4,7 +4,7 @@ from gpufleet_server.store.grafana.views.fleet_states import VIEW as STATES
 from gpufleet_server.store.grafana.views.fleet_states_hours import VIEW as STATES_HOURS
 from gpufleet_server.store.grafana.views.fleet_states_ten_minutes import VIEW as STATES_TEN_MINUTES
 
-from gpufleet_dashboards.sql import HOUR_MS, MINUTE_MS, Branch, Tier, by_tier, chosen
+from gpufleet_dashboards.sql import HOUR_MS, MINUTE_MS, Branch, Tier, as_time, by_tier, chosen
 from gpufleet_dashboards.statements.gaps import ended
 
 # As long as those of the fleet's rollups, which `statements.fleet` sets beside them.
@@ -24,7 +24,7 @@ def counted(label: str) -> str:
 {by_tier(TIERS, lambda branch: _select(branch, label))}
 ),
 shown AS (SELECT at / width * width AS begin, max(width) AS width, count(DISTINCT at) AS counted FROM told GROUP BY 1)
-SELECT to_timestamp(begin / 1000000.0::float8) AS time, named.{label}, coalesce(sum(gpus), 0) / counted AS gpus,
+SELECT {as_time("begin")} AS time, named.{label}, coalesce(sum(gpus), 0) / counted AS gpus,
   shown.width / 1000000.0::float8 AS step
 FROM shown CROSS JOIN (SELECT DISTINCT {label} FROM told) AS named
 LEFT JOIN told ON told.at / told.width * told.width = begin AND told.{label} = named.{label}

@@ -14,7 +14,7 @@ from gpufleet_server.store.grafana.views.fleet_hours import VIEW as HOURS
 from gpufleet_server.store.grafana.views.fleet_minutes import VIEW as MINUTES
 from gpufleet_server.store.grafana.views.fleet_ten_minutes import VIEW as TEN_MINUTES
 
-from gpufleet_dashboards.sql import END, HOUR_MS, MINUTE_MS, Branch, Tier, by_tier, chosen, likely
+from gpufleet_dashboards.sql import END, HOUR_MS, MINUTE_MS, Branch, Tier, as_time, by_tier, chosen, likely
 from gpufleet_dashboards.statements import counts
 from gpufleet_dashboards.statements.gaps import ended
 
@@ -56,7 +56,7 @@ shown AS (
     (least(begin + max(width), max(ends.last)) - greatest(begin, min(ends.first))) / 1000000.0::float8 AS seconds
   FROM told CROSS JOIN ends GROUP BY 1
 )
-SELECT to_timestamp(shown.begin / 1000000.0::float8) AS time, {_listed(labels, "named.")}{_values(values)},
+SELECT {as_time("shown.begin")} AS time, {_listed(labels, "named.")}{_values(values)},
   shown.width / 1000000.0::float8 AS step
 FROM shown CROSS JOIN {names} LEFT JOIN told ON told.begin = shown.begin{same}
 GROUP BY {_listed(labels, "named.")}shown.begin, seconds, counted, shown.width"""
@@ -130,6 +130,6 @@ def flags_seen(metric: Metric, bits: dict[str, int]) -> str:
 {by_tier(_TIERS, rows)}
 ), known AS (SELECT model, count(*) AS told FROM told GROUP BY 1)
 SELECT model, flag.word AS flag, count(*) * max(each) AS seconds, count(*)::float8 / max(known.told) AS share,
-  to_timestamp(max(at) / 1000000.0::float8) AS last
+  {as_time("max(at)")} AS last
 FROM told JOIN known USING (model) JOIN (VALUES {values}) AS flag (word, bit) ON flags & bit <> 0
 GROUP BY model, flag.word ORDER BY share DESC, model, flag.word"""

@@ -5,7 +5,7 @@ from gpufleet_server.store.grafana.views.usage import VIEW as USAGE
 
 from gpufleet_dashboards import units
 from gpufleet_dashboards.query import TIME, Query, metric, moment, number, text
-from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, INTERVAL_US, Columns
+from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, INTERVAL_US, Columns, as_time
 
 # Intervals are cut at midnight: what overlaps the range began at most a day before it.
 OVERLAPS = (
@@ -44,7 +44,7 @@ def bands(usage: str, gpus: str) -> Query:
   SELECT gpu, begin, string_agg(holder, ', ' ORDER BY place) AS holder FROM placed
   WHERE place = 1 OR 2 * length >= {width} GROUP BY 1, 2
 )
-SELECT to_timestamp(begin / 1000000.0::float8) AS time, gpu, most.holder
+SELECT {as_time("begin")} AS time, gpu, most.holder
 FROM generate_series({BEGIN} / {width} * {width}, {END} - 1, {width}) AS begin
 CROSS JOIN (SELECT DISTINCT {position.format(GPUS["position"])} AS gpu FROM {GPUS} WHERE {gpus}) AS gpus
 LEFT JOIN most USING (gpu, begin) ORDER BY 1, length(gpu), gpu"""
@@ -62,8 +62,8 @@ def workloads(usage: str) -> Query:
   sum({USAGE["activity_mean"]} * {observed})
     / nullif(sum({observed}) FILTER (WHERE {USAGE["activity_mean"]} IS NOT NULL), 0) AS activity,
   max({USAGE["memory_most"]}) AS memory_most,
-  to_timestamp(min({USAGE["begin_at"]}) / 1000000.0::float8) AS first,
-  to_timestamp(max({USAGE["end_at"]}) / 1000000.0::float8) AS last
+  {as_time(f"min({USAGE['begin_at']})")} AS first,
+  {as_time(f"max({USAGE['end_at']})")} AS last
 FROM {USAGE} WHERE {usage} AND {OVERLAPS}
 GROUP BY {USAGE["holder_id"]}, 1, 2, 3, 4, 5 ORDER BY {had} DESC NULLS LAST, 1 LIMIT 100"""
     columns = {

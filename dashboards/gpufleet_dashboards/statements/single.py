@@ -9,7 +9,7 @@ from gpufleet_server.store.grafana.views.samples import VIEW as SAMPLES
 
 from gpufleet_dashboards import units
 from gpufleet_dashboards.query import TIME, Column, Query, number, text
-from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, HOUR_MS, MINUTE_MS, NOW_US, Branch, Tier, by_tier
+from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, HOUR_MS, MINUTE_MS, NOW_US, Branch, Tier, as_time, by_tier
 from gpufleet_dashboards.statements.gaps import ended
 from gpufleet_dashboards.statements.use import NEEDED, use_of_sample
 
@@ -120,7 +120,7 @@ def coverage(where: Where, gpus: str = "1") -> str:
         shown = f"(least(begin + {width}, {END}) - greatest(begin, {BEGIN})) / 1000000.0::float8"
         late = _LATE_S if branch.tier.step_ms is None else branch.tier.step_ms // 1000
         told_until = f"{NOW_US} - {late * 1_000_000} - {width}"
-        return f"""SELECT to_timestamp(begin / 1000000.0::float8) AS time,
+        return f"""SELECT {as_time("begin")} AS time,
   CASE WHEN {gpus} > 0 THEN least(1, coalesce(seconds, 0) / ({shown} * {gpus})) END AS coverage
 FROM generate_series({BEGIN} / {width} * {width}, least({END} - 1, {told_until}), {width}) AS begin
 LEFT JOIN (SELECT {at} / {width} * {width} AS begin, sum(duration) AS seconds FROM {rows} GROUP BY 1) AS told

@@ -7,7 +7,7 @@ from gpufleet_server.store.grafana.views.states import VIEW as STATES
 
 from gpufleet_dashboards import units
 from gpufleet_dashboards.query import TIME, Query, moment, number, text
-from gpufleet_dashboards.sql import BEGIN, END, INTERVAL_US, NOW_US, is_one
+from gpufleet_dashboards.sql import BEGIN, END, INTERVAL_US, NOW_US, as_time, is_one
 
 
 def _of_gpu() -> str:
@@ -17,7 +17,7 @@ def _of_gpu() -> str:
 def over_time(listed: Sequence[Metric]) -> Query:
     """What was in force of each metric at the end of each interval, a column each; of flags, how many were set."""
     columns = ", ".join(f"{_in_force(each)} AS {each.name}" for each in listed)
-    sql = f"""SELECT to_timestamp(moment / 1000000.0::float8) AS time, {columns}
+    sql = f"""SELECT {as_time("moment")} AS time, {columns}
 FROM generate_series({BEGIN}, least({END}, {NOW_US}), {INTERVAL_US}) AS moment
 ORDER BY 1"""
     return Query(sql, {"time": TIME} | {each.name: number(units.unit_of(each)) for each in listed})
