@@ -5,6 +5,7 @@ texts are the labels. An expression takes the last value, another one compares i
 """
 
 import hashlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,6 +32,8 @@ _SEVERITY = "severity"
 # What is of a server's own evaluation is of no use to who evaluates by other means.
 _OWN = frozenset({"rule_runs", "servers"})
 _NOW = literal_column("(extract(epoch FROM now()) * 1000000)::bigint", BigInteger())
+# What may have a dollar sign in it, such as the name of a site.
+_TEXT = re.compile("'(?:[^']|'')*'")
 _LONGEST_UID = 40
 _INTERVAL = "60s"
 # How far back Grafana lets a query look; these take their times from the database's clock.
@@ -70,8 +73,13 @@ def sql(rule: InForce, wanted: Select[Any]) -> str:
     # Not psycopg's dialect, which would write each % twice.
     dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
     written = str(query.distinct().compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
-    # Only texts have any, such as the names of sites. Grafana would look for its macros in them.
-    return written.replace("$", "' || chr(36) || '")
+    return _TEXT.sub(_without_dollars, written)
+
+
+def _without_dollars(text: re.Match[str]) -> str:
+    """A text without the sign after which Grafana looks for its macros; one operand, whatever stands beside it."""
+    parts = text[0].replace("$", "' || chr(36) || '")
+    return parts if parts == text[0] else f"({parts})"
 
 
 def _exported(overrides: Overrides, xids: Table | None = None) -> Iterator[tuple[InForce, Select[Any]]]:

@@ -13,6 +13,7 @@ from gpufleet_server.alerts.export import grafana
 from gpufleet_server.alerts.export.text import text
 from gpufleet_server.alerts.overrides import Overrides, parse, usual
 from gpufleet_server.store.engine import Store
+from sqlalchemy import String, literal, literal_column, select
 from sqlalchemy import text as statement
 
 from tests.server.fleet import Fleet
@@ -107,6 +108,16 @@ def test_a_site_that_is_called_like_a_macro(postgresql: Store) -> None:
     literal = re.search(r"'a'.*?b'", query)
     assert literal is not None
     assert found(postgresql, f"SELECT {literal[0]} AS site") == [{"site": site}]
+
+
+def test_a_text_with_a_dollar_sign_stays_one_operand(postgresql: Store, overrides: Overrides) -> None:
+    """Also beside what binds it more tightly than `=` does, such as a place in JSON."""
+    told = literal_column("""'{"a": "other", "a$__b": "this", "it''s a$": "too"}'::json""", String())
+    found_there = {"site": told.op("->>")(literal("a$__b")), "rack": told.op("->>")(literal("it's a$"))}
+    query = grafana.sql(overrides.rules["gpu_lost"], select(*(part.label(name) for name, part in found_there.items())))
+    (series,) = found(postgresql, query)
+    assert "$" not in query
+    assert (series["site"], series["rack"]) == ("this", "too")
 
 
 def test_uids_are_short_enough() -> None:
