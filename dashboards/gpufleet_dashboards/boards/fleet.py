@@ -24,7 +24,7 @@ from gpufleet_dashboards.scale import (
 )
 from gpufleet_dashboards.sql import PLACE_CHOSEN, chosen
 from gpufleet_dashboards.statements.counts import counted
-from gpufleet_dashboards.statements.fleet import observed, of_use, over_time
+from gpufleet_dashboards.statements.fleet import in_use, observed, of_use, over_time
 from gpufleet_dashboards.statements.standing import AILING, COUNTED, COUNTED_NOW, USED, WATTS, gpus_in
 from gpufleet_dashboards.variables import MODEL, SITE
 
@@ -184,10 +184,7 @@ _OVER_TIME = Row(
             "is how many were observed, not how many are owned: what was not reported is missing, and comes later "
             "from agents that were cut off.",
             unit=units.COUNT,
-            query=Query(
-                over_time(("use",), observed, {"gpus": "sum(gpu_seconds) / nullif(seconds, 0)"}),
-                {"time": TIME, "use": text(), "gpus": number(units.COUNT, decimals=1)},
-            ),
+            query=Query(in_use(), {"time": TIME, "use": text(), "gpus": number(units.COUNT, decimals=1)}),
             colours=USE_COLOURS,
             links=(to_board("Utilisation and waste", "waste"),),
             w=12,

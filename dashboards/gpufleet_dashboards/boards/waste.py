@@ -11,7 +11,7 @@ from gpufleet_dashboards.query import TIME, Query, metric, number, text
 from gpufleet_dashboards.scale import BLUE, GREEN, RED, USE_COLOURS, YELLOW, steps
 from gpufleet_dashboards.sql import PLACE_CHOSEN, Branch, Columns
 from gpufleet_dashboards.statements import owned
-from gpufleet_dashboards.statements.fleet import COVERAGE, OWNED, in_all, observed, of_use, over_time
+from gpufleet_dashboards.statements.fleet import COVERAGE, OWNED, in_all, in_use, observed, of_use, over_time
 from gpufleet_dashboards.statements.held import named
 from gpufleet_dashboards.variables import MODEL, SITE
 
@@ -91,11 +91,6 @@ FROM ({fleet}) AS fleet CROSS JOIN ({owned.totals()}) AS owners
 CROSS JOIN LATERAL (VALUES {rows}, {untold}) AS part (place, name, active, held) ORDER BY part.place"""
     hours = {name: owned.HOURS[name] for name in ("active", "held", "share")}
     return Query(sql, {"name": text("Whose")} | hours)
-
-
-def _uses() -> Query:
-    sql = over_time(("use",), observed, {"gpus": "coalesce(sum(gpu_seconds), 0) / seconds"})
-    return Query(sql, {"time": TIME, "use": text(), "gpus": _GPUS})
 
 
 def _coverage() -> Query:
@@ -190,7 +185,8 @@ _HOW_MUCH = Row(
             description="GPU-time observed in an interval through its length: so many GPUs were active, held (nothing"
             " ran, but others were kept away), free, or of unknown use. The height is what was observed, not what is"
             " owned.",
-            unit=units.COUNT, query=_uses(), w=16, h=8, colours=USE_COLOURS, low=0,
+            unit=units.COUNT, query=Query(in_use(), {"time": TIME, "use": text(), "gpus": _GPUS}), w=16, h=8,
+            colours=USE_COLOURS, low=0,
         ),
         _lines(
             "Coverage by site",

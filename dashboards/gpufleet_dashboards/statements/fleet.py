@@ -63,6 +63,11 @@ GROUP BY {_listed(labels, "named.")}shown.begin, seconds, counted, shown.width""
     return ended(rows, labels, tuple(values))
 
 
+def in_use() -> str:
+    """A series a use: `gpus`, how many an interval observed in it. 0 where it observed others alone, not where none."""
+    return over_time(("use",), observed, {"gpus": "coalesce(sum(gpu_seconds), 0) / seconds"})
+
+
 def in_all(labels: Sequence[str], sums: Sums, values: dict[str, str]) -> str:
     """A row for each combination of labels, of the whole range; none where nothing was told."""
     return f"""WITH {_told(labels, sums, values, by_interval=False)},

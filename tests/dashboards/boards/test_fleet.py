@@ -1,6 +1,9 @@
-"""The board Fleet: which of its figures are of the end of the range, and which of now."""
+"""The board Fleet: which of its figures are of the end of the range, and which of now; what is 0, and what unknown."""
+
+import pytest
 
 from tests.dashboards.boards.conftest import MINUTE, Views
+from tests.dashboards.truth.seen import plain
 
 _PLACE = {"site": "east", "model": "H100", "simulated": False}
 
@@ -54,3 +57,18 @@ def test_the_power_that_nobody_told_is_no_0(views: Views) -> None:
         assert places == {"east": power, "west": None}
         lines = {(row["site"], row["power"]) for row in views.rows("fleet", "Power, by site", begin, end)}
         assert lines == {("east", power), ("west", None)}
+
+
+@pytest.mark.parametrize(("board", "panel"), [("fleet", "GPUs by use"), ("waste", "GPUs by what they did")])
+def test_a_use_that_none_had_is_0_where_others_were_observed(views: Views, board: str, panel: str) -> None:
+    """Where nobody was observed nothing is said, of whichever use."""
+    begin = views.now - 10 * MINUTE
+    for minute, uses in {0: ("active", "free"), 1: ("active",), 5: ("free",)}.items():
+        told = _PLACE | {"at": begin + minute * MINUTE, "gpu_seconds": 120.0}
+        views.put("fleet_minutes", *(told | {"use": use} for use in uses))
+    rows = views.rows(board, panel, begin, begin + 7 * MINUTE)
+    seen = {((plain(row["time"]) - begin) // MINUTE, row["use"]): row["gpus"] for row in rows}
+    assert seen == {
+        (0, "active"): 2, (0, "free"): 2, (1, "active"): 2, (1, "free"): 0,
+        (2, "active"): None, (2, "free"): None, (5, "active"): 0, (5, "free"): 2,
+    }  # fmt: skip

@@ -85,8 +85,9 @@ def _counted(place: int) -> Truth:
 by_state, owned_by_model = _counted(2), _counted(1)
 
 
-def _gpus(each: Told) -> float | None:
-    return each["observed"] / each.seconds if each.sums is not None else None
+def in_use(seen: Seen) -> Expected:
+    """How many GPUs an interval observed in each use: 0 where it observed others alone."""
+    return Expected(series=series(seen, ["use"], observed, lambda each: each["observed"] / each.seconds))
 
 
 def _active(each: Told) -> float | None:
@@ -107,7 +108,7 @@ TRUTHS: dict[str, Truth] = {
     "Power": _one("power", lambda seen: sum(each["total"] for each in last_minute(seen).values()) / 60),
     "Sites and models": _by_place,
     "GPUs by state": by_state,
-    "GPUs by use": lambda seen: Expected(series=series(seen, ["use"], observed, _gpus)),
+    "GPUs by use": in_use,
     "Active, by site": lambda seen: Expected(series=series(seen, ["site"], uses_of, _active)),
     "Power, by site": lambda seen: Expected(series=series(seen, ["site"], of_metric("power"), _watts)),
     "Owned, by model": owned_by_model,

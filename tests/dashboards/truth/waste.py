@@ -9,6 +9,7 @@ from gpufleet_agent import wire
 
 from tests.dashboards.fleet.rows import Rows
 from tests.dashboards.fleet.sent import Floats
+from tests.dashboards.truth.fleet import in_use
 from tests.dashboards.truth.over_time import Told, by_use, of_metric, series, told
 from tests.dashboards.truth.seen import Expected, Seen, Truth
 from tests.dashboards.truth.use_of import Interval, name_of, pieces, workload
@@ -183,9 +184,7 @@ def _whose(seen: Seen) -> Expected:
 TRUTHS: dict[str, Truth] = {
     "From owned to working": _funnel,
     "The same as shares": _funnel_table,
-    "GPUs by what they did": lambda seen: Expected(
-        series=series(seen, ["use"], by_use, lambda each: each["observed"] / each.seconds)
-    ),
+    "GPUs by what they did": in_use,
     "Coverage by site": lambda seen: Expected(series=series(seen, ["site"], by_use, coverage, owned=True)),
     "Active, by site": _share("site", "active"),
     "Active, by model": _share("model", "active"),
