@@ -23,6 +23,10 @@ from grafana_foundation_sdk.models.text import TextMode
 
 from gpufleet_dashboards.query import Format, Query, Type
 
+# What cells of heat have for 0: less is hidden.
+NOUGHT = 1e-10
+_LONGEST_LABEL = 24
+
 
 class Kind(Protocol):
     """What a panel is: how it reads its query, the builder of the SDK for it, and what is wrong with a query for it."""
@@ -63,6 +67,13 @@ def _named(query: Query) -> str | None:
     return None
 
 
+def _rows(query: Query) -> str | None:
+    """Of kinds that show every row by itself."""
+    if any(query.returns[name].title for name in query.of_type(Type.NUMBER)):
+        return "must give its number no heading: Grafana would call every row so, and not by its text"
+    return None
+
+
 def _legend(shown: bool = True, calculations: tuple[str, ...] = ()) -> Any:
     mode = model.LegendDisplayMode.TABLE if calculations else model.LegendDisplayMode.LIST
     legend = common.VizLegendOptions().show_legend(shown).display_mode(mode).calcs(list(calculations))
@@ -96,6 +107,9 @@ class Lines:
         panel.fill_opacity(70 if self.bars else 30 if self.stacked else 6).span_nulls(False)
         panel.show_points(model.VisibilityMode.ALWAYS if self.points else model.VisibilityMode.AUTO)
         panel.draw_style(model.GraphDrawStyle.BARS if self.bars else model.GraphDrawStyle.LINE)
+        if self.bars:
+            # A time is when an interval begins; else its bar would be half before it.
+            panel.bar_alignment(model.BarAlignment.AFTER)
         mode = model.StackingMode.NORMAL if self.stacked else model.StackingMode.NONE
         return panel.stacking(common.StackingConfig().mode(mode).group("A"))
 
@@ -128,7 +142,9 @@ class Stat:
 
     def complaint(self, query: Query) -> str | None:
         """See Kind."""
-        return _series(query) if self.graph else _numbers(query)
+        if self.graph:
+            return _series(query)
+        return _numbers(query) or (_rows(query) if self.every_row else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +204,8 @@ class Bands:
         """See Kind."""
         panel = statetimeline.Panel().legend(_legend(False)).tooltip(_tooltip()).merge_values(True)
         panel.show_value(model.VisibilityMode.AUTO).span_nulls(False).align_value(model.TimelineValueAlignment.LEFT)
-        panel.row_height(self.height).fill_opacity(70).line_width(0)
+        # All bands of a row have one colour: the line shows where one ends.
+        panel.row_height(self.height).fill_opacity(40).line_width(1)
         naming = {"asLabels": True}
         options = {"fields": [self.by], "keepFields": False, "naming": naming}
         panel.display_name(f"${{__field.labels.{self.by}}}")
@@ -203,20 +220,31 @@ class Bands:
 
 @dataclass(frozen=True, slots=True)
 class Heat:
-    """A row for each series, a cell for each interval, coloured by the value from the panel's `low` to its `high`."""
+    """A row for each series, a cell for each interval, coloured by the value from the panel's `low` to its `high`.
+
+    Grafana draws a cell before its time, which is to be the interval's end, and hides noughts, or shows what is absent
+    as one: `statements.single.cells_of_each` gives them as that little that is shown.
+    """
 
     scheme: str = "Oranges"
     reads: ClassVar[Format] = Format.SERIES
 
     def builder(self) -> Any:
         """See Kind."""
-        colour = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme(self.scheme).steps(64)
-        colour.exponent(1).fill("dark-orange").scale(HeatmapColorScale.LINEAR).reverse(False)
-        panel = heatmap.Panel().calculate(False).cell_gap(1).color(colour).show_legend()
+        panel = heatmap.Panel().calculate(False).cell_gap(1).color(self.colours(None, None)).show_legend()
         panel.rows_frame(heatmap.RowsHeatmapOptions().layout(model.HeatmapCellLayout.AUTO))
-        panel.filter_values(heatmap.FilterValueRange())
+        panel.filter_values(heatmap.FilterValueRange().le(NOUGHT / 100))
         panel.tooltip(heatmap.HeatmapTooltip().mode(model.TooltipDisplayMode.SINGLE).y_histogram(False))
         return panel.y_axis(heatmap.YAxisConfig().reverse(True).axis_placement(model.AxisPlacement.LEFT))
+
+    def colours(self, low: float | None, high: float | None) -> heatmap.HeatmapColorOptions:
+        """From which value to which; None: what is least, or most, of what is shown."""
+        colour = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme(self.scheme).steps(64)
+        colour.exponent(1).fill("dark-orange").scale(HeatmapColorScale.LINEAR).reverse(False)
+        for option, value in ((colour.min, low), (colour.max, high)):
+            if value is not None:
+                option(value)
+        return colour
 
     def complaint(self, query: Query) -> str | None:
         """See Kind."""
@@ -237,7 +265,7 @@ class Gauges:
 
     def complaint(self, query: Query) -> str | None:
         """See Kind."""
-        return _named(query)
+        return _named(query) or _rows(query)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +281,8 @@ class Columns:
         panel = barchart.Panel().legend(_legend()).tooltip(_tooltip()).fill_opacity(75).line_width(1)
         panel.orientation(model.VizOrientation.HORIZONTAL if self.horizontal else model.VizOrientation.AUTO)
         panel.show_value(model.VisibilityMode.AUTO).bar_width(0.9).group_width(0.8)
+        # The SDK says 0 else, which leaves three dots of each.
+        panel.x_tick_label_max_length(_LONGEST_LABEL)
         return panel.stacking(model.StackingMode.NORMAL if self.stacked else model.StackingMode.NONE)
 
     def complaint(self, query: Query) -> str | None:
@@ -276,7 +306,7 @@ class Pie:
 
     def complaint(self, query: Query) -> str | None:
         """See Kind."""
-        return _named(query)
+        return _named(query) or _rows(query)
 
 
 @dataclass(frozen=True, slots=True)

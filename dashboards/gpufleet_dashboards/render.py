@@ -4,17 +4,19 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from grafana_foundation_sdk.builders import common
 from grafana_foundation_sdk.builders import dashboard as build
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models.common import GraphThresholdsStyleMode
 
 from gpufleet_dashboards import layout
 from gpufleet_dashboards.board import Annotation, Board, Row
-from gpufleet_dashboards.kinds import Bands, Table
+from gpufleet_dashboards.kinds import Bands, Columns, Gauges, Heat, Lines, Pie, States, Table
 from gpufleet_dashboards.links import Link
 from gpufleet_dashboards.panel import Panel
 from gpufleet_dashboards.query import DATASOURCE, PLUGIN, Column, Format, SqlTarget, Type
-from gpufleet_dashboards.scale import Step, Value, written
+from gpufleet_dashboards.scale import BLUE, TEXT, Step, Value, written
 from gpufleet_dashboards.variable import Variable
 
 TAG = "gpufleet"
@@ -92,11 +94,17 @@ def _values(panel: Panel, made: Any) -> None:
     made.unit(panel.unit)
     if panel.links:
         made.data_links([build.DashboardLink(each.title).url(each.url) for each in panel.links])
-    if panel.steps:
-        made.thresholds(build.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(_steps(panel.steps)))
+    colouring = _colouring(panel)
+    steps = panel.steps or (_plain(panel) if colouring is model.FieldColorModeId.THRESHOLDS else ())
+    if steps:
+        made.thresholds(build.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(_steps(steps)))
+    if panel.steps and isinstance(panel.kind, Lines):
+        made.thresholds_style(common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED))
+    if isinstance(panel.kind, Heat):
+        made.color(panel.kind.colours(panel.low, panel.high))
     if panel.values:
         made.mappings([_mapping(panel.values)])
-    made.color_scheme(build.FieldColor().mode(_colouring(panel)))
+    made.color_scheme(build.FieldColor().mode(colouring))
     for option, value in (
         (made.min, panel.low),
         (made.max, panel.high),
@@ -111,9 +119,19 @@ def _values(panel: Panel, made: Any) -> None:
 
 
 def _colouring(panel: Panel) -> model.FieldColorModeId:
-    if panel.steps or panel.values or (panel.kind.reads is Format.TABLE and not isinstance(panel.kind, Bands)):
+    if isinstance(panel.kind, Pie):
+        return model.FieldColorModeId.PALETTE_CLASSIC
+    # By thresholds a whole line has the colour of its last value, all bars of a site that of their values, and bands
+    # lose their words (grafana/grafana#71804).
+    named = isinstance(panel.kind, Lines | Columns | Bands | Heat) or (isinstance(panel.kind, States) and panel.values)
+    if not named and (panel.steps or panel.values or panel.kind.reads is Format.TABLE):
         return model.FieldColorModeId.THRESHOLDS
     return model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME
+
+
+def _plain(panel: Panel) -> tuple[Step, ...]:
+    """One colour for all values: else Grafana takes its own, red from 80 on."""
+    return (Step(None, BLUE if isinstance(panel.kind, Gauges) else TEXT),)
 
 
 def _overrides(panel: Panel) -> Iterator[tuple[str, list[model.DynamicConfigValue]]]:

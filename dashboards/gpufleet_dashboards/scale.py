@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 GREEN, YELLOW, ORANGE, RED = "green", "yellow", "orange", "red"
 BLUE, GREY, PURPLE = "blue", "#8e8e8e", "purple"
+# As words are, whatever the theme.
+TEXT = "text"
 
 # What a GPU does, everywhere in the same colours.
 USE_COLOURS = {"active": GREEN, "held": ORANGE, "free": BLUE, "unknown": GREY}

@@ -38,8 +38,9 @@ def _panel(
     kind: Kind, title: str, description: str, query: Query, w: int, h: int, unit: str = units.COUNT, nothing: str = ""
 ) -> Panel:
     return Panel(
-        kind=kind, title=title, description=description, unit=unit, query=query, w=w, h=h, nothing=nothing, finest="1m"
-    )
+        kind=kind, title=title, description=description, unit=unit, query=query, w=w, h=h, nothing=nothing, finest="1m",
+        colours=_COLOURS if isinstance(kind, Columns) else {},
+    )  # fmt: skip
 
 
 def _lines(title: str, description: str, query: Query, kind: Lines, w: int, unit: str = units.COUNT) -> Panel:

@@ -122,9 +122,10 @@ def _coverage() -> Query:
 
 def _metric(name: str, title: str, kind: Kind, w: int, more: str, **options: Any) -> Panel:
     each = BY_NAME[name]
+    query = single.cells_of_each if isinstance(kind, Heat) else single.metric_of_each
     return Panel(
         kind=kind, title=title, description=f"{each.help} {more} {_BY_TIER}", unit=single.unit_of_rolled(each),
-        query=single.metric_of_each(_here, name), w=w, h=8, links=(_OF_SERIES,),
+        query=query(_here, name), w=w, h=8, links=(_OF_SERIES,),
         legend="GPU ${__field.labels.position}", **options,
     )  # fmt: skip
 
@@ -168,12 +169,12 @@ _DID = Row(
         ),
         _metric(
             "sm_active", "Multiprocessors active", Heat(), 12,
-            "GPUs before Hopper do not tell it: their row is missing.", low=0, high=100,
+            "GPUs before Hopper do not tell it: their row is missing.", low=0, high=100, decimals=1,
         ),
         _metric(
             "gpu_utilization", "A kernel ran", Heat(scheme="Blues"), 12,
             "It is 100 % for one small kernel, and for a job that hangs in a collective operation: compare it with"
-            " power and multiprocessors. Absent under MIG.", low=0, high=100,
+            " power and multiprocessors. Absent under MIG.", low=0, high=100, decimals=1,
         ),
     ),
 )  # fmt: skip

@@ -54,7 +54,8 @@ ORDER BY stage.place"""
 
 
 def _funnel() -> Query:
-    return Query(_stages("stage.name, stage.seconds / 3600 AS hours"), {"name": text(), "hours": _HOURS})
+    hours = number(units.GPU_HOURS, decimals=0)
+    return Query(_stages("stage.name, stage.seconds / 3600 AS hours"), {"name": text(), "hours": hours})
 
 
 def _funnel_table() -> Query:

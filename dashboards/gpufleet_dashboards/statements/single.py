@@ -8,6 +8,7 @@ from gpufleet_server.store.grafana.views.hourly import VIEW as HOURLY
 from gpufleet_server.store.grafana.views.samples import VIEW as SAMPLES
 
 from gpufleet_dashboards import units
+from gpufleet_dashboards.kinds import NOUGHT
 from gpufleet_dashboards.query import TIME, Column, Query, number, text
 from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, HOUR_MS, MINUTE_MS, NOW_US, Branch, Tier, as_time, by_tier
 from gpufleet_dashboards.statements.gaps import ended
@@ -17,6 +18,8 @@ from gpufleet_dashboards.statements.use import NEEDED, use_of_sample
 _TIERS = (Tier(SAMPLES, None, 2 * MINUTE_MS), Tier(HOURLY, HOUR_MS, 12 * HOUR_MS), Tier(DAILY, DAY_MS, None))
 # How late a sample may be, s: it is reported within ten, or two of its intervals.
 _LATE_S = 60
+# When the range ends, or now: what is not told by then is not told.
+_UNTIL = f"least(now(), {as_time(END)})"
 # Which rows: a condition on a view's columns.
 Where = Callable[[Branch], str]
 
@@ -49,7 +52,7 @@ def wide(where: Where, values: dict[str, str], needs: Sequence[str]) -> str:
         rows = _told(branch, where, needs)
         return f"SELECT {branch.time} AS time, {listed}, {_step(branch)} AS step\nFROM {rows} GROUP BY 1"
 
-    return ended(by_tier(_TIERS, select), (), tuple(values))
+    return ended(by_tier(_TIERS, select), (), tuple(values), _UNTIL)
 
 
 def metrics(where: Where, listed: Sequence[Metric]) -> Query:
@@ -59,16 +62,22 @@ def metrics(where: Where, listed: Sequence[Metric]) -> Query:
     return Query(sql, {"time": TIME} | columns)
 
 
-def side_by_side(where: Where, value: Callable[[Branch], str], needs: Sequence[str], column: Column) -> Query:
-    """A value of several GPUs, a series each, with the GPU's position in its node and its UUID as labels."""
+def side_by_side(
+    where: Where, value: Callable[[Branch], str], needs: Sequence[str], column: Column, *, at_end: bool = False
+) -> Query:
+    """A value of several GPUs, a series each, with the GPU's position in its node and its UUID as labels.
+
+    `at_end`: the time is when an interval ends, not when it begins.
+    """
 
     def select(branch: Branch) -> str:
         rows = _told(branch, where, ("position", "gpu", *needs))
-        return f"""SELECT {branch.time} AS time, coalesce(position::text, '?') AS position, gpu,
+        time = f"{branch.time} + {branch.seconds} * interval '1 second'" if at_end else branch.time
+        return f"""SELECT {time} AS time, coalesce(position::text, '?') AS position, gpu,
   {value(branch)} AS value, {_step(branch)} AS step
 FROM {rows} GROUP BY 1, 2, 3"""
 
-    sql = ended(by_tier(_TIERS, select), ("position", "gpu"), ("value",))
+    sql = ended(by_tier(_TIERS, select), ("position", "gpu"), ("value",), _UNTIL)
     return Query(sql, {"time": TIME, "position": text(), "gpu": text(), "value": column})
 
 
@@ -76,6 +85,13 @@ def metric_of_each(where: Where, name: str) -> Query:
     """A metric of several GPUs, a series each."""
     each = BY_NAME[name]
     return side_by_side(where, lambda _: rolled(each), (name,), number(unit_of_rolled(each)))
+
+
+def cells_of_each(where: Where, name: str) -> Query:
+    """The same for a panel of heat: by when an interval ends, and what is 0 as the little more that is shown."""
+    each = BY_NAME[name]
+    column = number(unit_of_rolled(each))
+    return side_by_side(where, lambda _: f"{rolled(each)} + {NOUGHT}", (name,), column, at_end=True)
 
 
 def use_of_each(where: Where) -> Query:
@@ -86,7 +102,7 @@ def use_of_each(where: Where) -> Query:
   {_most(_seconds_by_use(branch))} AS value, {_step(branch)} AS step
 FROM {_told_with_use(branch, where)} GROUP BY 1, 2, 3"""
 
-    sql = ended(by_tier(_TIERS, select), ("position", "gpu"), ("value",))
+    sql = ended(by_tier(_TIERS, select), ("position", "gpu"), ("value",), _UNTIL)
     return Query(sql, {"time": TIME, "position": text(), "gpu": text(), "value": number(units.PLAIN)})
 
 
@@ -159,5 +175,11 @@ def _most(seconds: dict[Use, str]) -> str:
 
 
 def _step(branch: Branch) -> str:
-    """After how many seconds the next row is due: samples may be further apart than the intervals."""
-    return branch.seconds if branch.tier.step_ms is not None else f"greatest({branch.seconds}, max(duration))"
+    """After how many seconds the next row is due: samples may be further apart than the intervals.
+
+    It is whole intervals, for a NULL at a time of its own would cut other GPUs' lines too. A sample takes a little
+    longer than it is meant to.
+    """
+    if branch.tier.step_ms is not None:
+        return branch.seconds
+    return f"greatest(1, ceil(max(duration) / {branch.seconds} - 0.05)) * {branch.seconds}"

@@ -6,12 +6,14 @@ from gpufleet_dashboards.statements.gaps import ended
 from tests.dashboards.statements.conftest import Database
 
 
-def _told(database: Database, rows: list[tuple[int, str, float, float]]) -> list[tuple[float, str, float | None]]:
+def _told(
+    database: Database, rows: list[tuple[int, str, float, float]], until: str = ""
+) -> list[tuple[float, str, float | None]]:
     """Rows of second, GPU, value and step; what comes of them, in the order of GPUs."""
     values = ", ".join(
         f"(to_timestamp({at}), '{gpu}', {value}::float8, {step}::float8)" for at, gpu, value, step in rows
     )
-    sql = ended(f"SELECT * FROM (VALUES {values}) AS each (time, gpu, value, step)", ("gpu",), ("value",))
+    sql = ended(f"SELECT * FROM (VALUES {values}) AS each (time, gpu, value, step)", ("gpu",), ("value",), until)
     seconds = f"SELECT extract(epoch FROM time)::float8, gpu, value FROM ({sql}) AS lines ORDER BY gpu, time"
     return [(float(str(at)), str(gpu), value) for at, gpu, value in database.execute(seconds.encode())]  # type: ignore[misc]
 
@@ -35,3 +37,10 @@ def test_samples_further_apart_than_intervals_are_no_gaps(database: Database) ->
     """An agent that samples once a minute has lines too, where a panel has an interval of ten seconds."""
     rows = [(at, "a", 1.0, 60.0) for at in (0, 60, 120)]
     assert [value for _, _, value in _told(database, rows)] == [1, 1, 1]
+
+
+def test_the_last_one_ends_where_no_more_was_told(database: Database) -> None:
+    """Grafana would draw its band to the end of the range; what may still come has not ended."""
+    rows = [(0, "a", 1.0, 10.0), (0, "b", 2.0, 10.0), (10, "b", 2.0, 10.0)]
+    assert _told(database, rows, "to_timestamp(24)") == [(0, "a", 1), (10, "a", None), (0, "b", 2), (10, "b", 2)]
+    assert _told(database, rows, "to_timestamp(26)")[-1] == (20, "b", None)

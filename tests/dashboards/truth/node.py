@@ -11,6 +11,17 @@ def _metric(name: str) -> Truth:
     return lambda seen: Expected(series=single.of_metric(seen, name), absolute=single.lost([name]))
 
 
+def _cells(name: str) -> Truth:
+    """The same by when intervals end: Grafana draws a cell of heat before its time."""
+
+    def truth(seen: Seen) -> Expected:
+        width = next(single.gpus(seen, seen.values("node"))).width
+        series = {(at + width, *gpu): value for (at, *gpu), value in single.of_metric(seen, name).items()}
+        return Expected(series=series, absolute=single.lost([name]))
+
+    return truth
+
+
 def _clocks(seen: Seen) -> Expected:
     return Expected(series=single.of_each(seen, held_down))
 
@@ -46,8 +57,8 @@ TRUTHS: dict[str, Truth] = {
     "Its GPUs now": facts.gpus_now,
     "Use": lambda seen: Expected(series=single.of_each(seen, single.most_used)),
     "Who held them": use_of.bands_of_node,
-    "Multiprocessors active": _metric("sm_active"),
-    "A kernel ran": _metric("gpu_utilization"),
+    "Multiprocessors active": _cells("sm_active"),
+    "A kernel ran": _cells("gpu_utilization"),
     "Memory used": _metric("fb_used"),
     "Power": _metric("power"),
     "Temperature": _metric("gpu_temperature"),
