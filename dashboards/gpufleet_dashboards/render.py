@@ -12,7 +12,7 @@ from grafana_foundation_sdk.models.common import GraphThresholdsStyleMode
 
 from gpufleet_dashboards import layout
 from gpufleet_dashboards.board import Annotation, Board, Row
-from gpufleet_dashboards.kinds import Bands, Columns, Gauges, Heat, Lines, Pie, States, Table
+from gpufleet_dashboards.kinds import Bands, Columns, Gauges, Heat, Lines, Pie, Stat, States, Table
 from gpufleet_dashboards.links import Link
 from gpufleet_dashboards.panel import Panel
 from gpufleet_dashboards.query import DATASOURCE, PLUGIN, Column, Format, SqlTarget, Type
@@ -109,7 +109,7 @@ def _values(panel: Panel, made: Any) -> None:
         (made.min, panel.low),
         (made.max, panel.high),
         (made.decimals, panel.decimals),
-        (made.no_value, panel.nothing or None),
+        (made.no_value, panel.nothing or ("no data" if isinstance(panel.kind, Stat) else None)),
         (made.display_name, panel.series_name or None),
     ):
         if value is not None:
@@ -143,8 +143,8 @@ def _overrides(panel: Panel) -> Iterator[tuple[str, list[model.DynamicConfigValu
     for name, column in panel.query.returns.items():
         found = list(_properties(column, panel.column_name(name), named, panel.unit))
         if panel.nothing and isinstance(panel.kind, Table):
-            # Said of a panel without rows; Grafana would say it in each cell without a value, too.
-            found.append(_set("noValue", "–"))
+            # Said of a panel without rows; Grafana would say it in each cell without a value, too, and in links.
+            found.append(_set("noValue", "" if column.hidden else "–"))
         if found:
             yield name, found
 

@@ -117,3 +117,18 @@ def test_steps_of_lines_are_drawn_across() -> None:
     stepped = dataclasses.replace(panel(Lines(), SERIES, w=24), steps=steps(GREEN, (3, RED)))
     (_, made) = json.loads(document(board(Row("One", (stepped,)))))["panels"]
     assert defaults(made)["custom"]["thresholdsStyle"] == {"mode": "dashed"}
+
+
+@of_type("stat")
+def test_a_figure_that_is_absent_says_so(made: Json) -> None:
+    """Else there is nothing at all under its name."""
+    assert defaults(made)["noValue"]
+
+
+@of_type("table")
+def test_links_are_not_of_what_an_empty_table_says(made: Json) -> None:
+    """Links have the text of a hidden column, the word for nothing too: it would be taken for a node's or GPU's."""
+    for override in made["fieldConfig"]["overrides"]:
+        properties = {each["id"]: each["value"] for each in override["properties"]}
+        if "custom.hidden" in properties and "noValue" in defaults(made):
+            assert properties["noValue"] == ""
