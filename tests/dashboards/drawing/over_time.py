@@ -118,7 +118,7 @@ def state_timeline(panel: Panel, frames: Sequence[Frame], box: Box) -> None:
 
 
 def heatmap(panel: Panel, frames: Sequence[Frame], box: Box) -> None:
-    """A row a series, the darker the higher its value."""
+    """A row a series, the darker the higher its value; a cell ends at its time."""
     rows = [each for each in shown(panel, frames, NUMBER) if each[2].times]
     if not rows:
         return nothing(box)
@@ -133,7 +133,9 @@ def heatmap(panel: Panel, frames: Sequence[Frame], box: Box) -> None:
             cells[row, place[moment]] = np.nan if value is None else value
     edges = _days(moments)
     step = edges[1] - edges[0] if len(edges) > 1 else 0.01
-    drawn = ax.pcolormesh(np.append(edges, edges[-1] + step), np.arange(len(rows) + 1) - 0.5, cells, cmap="YlOrRd")
+    scale = (panel.get("options") or {}).get("color") or {}
+    drawn = ax.pcolormesh(np.append(edges[0] - step, edges), np.arange(len(rows) + 1) - 0.5, cells, cmap="YlOrRd",
+                          vmin=scale.get("min"), vmax=scale.get("max"))  # fmt: skip
     ax.set_yticks(range(len(rows)), [textwrap.shorten(its.name, 14, placeholder="…") for _, its, _ in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.xaxis_date()
