@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import logging
 from collections.abc import Iterable, Iterator
 
 import psycopg
@@ -15,10 +14,9 @@ from gpufleet_agent.catalogue import EVERY_SAMPLE, ON_CHANGE, Metric
 from sqlalchemy import Column, Connection, LargeBinary, Table, inspect, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from gpufleet_server.domain import clock
-from gpufleet_server.store import functions, partitions, postgres, views
+from gpufleet_server.store import functions, postgres, views
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.errors import StoreError, cause, told_plainly
+from gpufleet_server.store.errors import StoreError, told_plainly
 from gpufleet_server.store.grafana import statistics
 from gpufleet_server.store.latest_states import latest_states
 from gpufleet_server.store.tiers import (
@@ -31,8 +29,6 @@ from gpufleet_server.store.tiers import (
     recent,
 )
 
-_LOG = logging.getLogger(__name__)
-
 _PACKED = (recent, latest, *(tier.table for tier in TIERS))
 # As Alembic makes it.
 _VERSION_TABLE = (
@@ -41,11 +37,10 @@ _VERSION_TABLE = (
 )
 # Longer than what Grafana's role has for a statement, and may leave a transaction open for.
 _READERS_S = 100
-_PARTITIONS_S = 10
 
 
 def migrate(store: Store) -> None:
-    """Apply what is missing, all or nothing.
+    """Apply what is missing, all or nothing. Partitions of now are made by the server that starts on it.
 
     StoreError where a newer gpufleet has written the store, where PostgreSQL is too old, can't be connected to, or
     does not let this role do it, and where others read for very long what has to be changed.
@@ -88,7 +83,6 @@ def _migrate(connection: Connection) -> None:
             connection.exec_driver_sql(statement)
         views.refresh(connection, readers)
         statistics.gather(connection)
-        _make_partitions(connection)
 
 
 def _wait_for_others(connection: Connection) -> None:
@@ -101,15 +95,6 @@ def _wait_for_others(connection: Connection) -> None:
             connection.exec_driver_sql(_VERSION_TABLE)
     # Servers that are at work go on reading it.
     connection.execute(text("LOCK TABLE alembic_version IN EXCLUSIVE MODE"))
-
-
-def _make_partitions(connection: Connection) -> None:
-    """Make those of now; where readers are in the way upkeep tries again, and what comes is stored all the same."""
-    try:
-        with connection.begin_nested():
-            partitions.make_ahead(connection, clock.now(), _PARTITIONS_S)
-    except OperationalError as error:
-        _LOG.warning("partitions of now are not made yet: %s", cause(error))
 
 
 @contextlib.contextmanager

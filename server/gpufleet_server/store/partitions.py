@@ -51,15 +51,15 @@ class Partition:
     end: int | None
 
 
-def make_ahead(connection: Connection, now: int, wait_s: int = _NOT_LONG_S, cuts: Iterable[Cut] = CUTS) -> int:
+def make_ahead(connection: Connection, now: int, cuts: Iterable[Cut] = CUTS) -> int:
     """Make the partitions of now and of the time to come, of these tables; how many were missing. 0 on SQLite.
 
-    OperationalError where others read for longer than `wait_s` seconds: what comes in waits behind it.
+    OperationalError where others read for longer than two seconds: what comes in waits behind it.
     """
     if connection.dialect.name == "sqlite":
         return 0
     times = ((cut, now + n * cut.length) for cut in cuts for n in range(-1, cut.ahead + 1))
-    return sum(make(connection, cut, at, wait_s) for cut, at in times)
+    return sum(make(connection, cut, at, _NOT_LONG_S) for cut, at in times)
 
 
 def make(connection: Connection, cut: Cut, at: int, wait_s: int = _LATE_S) -> bool:

@@ -6,6 +6,7 @@ import pytest
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.schema import metadata
 from gpufleet_server.store.tiers import TIERS, latest, recent
+from gpufleet_server.store.upkeep import Upkeep
 from sqlalchemy import text
 
 _DISTRIBUTED = {table.name: table.info["distributed_by"] for table in metadata.tables.values() if table.info}
@@ -24,6 +25,7 @@ def test_what_grows_with_the_fleet_is_distributed() -> None:
 @pytest.mark.parametrize("table", sorted(_DISTRIBUTED))
 def test_the_distribution_column_is_in_every_unique_key(postgresql: Store, table: str) -> None:
     """Of the table and of each of its partitions, and it can't be null."""
+    Upkeep(postgresql).prepare()
     keys = _ask(
         postgresql,
         "SELECT i.indexrelid::regclass::text, (SELECT array_agg(a.attname) FROM pg_attribute a "
@@ -47,6 +49,7 @@ def test_no_foreign_keys_and_no_sequences_on_them(postgresql: Store) -> None:
 @pytest.mark.parametrize("table", ["recent", "sealed", "hourly", "daily"])
 def test_what_grows_with_time_is_partitioned_by_it(postgresql: Store, table: str) -> None:
     """A range of time a partition, so that what is too old is dropped and not deleted."""
+    Upkeep(postgresql).prepare()
     kind = "SELECT partstrat FROM pg_partitioned_table WHERE partrelid = CAST(:table AS regclass)"
     assert _ask(postgresql, kind, table=table) == [("r",)]
     assert _ask(postgresql, "SELECT 1 FROM pg_inherits WHERE inhparent = CAST(:table AS regclass)", table=table)

@@ -1,15 +1,18 @@
 """PostgreSQL's partitions by time."""
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from gpufleet_server.store import partitions
 from gpufleet_server.store.engine import Store
+from gpufleet_server.store.leases import UPKEEP
 from gpufleet_server.store.tiers import DAY, HOUR, SEALED, recent
 from gpufleet_server.store.upkeep import Upkeep
 from sqlalchemy import Connection, insert, text
 from sqlalchemy.exc import OperationalError
 
+from tests.server.ingest.agents import NOW, Server, run
 from tests.server.store.locks import somebody_waits, wait_until
 
 _NOON = 1_790_000_000_000_000 // DAY * DAY + 12 * HOUR
@@ -85,6 +88,20 @@ def test_who_waits_for_a_reader_keeps_no_other_waiting(postgresql: Store) -> Non
         reader.execute(text("SET LOCAL lock_timeout = '100ms'"))
         reader.execute(text("SELECT count(*) FROM recent"))
     preparing.result(60)
+
+
+def test_a_server_makes_those_of_now_before_it_takes_reports(postgresql: Store) -> None:
+    """Whenever its store was migrated, and though another server is elected to make them."""
+
+    async def story(server: Server) -> None:
+        agent = server.agent()
+        assert (await server.send(agent, agent.report(samples=[agent.samples([NOW])]))).status_code == 200
+
+    with contextlib.closing(postgresql.election(UPKEEP)) as other:
+        assert other.won()
+        run(postgresql, story)
+    with postgresql.reading() as connection:
+        assert _where(connection) == ["recent_20260921_14"]
 
 
 def test_sqlite_has_none(store: Store) -> None:

@@ -82,6 +82,7 @@ def test_runs_of_rules(postgresql: Store) -> None:
 
 def test_sizes_of_tables(postgresql: Store) -> None:
     """As PostgreSQL counts them, partitions added up; a role that may read views alone is told, and at once."""
+    upkeep.Upkeep(postgresql).prepare()
     node_id = Fleet(postgresql).node("alpha")
     gpu_id = Fleet(postgresql).gpu(node_id, "GPU-1")
     for minute in range(5):
