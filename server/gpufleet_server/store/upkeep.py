@@ -91,6 +91,7 @@ class Upkeep:
         """While another server is elected it asks every `ask_every` seconds."""
         self.statistics, self._ask_every = Statistics(), ask_every
         self._store, self._keep, self._now = store, keep or Keep(), now
+        self._election = store.election("upkeep")
         self._steps = [
             _Step("partitions", 600.0, self._make_partitions),
             _Step("fleet_states", 60.0, self._count_states),
@@ -134,16 +135,13 @@ class Upkeep:
             step.work(now, lambda: True)
 
     def _run(self) -> None:
-        election = self._store.election("upkeep")
         try:
             while not self._stopping.is_set():
-                self.statistics.elected = election.won()
-                if self.statistics.elected:
-                    self._do_due()
+                self._do_due()
                 self._stopping.wait(min(self._ask_every, self._idle()))
         finally:
             self.statistics.elected = False
-            election.close()
+            self._election.close()
 
     def _idle(self) -> float:
         """Seconds until a step is due."""
@@ -155,8 +153,15 @@ class Upkeep:
 
     def _do_due(self) -> None:
         for step in self._steps:
-            if (step.left or step.at <= time.monotonic()) and not self._stopping.is_set():
+            if not self._is_its_turn():
+                return
+            if step.left or step.at <= time.monotonic():
                 self._do(step)
+
+    def _is_its_turn(self) -> bool:
+        """Whether it is elected, and not to end. While its lease lasts that is told by the clock alone."""
+        self.statistics.elected = not self._stopping.is_set() and self._election.won()
+        return self.statistics.elected
 
     def _do(self, step: _Step) -> None:
         done = self.statistics.steps.setdefault(step.name, Done())
@@ -179,12 +184,12 @@ class Upkeep:
         done.cpu_seconds += time.thread_time() - cpu
 
     def _go_on(self) -> bool:
-        """Pause as long as was worked; not when other steps are due, or all is to end."""
+        """Pause as long as was worked; not when other steps are due, another server is elected, or all is to end."""
         worked = time.monotonic()
         self._stopping.wait(min(worked - self._since, _LONGEST_PAUSE_S))
         self._since = time.monotonic()
         self._paused += self._since - worked
-        self._interrupted = self._stopping.is_set() or any(step.at <= self._since for step in self._steps)
+        self._interrupted = not self._is_its_turn() or any(step.at <= self._since for step in self._steps)
         return not self._interrupted
 
     def _make_partitions(self, now: int, _go_on: GoOn) -> None:

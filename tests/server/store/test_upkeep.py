@@ -1,18 +1,21 @@
 """Upkeep does what is due, whoever runs it and whatever fails."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from gpufleet_server.domain import clock
+from gpufleet_server.store.election import Election
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.retention import Keep
 from gpufleet_server.store.seal import Sealed, horizon
 from gpufleet_server.store.tiers import DAILY, DAY, HOUR, HOURLY, SEALED, begin_of, fleet_hours, fleet_states
 from gpufleet_server.store.upkeep import Statistics, Upkeep, run_once, seal_everything
-from sqlalchemy import Table, func, select, text
+from sqlalchemy import Connection, Table, func, select, text
 
+from tests.server.fixtures import NewDatabase
 from tests.server.fleet import Fleet
 from tests.server.store.sampled import MIDNIGHT, add, gpu, held, hours, waiting
 
@@ -137,6 +140,47 @@ def test_one_of_several_servers_does_it(postgresql: Store, start: Start) -> None
     first.stop()
     assert first.statistics.elected is False
     _wait_for(lambda: second.statistics.elected)
+
+
+class Followed(Store):
+    """A store on which another server is elected, and this one told of it, before a transaction for which `lost` is."""
+
+    lost: Callable[[], bool] = staticmethod(lambda: False)
+    told: Callable[[], bool]
+
+    def election(self, name: str) -> Election:
+        """Renewed so often that a loss is told at once."""
+        return Election(self._writer, name, renew=0.02)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction."""
+        if self.lost() and not self.told():
+            with super().writing() as connection:
+                later = "until = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + 30000000"
+                connection.execute(text(f"UPDATE leases SET holder = 'another', {later} WHERE name = 'upkeep'"))
+            _wait_for(self.told)
+        with super().writing() as connection:
+            yield connection
+
+
+def test_who_is_no_longer_elected_leaves_the_rest_to_others(
+    new_postgresql: NewDatabase, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After the hour at which it is: no other one is sealed, and no other step has its turn."""
+    with contextlib.closing(Followed.open(new_postgresql())) as store:
+        hour = begin_of(clock.now(), HOUR)
+        _fill(store, Fleet(store), [hour - hours(n) + 1 for n in range(2, 60)])
+        upkeep = Upkeep(store)
+        store.lost = lambda: _count(store, SEALED.table) > 0
+        store.told = lambda: "another server is elected for upkeep now" in caplog.text
+        start(upkeep)
+        _wait_for(lambda: store.told() and not upkeep.statistics.elected)
+        upkeep.stop()
+        # First of all each step has made way for those that were due; then it was on with what they left.
+        runs = {name: step.runs for name, step in upkeep.statistics.steps.items()}
+        assert (runs["seal"], runs["days"], upkeep.statistics.sealed.hours) == (2, 1, 2)
+        assert upkeep.statistics.sealed_until is None
 
 
 def test_it_ends_soon_however_much_there_is_to_do(store: Store, fleet: Fleet, start: Start) -> None:
