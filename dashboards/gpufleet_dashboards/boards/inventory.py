@@ -13,6 +13,7 @@ from gpufleet_dashboards.panel import Panel
 from gpufleet_dashboards.query import TIME, Column, Query, moment, number, text
 from gpufleet_dashboards.sql import begun, chosen, within
 from gpufleet_dashboards.statements.counts import counted
+from gpufleet_dashboards.statements.gaps import evenly
 from gpufleet_dashboards.statements.standing import COUNTED
 from gpufleet_dashboards.variables import MODEL, SITE
 
@@ -149,7 +150,7 @@ FROM {NODES} WHERE {_OF_NODES} GROUP BY 1, 2, 3 ORDER BY nodes DESC, 1, 2, 3 LIM
 
 _CHANGE_COUNTS = f"""SELECT {begun(EVENTS["at"])} AS time,
   {EVENTS["kind"]}, count(*)::float8 AS changes
-FROM {EVENTS} WHERE {_CHANGED} AND {chosen(EVENTS, "site")} GROUP BY 1, 2 ORDER BY 1"""
+FROM {EVENTS} WHERE {_CHANGED} AND {chosen(EVENTS, "site")} GROUP BY 1, 2"""
 _CHANGE_LIST = f"""SELECT {EVENTS["ts"]}, {EVENTS["kind"]}, {EVENTS["message"]}, {EVENTS["site"]}, {EVENTS["node"]},
   {EVENTS["position"]}, {EVENTS["serial"]}, {EVENTS["node_uuid"]}, {EVENTS["gpu"]}
 FROM {EVENTS} WHERE {_CHANGED} AND {chosen(EVENTS, "site")} ORDER BY {EVENTS["at"]} DESC LIMIT {_ROWS}"""
@@ -170,7 +171,10 @@ _ROSTER = Row(
             "changed of them, such as a driver. An update of a node's driver is several changes. Told when the node "
             "next reported.",
             unit=units.COUNT,
-            query=Query(_CHANGE_COUNTS, {"time": TIME, "kind": text(), "changes": number(units.COUNT, decimals=0)}),
+            query=Query(
+                evenly(_CHANGE_COUNTS, ("kind",), ("changes",)),
+                {"time": TIME, "kind": text(), "changes": number(units.COUNT, decimals=0)},
+            ),
             points=100,
             finest="1m",
             w=24,

@@ -4,6 +4,7 @@ from gpufleet_server.store.grafana.views.alert_changes import VIEW as CHANGES
 from gpufleet_server.store.grafana.views.alerts import VIEW as ALERTS
 
 from gpufleet_dashboards.sql import BEGIN, END, INTERVAL_US, as_time, begun, chosen, likely, within
+from gpufleet_dashboards.statements.gaps import evenly
 
 SEVERITIES = ("critical", "warning", "info")
 _CHOSEN = likely(chosen(ALERTS, "site"))
@@ -77,9 +78,10 @@ ORDER BY 1"""
 
 def fired_over_time() -> str:
     """A series a severity: how many fired within an interval."""
-    return f"""SELECT {begun(ALERTS["fired"])} AS time,
-  {ALERTS["severity"]}, count(*) AS alerts
-FROM {ALERTS} WHERE {_FIRED} GROUP BY 1, 2 ORDER BY 1"""
+    rows = f"""SELECT {begun(ALERTS["fired"])} AS time,
+  {ALERTS["severity"]}, count(*)::float8 AS alerts
+FROM {ALERTS} WHERE {_FIRED} GROUP BY 1, 2"""
+    return evenly(rows, ("severity",), ("alerts",))
 
 
 def by_rule() -> str:

@@ -1,8 +1,11 @@
 """A line ends where nothing was told, and nowhere else."""
 
 import pytest
-from gpufleet_dashboards.statements.gaps import ended
+from gpufleet_dashboards.statements.gaps import ended, evenly
 
+from tests.dashboards.grafana_sql.ask import sql
+from tests.dashboards.grafana_sql.front import Asked, Range
+from tests.dashboards.grafana_sql.intervals import of_range
 from tests.dashboards.statements.conftest import Database
 
 
@@ -44,3 +47,16 @@ def test_the_last_one_ends_where_no_more_was_told(database: Database) -> None:
     rows = [(0, "a", 1.0, 10.0), (0, "b", 2.0, 10.0), (10, "b", 2.0, 10.0)]
     assert _told(database, rows, "to_timestamp(24)") == [(0, "a", 1), (10, "a", None), (0, "b", 2), (10, "b", 2)]
     assert _told(database, rows, "to_timestamp(26)")[-1] == (20, "b", None)
+
+
+@pytest.mark.parametrize(("told", "times"), [("(20, 'a'), (20, 'b')", [0, 10, 20, 20, 30]), ("(99, 'a')", [])])
+def test_bars_of_what_is_rare_have_neighbours(database: Database, told: str, times: list[int]) -> None:
+    """By how close times are Grafana tells how wide bars are; where there is nothing, nothing is made of it."""
+    each = f"(VALUES {told}) AS each (at, what)"
+    rows = f"SELECT to_timestamp(at) AS time, what, 1::float8 AS often FROM {each} WHERE at < 40"
+    interval = of_range(40_000, 4, "10s")
+    asked = sql(evenly(rows, ("what",), ("often",)), Asked(Range(0, 40_000), interval=interval)).sql
+    found = database.execute(f"SELECT extract(epoch FROM time)::float8, what, often FROM ({asked}) AS bars".encode())
+    shown = [(float(str(at)), what, often) for at, what, often in found]
+    assert [at for at, _, _ in shown] == times
+    assert sorted(what for _, what, often in shown if often is not None) == (["a", "b"] if times else [])
