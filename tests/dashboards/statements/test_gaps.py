@@ -59,4 +59,4 @@ def test_bars_of_what_is_rare_have_neighbours(database: Database, told: str, tim
     found = database.execute(f"SELECT extract(epoch FROM time)::float8, what, often FROM ({asked}) AS bars".encode())
     shown = [(float(str(at)), what, often) for at, what, often in found]
     assert [at for at, _, _ in shown] == times
-    assert sorted(what for _, what, often in shown if often is not None) == (["a", "b"] if times else [])
+    assert sorted(str(what) for _, what, often in shown if often is not None) == (["a", "b"] if times else [])
