@@ -7,11 +7,12 @@ from gpufleet_dashboards.board import Board, Row
 from gpufleet_dashboards.kinds import Lines, Stat, Table
 from gpufleet_dashboards.links import to_board, to_gpu, to_node
 from gpufleet_dashboards.panel import Panel
-from gpufleet_dashboards.query import TIME, Query, metric, moment, number, text
+from gpufleet_dashboards.query import TIME, Query, Type, metric, moment, number, text
 from gpufleet_dashboards.scale import GREEN, ORANGE, RED, SEVERITY_COLOURS, YELLOW, steps, words
 from gpufleet_dashboards.sql import Branch, chosen, likely
 from gpufleet_dashboards.statements import flags, listed, trouble
 from gpufleet_dashboards.statements.fleet import OWNED, flags_seen, over_time
+from gpufleet_dashboards.statements.gaps import evenly
 from gpufleet_dashboards.statements.standing import COUNTED
 from gpufleet_dashboards.variables import MODEL, SITE
 
@@ -103,10 +104,12 @@ def _reasons() -> Query:
     return Query(flags_seen(flags.REASONS, flags.faults()), columns)
 
 
-def _lines(title: str, description: str, query: Query, w: int) -> Panel:
+def _bars(title: str, description: str, query: Query, w: int) -> Panel:
+    """Of what is rare, by interval."""
+    sql = evenly(query.sql, query.of_type(Type.TEXT), query.of_type(Type.NUMBER))
     return Panel(
-        kind=Lines(stacked=True, bars=True), title=title, description=description, unit=units.COUNT, query=query, w=w,
-        h=8, finest="1m", points=120,
+        kind=Lines(stacked=True, bars=True), title=title, description=description, unit=units.COUNT,
+        query=Query(sql, query.returns), w=w, h=8, finest="1m", points=120,
     )  # fmt: skip
 
 
@@ -150,13 +153,13 @@ _STANDING = Row(
 _EVENTS = Row(
     "Events",
     (
-        _lines(
+        _bars(
             "Events by kind",
             "All that nodes and GPUs told, by kind: faults, and news such as a roster that changed. Who does not"
             " report tells nothing, so few events are not always good.",
             trouble.counted(), 12,
         ),
-        _lines(
+        _bars(
             "XIDs by what to do",
             "XIDs by the class of what NVIDIA's catalogue says to do about them. Most restart_app come from programs,"
             " not from GPUs. One that NVML and the kernel log both told counts once; one GPU in a bad way can tell"
@@ -189,7 +192,7 @@ _EVENTS = Row(
 _MEMORY = Row(
     "Memory",
     (
-        _lines(
+        _bars(
             "ECC errors gained",
             "By how much the counters of the boards' lives grew, all GPUs together. Corrected ones are the hardware's"
             " daily work, and one GPU can have millions; uncorrected ones end programs. Over more than some two days"
@@ -197,7 +200,7 @@ _MEMORY = Row(
             " none. What a GPU had when it was first seen is not counted.",
             trouble.gained(_UNCORRECTED, _CORRECTED), 12,
         ),
-        _lines(
+        _bars(
             "Rows remapped and pages retired",
             "Memory rows that were remapped (Ampere and newer), and pages that were retired (before), after errors. A"
             " row that was remapped is a repair; a board with many, or with a remap that failed, is to be replaced.",
