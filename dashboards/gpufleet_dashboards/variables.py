@@ -9,8 +9,15 @@ from gpufleet_dashboards.query import Query
 from gpufleet_dashboards.sql import chosen, is_one, likely, offered
 from gpufleet_dashboards.variable import OPTIONS, Variable
 
+
+def _apart(shown: str, value: str) -> str:
+    """What a menu shows (SQL), with its value where others would be shown alike: Grafana takes the first of these."""
+    return f"CASE WHEN count(*) OVER (PARTITION BY {shown}) > 1 THEN {shown} || ' (' || {value} || ')' ELSE {shown} END"
+
+
 # Its past can still be looked at.
 _GONE = f"CASE WHEN {GPUS['removed_at']} IS NOT NULL THEN '(gone)' END"
+_WHICH = f"concat_ws(' ', {GPUS['position']}, {GPUS['model']}, {_GONE})"
 _SITE, _MODEL = offered(PLACES["site"]), offered(PLACES["model"])
 
 
@@ -53,7 +60,7 @@ NODE = Variable(
     label="Node",
     description="By its hostname; those of the sites and models that are chosen.",
     query=_options(
-        f"SELECT {NODES['node']} AS __text, {NODES['node_uuid']} AS __value FROM {NODES}"
+        f"SELECT {_apart(NODES['node'], NODES['node_uuid'])} AS __text, {NODES['node_uuid']} AS __value FROM {NODES}"
         f" WHERE {chosen(NODES, 'site')} AND ({MODELS_CHOSEN} OR {NODES['node_id']} IN"
         f" (SELECT {GPUS['node_id']} FROM {GPUS} WHERE {likely(chosen(GPUS, 'model'))})) ORDER BY 1"
     ),
@@ -64,8 +71,7 @@ GPU = Variable(
     label="GPU",
     description="Of the node that is chosen, by its place in it.",
     query=_options(
-        f"SELECT concat_ws(' ', {GPUS['position']}, {GPUS['model']}, {_GONE}) AS __text,"
-        f" {offered(GPUS['gpu'])} AS __value"
+        f"SELECT {_apart(_WHICH, GPUS['gpu'])} AS __text, {offered(GPUS['gpu'])} AS __value"
         f" FROM {GPUS} WHERE {is_one(GPUS, 'node_uuid', 'node')}"
         f" ORDER BY {GPUS['removed_at']} IS NOT NULL, {GPUS['position']}, 2"
     ),

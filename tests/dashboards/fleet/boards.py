@@ -3,7 +3,7 @@
 import functools
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,7 +75,7 @@ class Viewer:
         self.chosen, asked = [], []
         for menu in queries(self.board).menus:
             asked.append(self._ask(f"variable {menu.name}", menu.query))
-            options = tuple(dict.fromkeys(str(row[1]) for row in asked[-1].rows))
+            options = _offered(asked[-1].rows)
             self.chosen.append(_picked(menu, options, count, turn, given.get(menu.name)))
         return asked
 
@@ -99,6 +99,14 @@ class Viewer:
         rows = cursor.fetchall()
         frame = framed(columns, rows, statement.form, self.range, asked.fill)
         return Asked(self.board, what, dict(self._declared[what].returns), statement, columns, rows, frame, at)
+
+
+def _offered(rows: Sequence[Sequence[Any]]) -> tuple[str, ...]:
+    """What a menu has: of several with the same text Grafana takes the first."""
+    by_text: dict[str, str] = {}
+    for text, value in rows:
+        by_text.setdefault(str(text), str(value))
+    return tuple(dict.fromkeys(by_text.values()))
 
 
 def _picked(menu: Menu, options: tuple[str, ...], count: int | None, turn: int, given: str | None) -> Variable:
