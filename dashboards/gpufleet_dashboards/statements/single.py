@@ -20,6 +20,8 @@ _TIERS = (Tier(SAMPLES, None, 2 * MINUTE_MS), Tier(HOURLY, HOUR_MS, 12 * HOUR_MS
 _LATE_S = 60
 # When the range ends, or now: what is not told by then is not told.
 _UNTIL = f"least(now(), {as_time(END)})"
+# Grafana puts series in the order of their labels, as texts: 10 would come before 2.
+_POSITION = "coalesce(lpad(position::text, greatest(2, length(position::text))), '?') AS position"
 # Which rows: a condition on a view's columns.
 Where = Callable[[Branch], str]
 
@@ -73,7 +75,7 @@ def side_by_side(
     def select(branch: Branch) -> str:
         rows = _told(branch, where, ("position", "gpu", *needs))
         time = f"{branch.time} + {branch.seconds} * interval '1 second'" if at_end else branch.time
-        return f"""SELECT {time} AS time, coalesce(position::text, '?') AS position, gpu,
+        return f"""SELECT {time} AS time, {_POSITION}, gpu,
   {value(branch)} AS value, {_step(branch)} AS step
 FROM {rows} GROUP BY 1, 2, 3"""
 
@@ -98,7 +100,7 @@ def use_of_each(where: Where) -> Query:
     """What each of several GPUs was used for most of an interval: the number of a Use."""
 
     def select(branch: Branch) -> str:
-        return f"""SELECT {branch.time} AS time, coalesce(position::text, '?') AS position, gpu,
+        return f"""SELECT {branch.time} AS time, {_POSITION}, gpu,
   {_most(_seconds_by_use(branch))} AS value, {_step(branch)} AS step
 FROM {_told_with_use(branch, where)} GROUP BY 1, 2, 3"""
 

@@ -39,3 +39,14 @@ def test_workloads_with_most_gpu_time_come_first(views: Views) -> None:
         of = {"holder_id": number, "holder": names[number]}
         views.put("usage", _usage(begin, begin + minutes * MINUTE, 50.0) | of)
     assert [row["holder"] for row in views.rows("node", "Workloads", begin, end)] == ["zoe", "bob", "ann"]
+
+
+def test_gpus_are_in_the_order_of_their_places(views: Views) -> None:
+    """Grafana sorts series by their labels, as texts."""
+    begin, end = views.now - 30 * MINUTE, views.now
+    views.put("nodes", _NODE)
+    for position in (10, 2):
+        sample = {"span": begin, "at": begin + MINUTE, "duration": 10.0, "power": 100.0}
+        views.put("samples", sample | {"node_uuid": "a", "gpu": f"GPU-{position}", "position": position})
+    told = sorted({row["position"] for row in views.rows("node", "Power", begin, end)})
+    assert [each.strip() for each in told] == ["2", "10"]

@@ -145,9 +145,9 @@ def of_metric(seen: Seen, metric: str) -> Series:
 
 
 def of_each(seen: Seen, value: Callable[[Part], float | None]) -> Series:
-    """A value of each GPU of the node, by time, position and UUID."""
+    """A value of each GPU of the node, by time, position (in two places) and UUID."""
     return {
-        (begin, str(gpu.place), gpu.node.uuids[gpu.place]): [value(part)]
+        (begin, f"{gpu.place:2}", gpu.node.uuids[gpu.place]): [value(part)]
         for gpu in gpus(seen, seen.values("node"))
         for begin, part in gpu.intervals()
     }
