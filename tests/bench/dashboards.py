@@ -178,7 +178,8 @@ def _analyse(store: Store) -> None:
 
 _LATER = (
     *("alerts", "alert_log", "rule_runs", "server_minutes", "owners", "holders", "usage", "usage_fleet"),
-    *("usage_fleet_hours", "usage_waste_days", "usage_waste_hours", "gpu_counts"),
+    *("usage_fleet_hours", "usage_waste_days", "usage_waste_hours", "usage_kind_days"),
+    *("usage_kind_hours", "usage_six_hours", "usage_weeks", "gpu_counts"),
 )
 
 

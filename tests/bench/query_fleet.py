@@ -30,6 +30,7 @@ from gpufleet_server.store.bulk import insert_rows
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.latest_states import latest_states
 from gpufleet_server.store.tiers import DAY, HOUR, begin_of
+from gpufleet_server.store.usage_places import Place, place_ids
 from sqlalchemy import Connection, Table, text
 
 from tests.bench import query_blocks, query_states
@@ -191,7 +192,13 @@ class QueryFleet:
         chance, each_day = random.Random(SEED), max(len(self.nodes) // 2, 24)
         times = sorted(chance.randrange(self.scope.days * DAY) for _ in range(each_day * self.scope.days))
         begin = self.scope.now - self.scope.days * DAY
-        _insert(connection, schema.events, (self._event(n, begin + at, chance) for n, at in enumerate(times)))
+        told = [self._event(n, begin + at, chance) for n, at in enumerate(times)]
+        places = place_ids(connection, [self._place(row) for row in told])
+        _insert(connection, schema.events, (row | {"place_id": places[self._place(row)]} for row in told))
+
+    def _place(self, event: dict[str, Any]) -> Place:
+        node = self.nodes[event["node_id"] - 1]
+        return (node.site.name, node.model.name if event["gpu_id"] else "", True)
 
     def _event(self, number: int, at: int, chance: random.Random) -> dict[str, Any]:
         node, slot = chance.randrange(len(self.nodes)), chance.randrange(PER_NODE)

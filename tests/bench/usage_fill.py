@@ -12,6 +12,7 @@ from gpufleet_server.store import partitions
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.usage import usage, usage_daily
 from gpufleet_server.store.usage_days import add_up_running_days
+from gpufleet_server.store.usage_long import make_long
 from gpufleet_server.store.usage_rebuild import rebuild_usage
 from gpufleet_server.store.usage_waste import find_worst, owe_worst
 from sqlalchemy import Connection, text
@@ -96,8 +97,10 @@ def add_usage(store: Store, now: int, days: int, watched: Sequence[int], say: Ca
         _unhurried(connection)
         for table, column in (
             ("usage_fleet", "day"),
+            ("usage_kind_days", "day"),
             ("usage_waste_days", "at"),
             ("usage_fleet_hours", "hour"),
+            ("usage_kind_hours", "hour"),
             ("usage_waste_hours", "at"),
         ):
             _repeat(connection, table, column, today - DAY, days - 1)
@@ -105,6 +108,8 @@ def add_usage(store: Store, now: int, days: int, watched: Sequence[int], say: Ca
             connection.execute(text(f"CLUSTER {table} USING pk_{table}"))
             connection.execute(text(f"ANALYZE {table}"))
     say("usage of the days before repeated")
+    make_long(store, now)
+    say("six hours and weeks of usage added up")
 
 
 def _add_day(store: Store, day: int, now: int, watched: Sequence[int], *, everybody: bool) -> None:

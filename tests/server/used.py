@@ -11,10 +11,9 @@ from gpufleet_server.ingest.memory import Memory, Node
 from gpufleet_server.store import partitions
 from gpufleet_server.store.bulk import insert_new
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.fold import USAGE_DUE
 from gpufleet_server.store.schema import nodes
 from gpufleet_server.store.tiers import due
-from gpufleet_server.store.usage import RECORD, holders, latest_usage, usage
+from gpufleet_server.store.usage import RECORD, USAGE_DUE, holders, latest_usage, usage
 from sqlalchemy import insert, select
 
 MIDNIGHT = 20_000 * DAY

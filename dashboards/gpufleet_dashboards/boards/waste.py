@@ -256,7 +256,7 @@ _WASTE = Row(
             description="GPU-hours in which nothing ran and others were kept away, by kind of holder: each bar is an"
             " hour, a day (UTC), or longer with a wide range. What is not told of is not in it. The newest bar is not"
             " over yet.",
-            unit=units.GPU_HOURS, query=owned.over_time("holder", lambda branch: branch["kind"]), w=14, h=8, low=0,
+            unit=units.GPU_HOURS, query=owned.over_time(), w=14, h=8, low=0,
             points=100,
         ),
         Panel(

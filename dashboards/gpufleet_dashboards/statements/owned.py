@@ -6,21 +6,21 @@ An hour, or day, that the range cuts counts in proportion.
 from collections.abc import Callable
 
 from gpufleet_server.store.grafana.views.owners import VIEW as OWNERS
-from gpufleet_server.store.grafana.views.usage_days import VIEW as USAGE_DAYS
-from gpufleet_server.store.grafana.views.usage_hours import VIEW as USAGE_HOURS
+from gpufleet_server.store.grafana.views.usage_kind_days import VIEW as USAGE_KIND_DAYS
+from gpufleet_server.store.grafana.views.usage_kind_hours import VIEW as USAGE_KIND_HOURS
 from gpufleet_server.store.grafana.views.waste_days import VIEW as WASTE_DAYS
 from gpufleet_server.store.grafana.views.waste_hours import VIEW as WASTE_HOURS
 
 from gpufleet_dashboards import units
 from gpufleet_dashboards.everything import at_chosen
 from gpufleet_dashboards.query import TIME, Column, Query, number, text
-from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, HOUR_MS, Branch, Columns, Tier, by_tier
+from gpufleet_dashboards.sql import BEGIN, END, Branch, Columns, as_time, by_tier
 from gpufleet_dashboards.statements import owned_days
 from gpufleet_dashboards.statements.held import named
 from gpufleet_dashboards.statements.owned_days import part, step_us
 
-_USAGE = (Tier(USAGE_HOURS, HOUR_MS, 2 * HOUR_MS), Tier(USAGE_DAYS, DAY_MS))
-_WASTE = (Tier(WASTE_HOURS, HOUR_MS, 2 * HOUR_MS), Tier(WASTE_DAYS, DAY_MS))
+_KINDS = owned_days.tiers(USAGE_KIND_HOURS, USAGE_KIND_DAYS)
+_WASTE = owned_days.tiers(WASTE_HOURS, WASTE_DAYS)
 _MOST = 100
 
 HOURS = {
@@ -48,34 +48,28 @@ FROM named ORDER BY held DESC, total DESC, name LIMIT {_MOST}"""
     return Query(sql, {"name": text(title)} | HOURS | {"activity": number(units.SHARE, "Its kernels ran", decimals=0)})
 
 
-def over_time(label: str, name: Callable[[Branch], str]) -> Query:
-    """GPU-hours held of each hour, or day, or interval where that is longer, by `name` (SQL), called `label`."""
+def over_time() -> Query:
+    """GPU-hours held of each hour, or day, or interval where that is longer, by kind of owner."""
 
     def select(branch: Branch) -> str:
-        # Which part of it counts is the same of all rows of an hour.
-        each = f"""SELECT {branch["at"]}, {name(branch)} AS {label}, sum({branch["held_seconds"]}) AS seconds
-  FROM {branch} WHERE {overlapping(branch)} GROUP BY 1, 2"""
-        return f"""SELECT {branch.begin_us} AS begin, {label}, sum(seconds * {part(branch)}) / 3600 AS held
-FROM (
-  {each}
-) AS each GROUP BY 1, 2"""
+        held = f"sum({branch['held_seconds']} * {part(branch)}) / 3600"
+        return f"""SELECT {branch.begin_us} AS begin, {branch["kind"]} AS holder, {held} AS held
+FROM {branch} WHERE {overlapping(branch)} GROUP BY 1, 2"""
 
-    sql = f"""SELECT to_timestamp(begin / 1000000.0::float8) AS time, {label}, held
-FROM ({by_tier(_USAGE, select)}) AS tier ORDER BY 1"""
-    return Query(sql, {"time": TIME, label: text(), "held": number(units.GPU_HOURS, decimals=1)})
+    sql = f"""SELECT {as_time("begin")} AS time, holder, held
+FROM ({by_tier(_KINDS, select)}) AS tier ORDER BY 1"""
+    return Query(sql, {"time": TIME, "holder": text(), "held": number(units.GPU_HOURS, decimals=1)})
 
 
 def totals() -> str:
     """A row: seconds `active` and `held` of workloads, of nobody, and of unknown holders."""
     who = {"workloads": "NOT IN ('nobody', 'unknown')", "nobody": "= 'nobody'", "unknown": "= 'unknown'"}
-
-    had = owned_days.by_owner(("active_seconds", "held_seconds"))
     sums = ", ".join(
-        f"coalesce(sum({what}_seconds) FILTER (WHERE {OWNERS['kind']} {kind}), 0) AS {name}_{what}"
+        f"coalesce(sum({what}_seconds) FILTER (WHERE kind {kind}), 0) AS {name}_{what}"
         for name, kind in who.items()
         for what in ("active", "held")
     )
-    return f"SELECT {sums} FROM ({had}) AS had JOIN {OWNERS} USING ({OWNERS['owner_id']})"
+    return f"SELECT {sums} FROM ({owned_days.by_kind(('active_seconds', 'held_seconds'))}) AS had"
 
 
 def worst() -> Query:

@@ -6,8 +6,8 @@ from gpufleet_agent.catalogue import BY_NAME
 from gpufleet_server.store.grafana.views.events import VIEW as EVENTS
 from gpufleet_server.store.grafana.views.gpu_counts import VIEW as GPU_COUNTS
 from gpufleet_server.store.grafana.views.gpus import VIEW as GPUS
-from gpufleet_server.store.grafana.views.nodes import VIEW as NODES
 from gpufleet_server.store.grafana.views.states import VIEW as STATES
+from gpufleet_server.store.grafana.views.usage_places import VIEW as USAGE_PLACES
 from gpufleet_server.store.grafana.views.xids import VIEW as XIDS
 
 from gpufleet_dashboards import units
@@ -15,7 +15,7 @@ from gpufleet_dashboards.everything import PLACES_CHOSEN
 from gpufleet_dashboards.links import to_gpu, to_node
 from gpufleet_dashboards.query import TIME, Query, moment, number, text
 from gpufleet_dashboards.scale import SEVERITY_COLOURS, words
-from gpufleet_dashboards.sql import BEGIN, DAY_MS, END, INTERVAL_MS, INTERVAL_US, begun, chosen, likely, within
+from gpufleet_dashboards.sql import END, INTERVAL_MS, INTERVAL_US, as_time, begun, chosen, likely, within
 
 _MOST = 50
 # Kinds of events that are faults, and not news of a roster; which of them are no mere end of a program.
@@ -27,10 +27,9 @@ _GRAVE = f"({EVENTS['kind']} <> 'xid' OR {EVENTS['code']} IN {_GRAVE_XIDS})"
 # A GPU that falls off the bus tells of it in several ways, within seconds.
 _A_MINUTE_US = 60_000_000
 _MINUTE = f"{EVENTS['at']} / {_A_MINUTE_US}"
-# Ranges of which there are many events: more than two days, µs.
-_MANY_US = f"{2 * DAY_MS * 1000}::bigint"
 # From this on, ranges are of more than some two days.
 _FREQUENT_MS = 1_800_000
+_PLACE = ("site", "model")
 # What says that a board, or its memory, waits for somebody to do something.
 _WAITING = (
     "remap_pending", "remap_failed", "remap_banks_no_spares", "retirement_pending", "sram_threshold_exceeded",
@@ -41,21 +40,18 @@ _WAITING = (
 def _told(columns: Sequence[str], where: str) -> str:
     """Columns of the events of what is chosen; those of a node have no model."""
     listed = ", ".join(EVENTS[name] for name in columns)
-    select = f"SELECT {listed} FROM {EVENTS} WHERE {within(EVENTS)} AND {where}"
-    some = f"{select} AND NOT {PLACES_CHOSEN}"
-    # Few events are given their site and model; of many it is half the work to look their GPUs up among the chosen.
-    model = f"({EVENTS['gpu_id']} IS NULL OR {chosen(EVENTS, 'model')})"
-    few = f"{END} - {BEGIN} < {_MANY_US} AND {likely(chosen(EVENTS, 'site'), model)}"
-    of_gpu = f"SELECT {GPUS['gpu_id']} FROM {GPUS} WHERE {likely(chosen(GPUS, 'site', 'model'))}"
-    of_node = f"SELECT {NODES['node_id']} FROM {NODES} WHERE {likely(chosen(NODES, 'site'))}"
-    many = f"""{END} - {BEGIN} >= {_MANY_US}
-    AND ({EVENTS["gpu_id"]} IN ({of_gpu}) OR {EVENTS["gpu_id"]} IS NULL AND {EVENTS["node_id"]} IN ({of_node}))"""
-    return f"({select} AND {PLACES_CHOSEN}\n  UNION ALL {some} AND {few}\n  UNION ALL {some} AND {many}) AS told"
+    of_gpus, of_nodes = (f"{EVENTS['place_id']} = ANY (ARRAY({_places(*names)}))" for names in (_PLACE, _PLACE[:1]))
+    here = f"{PLACES_CHOSEN} OR {of_gpus} OR {EVENTS['gpu_id']} IS NULL AND {of_nodes}"
+    return f"(SELECT {listed} FROM {EVENTS} WHERE {within(EVENTS)} AND {where} AND ({here})) AS told"
+
+
+def _places(*names: str) -> str:
+    return f"SELECT {USAGE_PLACES['place_id']} FROM {USAGE_PLACES} WHERE {chosen(USAGE_PLACES, *names)}"
 
 
 def counted() -> Query:
     """Events of an interval by their kind."""
-    sql = f"""SELECT to_timestamp(slot * {INTERVAL_US} / 1000000.0::float8) AS time, kind, events::float8 FROM (
+    sql = f"""SELECT {as_time(f"slot * {INTERVAL_US}")} AS time, kind, events::float8 FROM (
   SELECT at / {INTERVAL_US} AS slot, {EVENTS["kind"]}, count(*) AS events
   FROM {_told(("at", "kind"), "true")} GROUP BY 1, 2
 ) AS slots ORDER BY 1"""
@@ -64,7 +60,7 @@ def counted() -> Query:
 
 def counted_by_advice() -> Query:
     """XIDs of an interval by the class of what to do about them."""
-    sql = f"""SELECT to_timestamp(slot * {INTERVAL_US} / 1000000.0::float8) AS time,
+    sql = f"""SELECT {as_time(f"slot * {INTERVAL_US}")} AS time,
   coalesce({XIDS["class"]}, 'unknown') AS what_to_do, sum(events)::float8 AS events
 FROM (
   SELECT at / {INTERVAL_US} AS slot, {EVENTS["code"]}, count(*) AS events
@@ -78,7 +74,7 @@ def xids() -> Query:
     told = _told(("code", "gpu_id", "at"), f"{EVENTS['kind']} = 'xid'")
     # Numbers of GPUs are sorted code by code, which costs half of what a group for each code and GPU does.
     sql = f"""SELECT xid.code, known.xid_name, known.xid_class, known.xid_severity, xid.events, xid.gpus,
-  to_timestamp(xid.at / 1000000.0::float8) AS last
+  {as_time("xid.at")} AS last
 FROM (
   SELECT code, events, at, (SELECT count(DISTINCT gpu_id) FROM unnest(gpu_ids) AS gpu_id) AS gpus
   FROM (
@@ -117,7 +113,7 @@ SELECT max({EVENTS["node"]}) AS node, {names}
   count(DISTINCT {_MINUTE}) FILTER (WHERE {_GRAVE}) AS grave,
   count(DISTINCT {_MINUTE}) AS faults, count(DISTINCT {EVENTS["gpu_id"]}) AS gpus,
   string_agg(DISTINCT coalesce('XID ' || {EVENTS["code"]}, {EVENTS["kind"]}), ', ') AS which,
-  to_timestamp(max({EVENTS["at"]}) / 1000000.0::float8) AS last{last}
+  {as_time(f"max({EVENTS['at']})")} AS last{last}
 FROM {EVENTS} JOIN most ON most.key = {EVENTS[key]} WHERE {within(EVENTS)} AND {_FAULT}
 GROUP BY {EVENTS[key]} ORDER BY grave DESC, faults DESC, {EVENTS[key]} LIMIT {_MOST}"""
     place = {"position": number(units.PLAIN, "GPU", link=to_gpu(), width=60), "serial": text("Serial")}
@@ -155,7 +151,7 @@ def waiting() -> Query:
     Not those that were gone by then: of a board that was replaced nothing says any more that it is well.
     """
     gone = f"""{STATES["gpu_id"]} IN (SELECT {GPUS["gpu_id"]} FROM {GPUS}
-    WHERE {GPUS["removed"]} AND {GPUS["removed_at"]} < to_timestamp({END} / 1000000.0::float8))"""
+    WHERE {GPUS["removed"]} AND {GPUS["removed_at"]} < {as_time(END)})"""
     after = f"""(SELECT 1 FROM {STATES} AS later WHERE later.{STATES["gpu_id"]} = told.{STATES["gpu_id"]}
     AND later.{STATES["metric"]} = told.{STATES["metric"]} AND later.{STATES["at"]} > told.{STATES["at"]}
     AND later.{STATES["at"]} < {END} LIMIT 1) IS NULL"""

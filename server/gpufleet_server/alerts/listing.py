@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, String, case, cast, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, String, case, cast, func, or_, select, update
 
 from gpufleet_server.alerts import book
 from gpufleet_server.alerts.xid_events import DECLARED
@@ -12,7 +12,8 @@ from gpufleet_server.domain.alerting import AlertState
 from gpufleet_server.queries import paging
 from gpufleet_server.queries.paging import CountedPage, Key, Order
 from gpufleet_server.store.alerts import alert_log, alerts
-from gpufleet_server.store.schema import events, gpus, nodes
+from gpufleet_server.store.events import insert_events
+from gpufleet_server.store.schema import gpus, nodes
 
 _NEWEST = Order("newest", [Key(alerts.c.alert_id, int, True)])
 
@@ -146,7 +147,7 @@ def declare_healthy(connection: Connection, alert_id: int, by: str, why: str, no
         return None
     row = {"node_id": found.node_id, "gpu_id": found.gpu_id, "ts": now, "received_at": now, "kind": DECLARED}
     detail = {"by": by, "alert": alert_id}
-    connection.execute(insert(events).values(row | {"source": "operator", "message": why, "detail": detail}))
+    insert_events(connection, [row | {"source": "operator", "message": why, "detail": detail}])
     book.log(connection, [alert_id], "declared over", now, by, why)
     return int(found.node_id)
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpufleet_agent.wire import XID_CONFIRMED
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from gpufleet_server.domain.clock import SECOND
+from gpufleet_server.store.events import insert_events
 from gpufleet_server.store.schema import events
 
 _XID = "xid"
@@ -17,12 +18,10 @@ _NEAR = SECOND
 def write(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
     """Store events; how many rows that made."""
     told = [row for row in rows if row["kind"] != XID_CONFIRMED]
-    if told:
-        connection.execute(insert(events), told)
-    alone = [row for row in rows if row["kind"] == XID_CONFIRMED and not _add(connection, row)]
-    if alone:
-        # What it adds to was dropped before it came here: then it is all that is known of that XID.
-        connection.execute(insert(events), [row | {"kind": _XID} for row in alone])
+    insert_events(connection, told)
+    # What it adds to may have been dropped before it came here: then it is all that is known of that XID.
+    alone = [row | {"kind": _XID} for row in rows if row["kind"] == XID_CONFIRMED and not _add(connection, row)]
+    insert_events(connection, alone)
     return len(told) + len(alone)
 
 

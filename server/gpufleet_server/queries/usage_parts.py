@@ -26,11 +26,20 @@ from sqlalchemy import (
 
 from gpufleet_server.domain.usage import DAY
 from gpufleet_server.queries.filters import Conditions, named
-from gpufleet_server.store.fold import USAGE_DUE
 from gpufleet_server.store.schema import gpus, nodes
 from gpufleet_server.store.tiers import due
-from gpufleet_server.store.usage import SUMMED, holders, owners, usage, usage_daily, usage_fleet, usage_places
-from gpufleet_server.store.usage_days import FLEET_DUE, bank, bit
+from gpufleet_server.store.usage import (
+    FLEET_DUE,
+    SUMMED,
+    USAGE_DUE,
+    holders,
+    owners,
+    usage,
+    usage_daily,
+    usage_fleet,
+    usage_places,
+)
+from gpufleet_server.store.usage_days import bank, bit
 
 # What each dimension is told by. Days know of owners, models and nodes; all else only intervals know.
 OWNED = {name: (name,) for name in ("user", "account", "slurm_partition", "namespace", "kind")}

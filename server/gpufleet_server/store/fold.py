@@ -15,10 +15,9 @@ from gpufleet_server.store.leases import USAGE, alone
 from gpufleet_server.store.schema import nodes
 from gpufleet_server.store.tiers import HOUR, due
 from gpufleet_server.store.upsert import Upsert, replace
-from gpufleet_server.store.usage import RECORDS, holders, usage, usage_recent
-from gpufleet_server.store.usage_hours import add_hours
+from gpufleet_server.store.usage import RECORDS, USAGE_DUE, holders, usage, usage_recent
+from gpufleet_server.store.usage_hours import NOBODY_KNOWN, Owner, add_hours
 
-USAGE_DUE = "usage"
 # Nodes in one transaction, and rows of theirs, but for a single node's: bounds its memory, and how long it takes.
 _NODES, _ROWS = 400, 20_000
 # A fleet of more nodes than this is folded in larger portions, of what is this old (µs): a row is then touched less.
@@ -109,11 +108,12 @@ def _fold_some(store: Store, some: Sequence[int], now: int) -> Folded:
         return Folded(len(taken), len(pieces), _merge(connection, pieces, partitions_, owned, now))
 
 
-def _owners(connection: Connection, pieces: Pieces) -> dict[int, int]:
+def _owners(connection: Connection, pieces: Pieces) -> dict[int, Owner]:
     """The owner of each holder of these pieces."""
-    query = select(holders.c.holder_id, holders.c.owner_id)
+    query = select(holders.c.holder_id, holders.c.owner_id, holders.c.kind)
     ids = np.unique(pieces.holder).tolist()
-    return dict(connection.execute(query.where(holders.c.holder_id.in_(ids))).all())
+    rows = connection.execute(query.where(holders.c.holder_id.in_(ids)))
+    return {row.holder_id: Owner(row.owner_id, row.kind) for row in rows}
 
 
 class _Partitions:
@@ -163,7 +163,9 @@ def _days(pieces: Pieces) -> list[int]:
     return days
 
 
-def _merge(connection: Connection, pieces: Pieces, partitions_: _Partitions, owned: Mapping[int, int], now: int) -> int:
+def _merge(
+    connection: Connection, pieces: Pieces, partitions_: _Partitions, owned: Mapping[int, Owner], now: int
+) -> int:
     """Put the pieces of some nodes together with the intervals that are there; how many those come to."""
     nodes_ = np.unique(pieces.node)
     query = select(nodes.c.node_id, nodes.c.interval_ms).where(nodes.c.node_id.in_(nodes_.tolist()))
@@ -209,9 +211,9 @@ def _rows(pieces: Pieces, columns: Sequence[str], partitions_: _Partitions) -> l
     return list(zip(*values.values(), strict=True))
 
 
-def _put(connection: Connection, pieces: Pieces, partitions_: _Partitions, owned: Mapping[int, int]) -> None:
+def _put(connection: Connection, pieces: Pieces, partitions_: _Partitions, owned: Mapping[int, Owner]) -> None:
     rows = _rows(pieces, (*_KEY, *_REST), partitions_)
-    whose = (owned.get(holder, 0) for holder in pieces.holder.tolist())
+    whose = (owned.get(holder, NOBODY_KNOWN).owner_id for holder in pieces.holder.tolist())
     _UPSERT.execute(connection, [(*row, owner) for row, owner in zip(rows, whose, strict=True)])
 
 

@@ -31,8 +31,12 @@ from gpufleet_server.store.usage import (
     usage_daily,
     usage_fleet,
     usage_fleet_hours,
+    usage_kind_days,
+    usage_kind_hours,
+    usage_six_hours,
     usage_waste_days,
     usage_waste_hours,
+    usage_weeks,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -80,7 +84,7 @@ def retain(store: Store, keep: Keep, now: int, go_on: Callable[[], bool] = _alwa
         removed[fleet_hours.name] = _remove_rows(store, fleet_hours, now - keep.fleet_hours, go_on)
     if keep.fleet_minutes:
         removed[fleet_states.name] = _thin_states(store, now - keep.fleet_minutes, go_on)
-        for ts in (usage_fleet_hours.c.hour, server_minutes.c.at):
+        for ts in (usage_fleet_hours.c.hour, usage_kind_hours.c.hour, usage_six_hours.c.at, server_minutes.c.at):
             removed[ts.table.name] = _remove_before(store, ts, (now - keep.fleet_minutes) // HOUR * HOUR, go_on)
     if keep.usage:
         with _told_later(held):
@@ -92,7 +96,8 @@ def retain(store: Store, keep: Keep, now: int, go_on: Callable[[], bool] = _alwa
     if keep.daily:
         with _told_later(held):
             removed[usage_daily.name] = _remove_days(store, usage_daily.c.day, now - keep.daily, go_on)
-        removed[usage_fleet.name] = _remove_before(store, usage_fleet.c.day, now - keep.daily - DAY, go_on)
+        for ts in (usage_fleet.c.day, usage_kind_days.c.day, usage_weeks.c.at):
+            removed[ts.table.name] = _remove_before(store, ts, now - keep.daily - DAY, go_on)
     if held:
         raise held[0]
     return {name: count for name, count in removed.items() if count}

@@ -167,17 +167,22 @@ events = Table(
     Column("node_id", BigInteger, nullable=False),
     Column("gpu_id", BigInteger),
     Column("partition", String(128)),
-    Column("ts", BigInteger, nullable=False, index=True),
+    Column("ts", BigInteger, nullable=False),
     Column("kind", String(128), nullable=False),
     Column("code", Integer),
     Column("source", String(256), nullable=False),
     Column("message", String(2048), nullable=False, default=""),
     Column("detail", JSON, nullable=False),
     Column("received_at", BigInteger, nullable=False),
+    Column("place_id", Integer, nullable=False, comment="usage_places: its node's site, its GPU's model, as of then"),
+    # Boards count them, from these two alone.
+    Index(None, "ts", postgresql_include=["kind", "code", "gpu_id", "node_id", "place_id"]),
+    Index(None, "gpu_id", "ts", postgresql_include=["kind", "code", "place_id"]),
     Index(None, "node_id", "ts"),
-    Index(None, "gpu_id", "ts"),
     Index(None, "kind", "ts"),
     Index(None, "code", "ts"),
+    # For that, those of the newest days must be known to be visible.
+    postgresql_with={"autovacuum_vacuum_insert_scale_factor": 0, "autovacuum_vacuum_insert_threshold": 2000},
 )
 
 tokens = Table(

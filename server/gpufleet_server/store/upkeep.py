@@ -18,6 +18,7 @@ from gpufleet_server.store.rollups import roll_days
 from gpufleet_server.store.seal import Sealed, horizon, seal, seal_until
 from gpufleet_server.store.tiers import DAY
 from gpufleet_server.store.usage_days import add_up_days, add_up_running_days
+from gpufleet_server.store.usage_long import make_long
 from gpufleet_server.store.usage_waste import find_worst
 
 _LOG = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ class Upkeep:
             _Step("usage", 20.0, self._fold_usage),
             _Step("usage_days", 60.0, self._add_up_usage),
             _Step("usage_today", 60.0, self._add_up_today, share=0.01),
+            _Step("usage_long", 60.0, self._make_long),
             _Step("usage_waste", 60.0, self._find_worst, share=0.01),
             _Step("retention", 600.0, self._retain),
         ]
@@ -215,6 +217,9 @@ class Upkeep:
 
     def _add_up_today(self, now: int, _go_on: GoOn) -> None:
         add_up_running_days(self._store, now)
+
+    def _make_long(self, now: int, go_on: GoOn) -> None:
+        make_long(self._store, now, go_on)
 
     def _find_worst(self, now: int, go_on: GoOn) -> None:
         find_worst(self._store, now, go_on, since=now - self._keep.usage + DAY if self._keep.usage else 0)

@@ -29,6 +29,8 @@ NAMES = (
     *("user", "account", "slurm_partition", "namespace"),
 )
 
+# Kinds of `due`: a day of a node that is to be added up of its intervals, and one of the fleet, of its nodes.
+USAGE_DUE, FLEET_DUE = "usage", "usage_fleet"
 # More than a node has slots: a node and a slot in one number.
 SLOTS = 1 << 16
 
@@ -86,7 +88,8 @@ latest_usage = Table(
     postgresql_with={"fillfactor": 50},
 )
 
-SUMMED = ("observed", "active", "held", "memory_sum", "memory_ms", "activity_sum", "activity_ms")
+TIMES, ACTIVITY = ("observed", "active", "held"), ("activity_sum", "activity_ms")
+SUMMED = (*TIMES, "memory_sum", "memory_ms", *ACTIVITY)
 _COMMENTS = {
     "observed": "ms in samples",
     "active": "ms of the GPU's time in which it ran something",
@@ -102,6 +105,10 @@ def _sums(of_memory: TypeEngine[Any] | None = None, memory: str = "KiB × ms") -
         *(Column(name, kinds.get(name, BigInteger()), nullable=False, comment=comments.get(name)) for name in SUMMED),
         Column("memory_most", BigInteger, nullable=False, comment="bytes, -1: not known"),
     ]
+
+
+def _times() -> list[Column[Any]]:
+    return [Column(name, BigInteger, nullable=False, comment=_COMMENTS[name]) for name in TIMES]
 
 
 # An interval: one holder on one GPU, or on a partition of it. Those that cross midnight UTC are cut there.
@@ -176,6 +183,39 @@ usage_fleet_hours = Table(
 )
 
 
+def _of_kind(name: str, column: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column(column, BigInteger, primary_key=True, autoincrement=False, comment="when it begins"),
+        Column("kind", String(16), primary_key=True, comment="of the owners"),
+        Column("place_id", Integer, primary_key=True, autoincrement=False),
+        *_times(),
+    )
+
+
+# The same of all owners of a kind together, in the transactions that change those: boards show them over time.
+usage_kind_days = _of_kind("usage_kind_days", "day")
+usage_kind_hours = _of_kind("usage_kind_hours", "hour")
+
+
+def _long(name: str, length: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("at", BigInteger, primary_key=True, autoincrement=False, comment=f"when the {length} begin"),
+        Column("owner_id", BigInteger, primary_key=True, autoincrement=False),
+        Column("place_id", Integer, primary_key=True, autoincrement=False),
+        *_times(),
+        *(Column(each, BigInteger, nullable=False, comment=_COMMENTS.get(each)) for each in ACTIVITY),
+    )
+
+
+# Six hours, and weeks, of owners: all that is in their hours, or days, or no row. See store/usage_long.py.
+usage_six_hours = _long("usage_six_hours", "six hours")
+usage_weeks = _long("usage_weeks", "seven days")
+
+
 def _waste(name: str, length: str) -> Table:
     return Table(
         name,
@@ -189,7 +229,7 @@ def _waste(name: str, length: str) -> Table:
         Column("name", String(600), nullable=False, comment="the workload in a few words"),
         Column("gpus", Integer, nullable=False),
         Column("nodes", Integer, nullable=False),
-        *(Column(each, BigInteger, nullable=False, comment=_COMMENTS[each]) for each in ("observed", "active", "held")),
+        *_times(),
     )
 
 

@@ -22,14 +22,15 @@ from gpufleet_server.domain.usage import DAY
 from gpufleet_server.store import partitions
 from gpufleet_server.store.bulk import insert_into, insert_new
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.fold import USAGE_DUE
 from gpufleet_server.store.leases import USAGE, alone
 from gpufleet_server.store.rollups import AFTER_DAY
 from gpufleet_server.store.schema import gpus, nodes
 from gpufleet_server.store.tiers import HOUR, due
 from gpufleet_server.store.usage import (
+    FLEET_DUE,
     SLOTS_A_BANK,
     SUMMED,
+    USAGE_DUE,
     usage,
     usage_daily,
     usage_fleet,
@@ -37,11 +38,11 @@ from gpufleet_server.store.usage import (
     usage_places,
 )
 from gpufleet_server.store.usage_hours import MEMORY_STEP
+from gpufleet_server.store.usage_kinds import add_up_kinds_of_day
+from gpufleet_server.store.usage_long import WEEKS, forget
 from gpufleet_server.store.usage_places import add_places, at_place
 from gpufleet_server.store.usage_waste import owe_worst
 
-# A day of the fleet that is to be added up again.
-FLEET_DUE = "usage_fleet"
 _NODES = 400
 _DUE = due.c.kind == USAGE_DUE
 
@@ -106,6 +107,8 @@ def _add_up_nodes(connection: Connection, day: int) -> None:
         .group_by(*key.values())
     )
     connection.execute(insert_into(connection, usage_fleet).from_select([*key, "day", *totals], query))
+    add_up_kinds_of_day(connection, day)
+    forget(connection, WEEKS, [day])
 
 
 def _some_due(connection: Connection, now: int) -> tuple[Sequence[int], int]:
@@ -188,3 +191,4 @@ def _add_up_hours(connection: Connection, day: int) -> None:
         [*key, "day", *totals], query.where(hours.hour >= day, hours.hour < day + DAY)
     )
     connection.execute(new)
+    add_up_kinds_of_day(connection, day)

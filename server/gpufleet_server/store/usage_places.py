@@ -1,4 +1,4 @@
-"""The places that the fleet's usage is told by: a site and a model of GPUs, real or simulated."""
+"""The places that the fleet's usage and its events are told by: a site and a model of GPUs, real or simulated."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ PLACED: FromClause = usage.join(nodes, nodes.c.node_id == usage.c.node_id).join(
 
 
 def place_ids(connection: Connection, places: Sequence[Place]) -> dict[Place, int]:
-    """The ids of these places; those that are new are added. Others must not be at it."""
+    """The ids of these places; those that are new are added. Others may be at it, too."""
     known = _known(connection)
     lacking = sorted(set(places) - known.keys())
     if lacking:

@@ -20,14 +20,15 @@ from sqlalchemy import (
 from gpufleet_server.domain.usage import DAY
 from gpufleet_server.store.bulk import insert_into
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.fold import USAGE_DUE
 from gpufleet_server.store.interval_shares import overlapping, share
 from gpufleet_server.store.leases import USAGE, alone
 from gpufleet_server.store.schema import gpus
 from gpufleet_server.store.tiers import HOUR, due
-from gpufleet_server.store.usage import SUMMED, usage, usage_fleet_hours, usage_places
+from gpufleet_server.store.usage import SUMMED, USAGE_DUE, usage, usage_fleet_hours, usage_places
 from gpufleet_server.store.usage_days import add_up_days
 from gpufleet_server.store.usage_hours import MEMORY_STEP
+from gpufleet_server.store.usage_kinds import add_up_kinds_of_hour
+from gpufleet_server.store.usage_long import SIX_HOURS, forget
 from gpufleet_server.store.usage_places import PLACED, add_places, at_place
 
 # What is cut in proportion is a little more or less than what it truly was: that much of an hour that is known exactly.
@@ -76,6 +77,8 @@ def _rebuild_hour(connection: Connection, hour: int) -> bool:
     connection.execute(
         insert_into(connection, usage_fleet_hours).from_select(list(query.selected_columns.keys()), query)
     )
+    add_up_kinds_of_hour(connection, hour)
+    forget(connection, SIX_HOURS, [hour])
     return True
 
 

@@ -19,6 +19,8 @@ def test_a_site_that_is_no_more_does_not_stand_for_another(views: Views, minutes
         of_gpu = place | {"node_id": number, "node": f"node{number}", "gpu_id": number, "gpu": f"GPU-{number}"}
         views.put("nodes", {name: of_gpu[name] for name in ("node_id", "node", "site", "simulated")})
         views.put("gpus", of_gpu)
+        views.put("usage_places", place | {"place_id": number})
+        of_gpu |= {"place_id": number}
         views.put("events", *([of_gpu | {"at": views.now - MINUTE, "kind": "xid", "code": 79}] * (number + 1)))
     viewer = Viewer(views.connection, "health", Range((views.now - minutes * MINUTE) // 1000, views.now // 1000))
     viewer.choose(None)

@@ -62,10 +62,11 @@ def assert_sums(world: World, shown: Range) -> None:
 
 def _put(views: Views, view: str, at: int, held_hours: float) -> None:
     sums = {"active_seconds": 0, "held_seconds": held_hours * 3600, "activity_sum": 0, "activity_seconds": 0}
-    views.put(view, {"at": at, "owner_id": 1, "site": "east", "model": "H100", **sums})
+    views.put(view, {"at": at, "owner_id": 1, "place_id": 1, **sums})
 
 
 def _held(views: Views, begin: int, end: int) -> float:
+    views.connection.execute("DELETE FROM grafana.owners")
     views.put("owners", {"owner_id": 1, "kind": "slurm", "user_name": "ada"})
     (row,) = views.rows("waste", "By user", begin, end)
     held: float = row["held"]
@@ -80,6 +81,24 @@ def test_whole_days_are_read_from_days_and_ends_from_hours(views: Views) -> None
         for hour in range(24):
             _put(views, "usage_hours", day + number * _DAY + hour * _HOUR, 1)
     assert _held(views, day + 18 * _HOUR + _HOUR // 2, day + 3 * _DAY + 2 * _HOUR) == pytest.approx(5.5 + 2000 + 2)
+
+
+def test_weeks_and_six_hours_are_read_where_they_are_there(views: Views) -> None:
+    """Those that lie within the range, in place of their days, and of the hours at the range's ends."""
+    week = views.now // (7 * _DAY) * 7 * _DAY - 21 * _DAY
+    for day in range(week, week + 15 * _DAY, _DAY):
+        _put(views, "usage_days", day, 100)
+    for hour in range(week - _DAY, week + 16 * _DAY, _HOUR):
+        _put(views, "usage_hours", hour, 1)
+    for begin in (week, week - 6 * _HOUR, week + 8 * _DAY, week + 15 * _DAY):
+        _put(views, "usage_six_hours", begin, 30)
+    # The second week has none, and so its days are read.
+    _put(views, "usage_weeks", week, 5000)
+    assert _held(views, week, week + 15 * _DAY) == pytest.approx(5000 + 800)
+    assert _held(views, week + _HOUR, week + 15 * _DAY) == pytest.approx(23 + 1400)
+    assert _held(views, week - 8 * _HOUR - _HOUR // 2, week + 7 * _DAY + 2 * _HOUR) == pytest.approx(2.5 + 30 + 5002)
+    assert _held(views, week + 14 * _DAY, week + 15 * _DAY + 7 * _HOUR) == pytest.approx(100 + 30 + 1)
+    assert _held(views, week + 8 * _DAY + _HOUR, week + 8 * _DAY + 12 * _HOUR) == pytest.approx(11)
 
 
 def test_days_that_just_ended_are_read_from_hours(views: Views) -> None:
@@ -101,7 +120,6 @@ def test_days_whose_hours_are_gone_count_in_part(views: Views) -> None:
         _put(views, "usage_hours", day + 2 * _DAY + hour * _HOUR, 100)
     # Hours are whole from the fourth day on.
     assert _held(views, day + 12 * _HOUR, day + 3 * _DAY + 2 * _HOUR) == pytest.approx(12 + 24 + 24 + 200)
-    views.connection.execute("DELETE FROM grafana.owners")
     assert _held(views, day + 2 * _DAY + 12 * _HOUR, day + 2 * _DAY + 18 * _HOUR) == pytest.approx(6)
 
 

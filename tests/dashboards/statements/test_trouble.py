@@ -7,7 +7,8 @@ import pytest
 from gpufleet_dashboards.query import Query
 from gpufleet_dashboards.statements.trouble import offenders, waiting
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.schema import events, gpus, nodes, states
+from gpufleet_server.store.events import insert_events
+from gpufleet_server.store.schema import gpus, nodes, states
 from sqlalchemy import Connection
 
 from tests.dashboards.grafana_sql.ask import sql
@@ -64,6 +65,6 @@ def test_bursts_of_a_minute_push_no_repeater_out(database: Connection) -> None:
         }
         for gpu_id, ts in [(1, 10 * _SECOND), (1, 70 * _SECOND), *burst]
     ]
-    database.execute(events.insert(), rows)
+    insert_events(database, rows)
     found = database.exec_driver_sql(_asked(offenders(of_gpus=True), 1)).mappings()
     assert [(row["gpu"], row["faults"]) for row in found] == [("GPU-1", 2)]

@@ -13,8 +13,7 @@ from gpufleet_server.domain.times import iso
 from gpufleet_server.domain.tokens import TokenKind
 from gpufleet_server.store import tokens
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.schema import events
-from sqlalchemy import insert
+from gpufleet_server.store.events import insert_events
 from starlette.testclient import TestClient
 
 from tests.server.api.ask import get, items, pages, refused
@@ -82,7 +81,7 @@ def test_what_xids_told_of_is_declared_over(
     with store.writing() as connection:
         for gpu_id, code in ((3, 62), (3, 95), (2, 62)):
             row = {"node_id": 1, "gpu_id": gpu_id, "ts": NOW - SECOND, "received_at": NOW - SECOND, "kind": "xid"}
-            connection.execute(insert(events).values(row | {"code": code, "source": "nvml", "detail": {}}))
+            insert_events(connection, [row | {"code": code, "source": "nvml", "detail": {}}])
     engine.happened([("xid", 1)])
     engine.take_events()
     first = items(client, "/alerts", rule="xid_reset_gpu", gpu="GPU-2")

@@ -10,10 +10,9 @@ from gpufleet_server.queries.usage import Group, Range, groups, totals, within
 from gpufleet_server.queries.usage_intervals import begun, listing
 from gpufleet_server.queries.usage_parts import DIMENSIONS, UsageFilter
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.fold import USAGE_DUE
 from gpufleet_server.store.tiers import due
-from gpufleet_server.store.usage import usage, usage_daily, usage_recent
-from gpufleet_server.store.usage_days import FLEET_DUE, add_up_days
+from gpufleet_server.store.usage import FLEET_DUE, USAGE_DUE, usage, usage_daily, usage_recent
+from gpufleet_server.store.usage_days import add_up_days
 from sqlalchemy import delete, func, insert, select
 
 from tests.server.fleet import Fleet

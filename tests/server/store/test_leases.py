@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config
 from gpufleet_server.store import migrate as migrating
 from gpufleet_server.store import partitions
 from gpufleet_server.store.engine import Store
@@ -20,7 +22,8 @@ from gpufleet_server.store.reader import Reader, grant
 from gpufleet_server.store.rollups import roll_days
 from gpufleet_server.store.tiers import DAILY, DAY, recent
 from gpufleet_server.store.upkeep import Upkeep, run_once
-from sqlalchemy import delete, select, text
+from gpufleet_server.store.views import take_down
+from sqlalchemy import Connection, delete, select, text
 from sqlalchemy.exc import OperationalError
 
 from tests.server.fixtures import NewDatabase
@@ -130,14 +133,22 @@ def test_a_long_reader_keeps_no_server_from_starting(
         assert newest in partitions.listing(connection, recent)
 
 
+def _downgrade(connection: Connection) -> None:
+    """Take back the last revision."""
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", "gpufleet_server.store:migrations")
+    config.set_main_option("path_separator", "os")
+    command.downgrade(config, "-1")
+
+
 def test_an_upgrade_does_not_wait_for_ever(store: Store, reader: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says who is in the way, and leaves all as it was; readers are the same after it."""
     with store.writing() as connection:
-        # Out of the way of its revision, with the view that reads it.
-        connection.execute(text("CREATE SCHEMA later"))
-        connection.execute(text("ALTER TABLE gpu_counts SET SCHEMA later"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0009'"))
-    _read_on(reader)
+        readers = take_down(connection)["grafana.gpus"]
+        _downgrade(connection)
+        connection.execute(text("CREATE VIEW grafana.gpus AS SELECT * FROM gpus"))
+        connection.execute(text(f"GRANT SELECT ON grafana.gpus TO {', '.join(readers)}"))
+    reader.execute("BEGIN; LOCK TABLE grafana.gpus IN ACCESS SHARE MODE")
     monkeypatch.setattr(migrating, "_READERS_S", 1)
     with pytest.raises(StoreError, match=r"others have read for more than 1 s .*pg_stat_activity"):
         migrate(store)

@@ -30,7 +30,7 @@ KEEP = Keep(samples=5 * DAY, hourly=5 * DAY, daily=5 * DAY, fleet_minutes=DAY, f
 LONG_AGO = MIDNIGHT - 400 * DAY
 STEPS = (
     *("partitions", "fleet_states", "gpu_counts", "fleet_hours", "seal", "days"),
-    *("usage", "usage_days", "usage_today", "usage_waste", "retention"),
+    *("usage", "usage_days", "usage_today", "usage_long", "usage_waste", "retention"),
 )
 
 

@@ -7,9 +7,10 @@ import pytest
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.fleet_rollups import roll_hours
 from gpufleet_server.store.migrate import migrate, upgrade
-from gpufleet_server.store.schema import gpus, nodes
+from gpufleet_server.store.schema import events, gpus, nodes
 from gpufleet_server.store.tiers import HOUR, MINUTE, fleet_ten_minutes
-from sqlalchemy import Connection, MetaData, Table, select
+from gpufleet_server.store.usage import SUMMED, usage_kind_days, usage_kind_hours, usage_places
+from sqlalchemy import Connection, MetaData, Table, select, text
 
 from tests.server.fleet import NOW
 
@@ -69,3 +70,42 @@ def test_ten_minutes_are_made_of_the_minutes_that_there_are(before: Store) -> No
         query = select(fleet_ten_minutes.c.ts, fleet_ten_minutes.c.observed).order_by(fleet_ten_minutes.c.ts)
         found = [tuple(row) for row in connection.execute(query)]
     assert found == [(_BEGIN - 70 * MINUTE, 1070), (_BEGIN - 10 * MINUTE, 1015), (_BEGIN, 2005)]
+
+
+def test_events_of_before_have_places(before: Store) -> None:
+    """Where their node is now, and of their GPU's model."""
+    with before.writing() as connection:
+        tables = MetaData()
+        tables.reflect(connection, only=["nodes", "gpus", "events"])
+        connection.execute(tables.tables["nodes"].update().where(text("node_id = 1")).values(site="east"))
+        connection.execute(tables.tables["gpus"].update().where(text("gpu_id = 1")).values(model="H100"))
+        for node_id, gpu_id in ((1, 1), (1, None), (2, 2)):
+            row = {"node_id": node_id, "gpu_id": gpu_id, "ts": 1, "received_at": 1, "kind": "xid", "source": "nvml"}
+            _add(connection, tables.tables["events"], row | {"message": "", "detail": {}})
+    migrate(before)
+    c = usage_places.c
+    query = select(c.site, c.model).join_from(events, usage_places, events.c.place_id == c.place_id)
+    with before.reading() as connection:
+        found = [tuple(row) for row in connection.execute(query.order_by(events.c.event_id))]
+    assert found == [("east", "H100"), ("east", ""), ("", "")]
+
+
+def test_what_kinds_of_owners_had_is_added_up(before: Store) -> None:
+    """Of all hours and days that there are."""
+    sums: dict[str, object] = dict.fromkeys(SUMMED, 0) | {"observed": 5, "active": 3, "held": 2, "memory_most": -1}
+    with before.writing() as connection:
+        upgrade(connection, "0010")
+        tables = MetaData()
+        tables.reflect(connection, only=["owners", "usage_fleet", "usage_fleet_hours"])
+        for owner_id, user in ((1, "ada"), (2, "bob")):
+            owner: dict[str, object] = dict.fromkeys(("account", "slurm_partition", "namespace"), "")
+            _add(connection, tables.tables["owners"], owner | {"owner_id": owner_id, "kind": "slurm", "user": user})
+        for owner_id in (1, 2, 3):
+            row = sums | {"owner_id": owner_id, "place_id": 1}
+            _add(connection, tables.tables["usage_fleet"], row | {"day": 0, "first": 0, "last": 1})
+            _add(connection, tables.tables["usage_fleet_hours"], row | {"hour": HOUR})
+    migrate(before)
+    with before.reading() as connection:
+        for table, at in ((usage_kind_days, 0), (usage_kind_hours, HOUR)):
+            found = connection.execute(select(table).order_by(table.c.kind)).all()
+            assert [tuple(row) for row in found] == [(at, "slurm", 1, 10, 6, 4), (at, "unknown", 1, 5, 3, 2)]

@@ -1,8 +1,6 @@
 """Usage of the fleet by the hour: exact, whatever came when, and as much as the days have."""
 
-import dataclasses
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,87 +9,35 @@ from gpufleet_server.store.engine import Store
 from gpufleet_server.store.fold import fold
 from gpufleet_server.store.tiers import HOUR
 from gpufleet_server.store.usage import (
-    RECORD,
     SUMMED,
     usage_daily,
     usage_fleet,
     usage_fleet_hours,
     usage_places,
-    usage_recent,
 )
 from gpufleet_server.store.usage_days import add_up_days, add_up_running_days
 from gpufleet_server.store.usage_rebuild import rebuild_usage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, select, update
 
-from tests.server.fleet import SECOND, Fleet
-from tests.server.used import MIDNIGHT, Used
+from tests.server.store.pieces import MINUTE, PIECES, PLACE, Pieces, pieces_of
+from tests.server.used import MIDNIGHT
 
-_MINUTE = 60 * SECOND
 _END = MIDNIGHT + 10 * DAY
-_PLACE = (usage_places.c.site, usage_places.c.model, usage_places.c.simulated)
-
-
-@dataclasses.dataclass(frozen=True)
-class Pieces:
-    """Pieces of usage of two nodes with two GPUs and three holders, as reports bring them."""
-
-    store: Store
-    nodes: tuple[int, int]
-    holders: tuple[int, ...]
-
-    def come(self, *pieces: tuple[int, int, int, int, int, int]) -> None:
-        """A report each: (node, slot, holder, begin, end, held in %); 4 GiB of memory, half of the SMs."""
-        rows = []
-        for node, slot, holder, begin, end, held in pieces:
-            ms = (end - begin) // 1000
-            given = (4 << 30, 5 << 30, ms, ms - ms * held // 100, ms * held // 100, 1, slot, -1, 5000)
-            record = RECORD.pack(self.holders[holder], begin, end, *given)
-            rows.append({"node_id": self.nodes[node], "received_at": end, "pieces": record, "partitions": None})
-        with self.store.writing() as connection:
-            connection.execute(insert(usage_recent), rows)
-
-    def hours(self, column: str = "held") -> dict[int, int]:
-        """Of all owners together, by hours after MIDNIGHT."""
-        c = usage_fleet_hours.c
-        with self.store.reading() as connection:
-            found = connection.execute(select(c.hour, func.sum(c[column])).group_by(c.hour).order_by(c.hour))
-            return {(hour - MIDNIGHT) // HOUR: int(total) for hour, total in found}
-
-    def rows(self) -> list[Any]:
-        """All rows of hours."""
-        c = usage_fleet_hours.c
-        key, sums = (c.hour, c.owner_id, *_PLACE), (c[name] for name in (*SUMMED, "memory_most"))
-        query = select(*key, *sums).join(usage_places, usage_places.c.place_id == c.place_id)
-        with self.store.reading() as connection:
-            return list(connection.execute(query.order_by(*key)))
-
-
-def _pieces(store: Store) -> Pieces:
-    fleet, used = Fleet(store), Used(store)
-    alpha, beta = fleet.node("alpha", site="east"), fleet.node("beta", simulated=True)
-    for node_id, number in itertools.product((alpha, beta), range(2)):
-        fleet.gpu(node_id, f"GPU-{node_id}-{number}", model="H100" if number else None)
-    held: Sequence[tuple[Any, dict[str, str]]] = (
-        ("slurm", {"job": "1", "user": "alice"}),
-        ("slurm", {"job": "2", "user": "bob"}),
-        ("nobody", {}),
-    )
-    return Pieces(store, (alpha, beta), tuple(used.holder(alpha, kind, **words) for kind, words in held))
 
 
 @pytest.fixture
 def pieces(store: Store) -> Pieces:
     """No piece yet."""
-    return _pieces(store)
+    return pieces_of(store)
 
 
 def test_an_hour_has_what_was_told_of_it(pieces: Pieces) -> None:
     """An interval that was held for its first hour and active in the second, of which intervals tell half and half."""
     begin = MIDNIGHT + HOUR
-    pieces.come(*((0, 0, 0, at, at + 10 * _MINUTE, 100) for at in range(begin, begin + HOUR, 10 * _MINUTE)))
-    pieces.come(*((0, 0, 0, at, at + 10 * _MINUTE, 0) for at in range(begin + HOUR, begin + 2 * HOUR, 10 * _MINUTE)))
+    pieces.come(*((0, 0, 0, at, at + 10 * MINUTE, 100) for at in range(begin, begin + HOUR, 10 * MINUTE)))
+    pieces.come(*((0, 0, 0, at, at + 10 * MINUTE, 0) for at in range(begin + HOUR, begin + 2 * HOUR, 10 * MINUTE)))
     fold(pieces.store, MIDNIGHT + DAY)
     assert pieces.hours("held") == {1: 3_600_000, 2: 0}
     assert pieces.hours("active") == {1: 0, 2: 3_600_000}
@@ -101,9 +47,7 @@ def test_an_hour_has_what_was_told_of_it(pieces: Pieces) -> None:
 
 def test_a_piece_is_cut_at_the_hour(pieces: Pieces) -> None:
     """In proportion; by site, model and whether it is simulated, '' where there is none."""
-    pieces.come(
-        (0, 0, 1, MIDNIGHT + 50 * _MINUTE, MIDNIGHT + 80 * _MINUTE, 50), (1, 1, 1, MIDNIGHT, MIDNIGHT + HOUR, 0)
-    )
+    pieces.come((0, 0, 1, MIDNIGHT + 50 * MINUTE, MIDNIGHT + 80 * MINUTE, 50), (1, 1, 1, MIDNIGHT, MIDNIGHT + HOUR, 0))
     fold(pieces.store, MIDNIGHT + DAY)
     assert pieces.hours("observed") == {0: 4_200_000, 1: 1_200_000}
     assert pieces.hours("held") == {0: 300_000, 1: 600_000}
@@ -112,20 +56,10 @@ def test_a_piece_is_cut_at_the_hour(pieces: Pieces) -> None:
 
 def test_hours_that_are_folded_twice_count_once(pieces: Pieces) -> None:
     """What was folded is gone with the same commit; a second turn adds nothing."""
-    pieces.come((0, 0, 0, MIDNIGHT, MIDNIGHT + _MINUTE, 100))
+    pieces.come((0, 0, 0, MIDNIGHT, MIDNIGHT + MINUTE, 100))
     fold(pieces.store, MIDNIGHT + DAY)
     fold(pieces.store, MIDNIGHT + DAY)
     assert pieces.hours() == {0: 60_000}
-
-
-_PIECE = st.tuples(
-    st.integers(0, 1),
-    st.integers(0, 1),
-    st.integers(0, 2),
-    st.integers(0, 3000),
-    st.integers(1, 200),
-    st.integers(0, 100),
-).map(lambda it: (*it[:3], MIDNIGHT + it[3] * _MINUTE, MIDNIGHT + (it[3] + it[4]) * _MINUTE, it[5]))
 
 
 @pytest.fixture(scope="module")
@@ -135,10 +69,10 @@ def new_store(new_sqlite: Callable[[], str]) -> Callable[[], Store]:
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(_PIECE, min_size=1, max_size=6), st.randoms(use_true_random=False))
+@given(st.lists(PIECES, min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_any_order_gives_the_same_hours_and_days(new_store: Callable[[], Store], told: Any, chance: Any) -> None:
     """All at once, or one after the other in any order; and the hours of a day are the day, but for rounding."""
-    first, second = _pieces(new_store()), _pieces(new_store())
+    first, second = pieces_of(new_store()), pieces_of(new_store())
     first.come(*told)
     fold(first.store, _END)
     for piece in chance.sample(told, len(told)):
@@ -155,7 +89,7 @@ def test_any_order_gives_the_same_hours_and_days(new_store: Callable[[], Store],
 def _days(store: Store, table: Any) -> list[Any]:
     """Sums of times by day, owner and place."""
     at = table.c.hour if table is usage_fleet_hours else table.c.day
-    key = [(at - at % DAY).label("day"), table.c.owner_id, *_PLACE]
+    key = [(at - at % DAY).label("day"), table.c.owner_id, *PLACE]
     sums = [func.sum(table.c[name]) for name in ("observed", "active", "held", "memory_ms", "activity_ms")]
     query = select(*key, *sums).join(usage_places, usage_places.c.place_id == table.c.place_id)
     with store.reading() as connection:
@@ -174,9 +108,9 @@ def test_the_running_day_is_there_before_it_is_over(pieces: Pieces) -> None:
     assert memory == 4 * 1024 * 1024 * 7_200_000
     pieces.come((0, 0, 0, MIDNIGHT + 3 * HOUR, MIDNIGHT + DAY, 0))
     fold(pieces.store, MIDNIGHT + DAY)
-    assert add_up_running_days(pieces.store, MIDNIGHT + DAY + _MINUTE) == 1
+    assert add_up_running_days(pieces.store, MIDNIGHT + DAY + MINUTE) == 1
     assert add_up_days(pieces.store, MIDNIGHT + DAY + HOUR) == 1
-    assert add_up_running_days(pieces.store, MIDNIGHT + DAY + _MINUTE) == 0
+    assert add_up_running_days(pieces.store, MIDNIGHT + DAY + MINUTE) == 0
     assert _days(pieces.store, usage_fleet) == _days(pieces.store, usage_fleet_hours)
 
 
@@ -219,7 +153,7 @@ def _owe_fleet(connection: Any) -> None:
 
 def test_every_sum_is_kept(pieces: Pieces) -> None:
     """All that intervals sum up is there by the hour, in its unit, and the most memory of any."""
-    pieces.come((0, 0, 0, MIDNIGHT, MIDNIGHT + _MINUTE, 50), (0, 1, 0, MIDNIGHT, MIDNIGHT + _MINUTE, 50))
+    pieces.come((0, 0, 0, MIDNIGHT, MIDNIGHT + MINUTE, 50), (0, 1, 0, MIDNIGHT, MIDNIGHT + MINUTE, 50))
     fold(pieces.store, MIDNIGHT + DAY)
     with pieces.store.reading() as connection:
         rows = connection.execute(select(*(usage_fleet_hours.c[name] for name in (*SUMMED, "memory_most")))).all()

@@ -125,6 +125,7 @@ def test_one_gpu_is_found_by_its_index(postgresql: Store) -> None:
         f"SELECT {node} + n / 8, n % 8, 'GPU-' || n, false, '{{}}', 1 FROM generate_series(0, 999) n"
     )
     with postgresql.writing() as connection:
+        partitions.make_for(connection, SEALED.table, _HOUR_AGO)
         connection.execute(text(many))
         connection.execute(text("ANALYZE gpus"))
         connection.execute(text("SET LOCAL enable_seqscan = off"))

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from gpufleet_agent.catalogue import Unit
-from sqlalchemy import Double, Table, cast, func, literal_column
+from sqlalchemy import ColumnElement, Double, FromClause, Table, cast, func, literal_column
 
 from gpufleet_server.store.grafana import fields
 from gpufleet_server.store.grafana.view import SECOND, Column, Field
-from gpufleet_server.store.usage import holders, owners
+from gpufleet_server.store.usage import holders, owners, usage_places
 
 # A workload's own words, beside its owner's.
 _OF_HOLDER = {
@@ -25,10 +25,27 @@ def owner_id(table: Table) -> Field:
     return Column("owner_id", "bigint", "Its owner's number: add up by this, and name by `owners`."), table.c.owner_id
 
 
+def place_id(table: Table) -> Field:
+    """The number of a row's site and model."""
+    return Column("place_id", "integer", "Its place's number: choose by this, and name by `usage_places`."), (
+        table.c.place_id
+    )
+
+
+def placed(table: Table) -> FromClause:
+    """A table with its places: every row has one, and where nobody asks for it, it is not read."""
+    return table.outerjoin(usage_places, usage_places.c.place_id == table.c.place_id)
+
+
+def kind(of: ColumnElement[str]) -> Field:
+    """The kind of an owner."""
+    kinds = "`slurm`, `kubernetes`, `container`, `unit`; `nobody`: no process was listed; `unknown`: it can't be told."
+    return fields.text("kind", kinds, of)
+
+
 def of_owner() -> Iterator[Field]:
     """What an owner is known by. Not `user`, which is the role that asks in PostgreSQL's SQL."""
-    kind = "`slurm`, `kubernetes`, `container`, `unit`; `nobody`: no process was listed; `unknown`: it can't be told."
-    yield fields.text("kind", kind, owners.c.kind)
+    yield kind(owners.c.kind)
     user = f"A number where no name is known, `{fields.NONE}` where there is no user."
     yield fields.text("user_name", user, fields.named_group(owners.c.user))
     for name, what in (
@@ -68,6 +85,11 @@ def means(table: Table, bytes_a_unit: str) -> Iterator[Field]:
     yield _seconds("memory_seconds", "The time over which that is.", table, "memory_ms")
     most = "The most memory it had on one GPU; NULL where it is not known."
     yield Column("memory_most", "bigint", most, Unit.BYTE), func.nullif(table.c.memory_most, -1)
+    yield from activity(table)
+
+
+def activity(table: Table) -> Iterator[Field]:
+    """Activity as a sum and what it is over."""
     share = "Share of the GPU's time in which it had kernels running, 0 to 1, × time."
     activity = cast(table.c.activity_sum, Double) * literal_column("1e-7::float8")
     yield Column("activity_sum", "double precision", share, SECOND), activity

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Text, case, cast, literal
 from sqlalchemy.dialects.postgresql import JSONB
 
 from gpufleet_server.domain.xids import Xid, catalogue
-from gpufleet_server.store.grafana import fields
+from gpufleet_server.store.grafana import fields, usage_fields
 from gpufleet_server.store.grafana.view import Column, Field, view
 from gpufleet_server.store.schema import events, gpus, nodes
 
@@ -44,6 +44,7 @@ def _fields() -> Iterator[Field]:
     yield Column("position", "integer", "That GPU's index."), gpus.c.position
     yield fields.model()
     yield fields.text("serial", "That GPU's serial number.", gpus.c.serial)
+    yield usage_fields.place_id(events)
     yield fields.text("partition", "The UUID of its partition, where it is of one.", events.c.partition)
 
 
