@@ -9,7 +9,7 @@ from gpufleet_dashboards.statements.trouble import offenders, waiting
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.events import insert_events
 from gpufleet_server.store.schema import gpus, nodes, states
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from tests.dashboards.grafana_sql.ask import sql
 from tests.dashboards.grafana_sql.front import Asked, Range, Variable
@@ -50,21 +50,41 @@ def test_a_board_that_was_replaced_waits_for_nobody(database: Connection, hours:
     assert sorted(row["gpu"] for row in found) == wait
 
 
+def _fault(gpu_id: int, ts: int, code: int | None = None) -> dict[str, Any]:
+    kind = {"kind": "gpu_lost", "source": "agent"} if code is None else {"kind": "xid", "source": "nvml", "code": code}
+    return {"node_id": 1, "gpu_id": gpu_id, "ts": ts, "detail": {}, "received_at": ts} | kind
+
+
+def _offenders(database: Connection, *rows: dict[str, Any]) -> list[Any]:
+    """What is told of them: which GPU, and how many faults, of which so many are grave."""
+    for alike in (False, True):
+        insert_events(database, [row for row in rows if ("code" in row) == alike])
+    numbers = select(gpus.c.gpu_id, gpus.c.uuid)
+    known = {uuid: gpu_id for gpu_id, uuid in database.execute(numbers)}
+    found = database.exec_driver_sql(_asked(offenders(of_gpus=True), 1)).mappings()
+    return [(known.get(row["gpu"]), row["faults"], row["grave"]) for row in found]
+
+
 def test_bursts_of_a_minute_push_no_repeater_out(database: Connection) -> None:
     """However many GPUs were lost many times in one minute: the one that was lost in two is what is listed."""
-    burst = [(number, 30 * _SECOND) for number in range(2, 202) for _ in range(3)]
-    rows = [
-        {
-            "node_id": 1,
-            "gpu_id": gpu_id,
-            "ts": ts,
-            "kind": "gpu_lost",
-            "source": "agent",
-            "detail": {},
-            "received_at": ts,
-        }
-        for gpu_id, ts in [(1, 10 * _SECOND), (1, 70 * _SECOND), *burst]
-    ]
-    insert_events(database, rows)
-    found = database.exec_driver_sql(_asked(offenders(of_gpus=True), 1)).mappings()
-    assert [(row["gpu"], row["faults"]) for row in found] == [("GPU-1", 2)]
+    burst = [_fault(number, 30 * _SECOND) for number in range(2, 202) for _ in range(3)]
+    lost = _fault(1, 10 * _SECOND), _fault(1, 70 * _SECOND)
+    assert _offenders(database, *lost, *burst) == [(1, 2, 2)]
+
+
+@pytest.mark.parametrize("grave", [60, 10])
+def test_the_gravest_come_first(database: Connection, grave: int) -> None:
+    """Those with grave faults before those with more of others, of which some are listed where there is room."""
+    gpu = {"node_id": 1, "identity": {}, "first_seen": 0}
+    rows = [gpu | {"gpu_id": n, "slot": n, "uuid": f"GPU-{n}"} for n in range(3, 100)]
+    database.execute(gpus.insert(), rows)
+    minutes = [n * 60 * _SECOND for n in range(9)]
+    # Of the grave ones the one after the other has more faults.
+    told = [_fault(3 + n, at, 79) for n in range(grave) for at in minutes[:2]]
+    told += [_fault(3 + n, minutes[2 + n % 5], 13) for n in range(grave)]
+    told += [_fault(3 + n, minutes[8], 13) for n in range(grave) if n % 2]
+    mere = [_fault(63 + n, at, 13) for n in range(10) for at in minutes]
+    found = _offenders(database, *told, *mere)
+    expected = [(3 + n, 4 if n % 2 else 3, 2) for n in sorted(range(grave), key=lambda n: (-(n % 2), n))]
+    expected += [(63 + n, 9, 0) for n in range(10)]
+    assert found == expected[:50]

@@ -92,7 +92,7 @@ def test_events_of_before_have_places(before: Store) -> None:
 
 def test_what_kinds_of_owners_had_is_added_up(before: Store) -> None:
     """Of all hours and days that there are."""
-    sums: dict[str, object] = dict.fromkeys(SUMMED, 0) | {"observed": 5, "active": 3, "held": 2, "memory_most": -1}
+    sums: dict[str, object] = {**dict.fromkeys(SUMMED, 0), "observed": 5, "active": 3, "held": 2, "memory_most": -1}
     with before.writing() as connection:
         upgrade(connection, "0010")
         tables = MetaData()

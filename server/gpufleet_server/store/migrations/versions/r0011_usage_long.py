@@ -1,6 +1,6 @@
 """Usage by kind of owner, of six hours and of weeks; events are counted from an index: boards of 100,000 GPUs ask."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from alembic import op
@@ -19,7 +19,7 @@ _ACTIVITY = {"activity_sum": "basis points × ms", "activity_ms": None}
 _KINDS = {"usage_kind_days": ("usage_fleet", "day"), "usage_kind_hours": ("usage_fleet_hours", "hour")}
 _LONG = {"usage_six_hours": "six hours", "usage_weeks": "seven days"}
 # What events are counted by, from the index alone.
-_INDICES = {"ts": ("kind", "code", "gpu_id", "node_id", "place_id"), "gpu_id": ("kind", "code", "place_id")}
+_COUNTED = ("kind", "code", "gpu_id", "node_id", "place_id")
 
 
 def upgrade() -> None:
@@ -49,7 +49,7 @@ def upgrade() -> None:
             sa.PrimaryKeyConstraint("at", "owner_id", "place_id", name=f"pk_{name}"),
         )
     _place_events()
-    _index_events(_INDICES)
+    _index_events(_COUNTED)
     if op.get_bind().dialect.name == "postgresql":
         # What is counted from an index alone must be known to be visible, so far that of the newest days, too.
         op.execute(
@@ -88,18 +88,16 @@ def _place_events() -> None:
         events.alter_column("place_id", server_default=None)
 
 
-def _index_events(including: Mapping[str, Sequence[str]]) -> None:
-    for name, columns in including.items():
-        named, keys = f"ix_events_{'ts' if name == 'ts' else name + '_ts'}", ["ts"] if name == "ts" else [name, "ts"]
-        op.drop_index(named, "events")
-        op.create_index(named, "events", keys, postgresql_include=columns)
+def _index_events(including: Sequence[str]) -> None:
+    op.drop_index("ix_events_ts", "events")
+    op.create_index("ix_events_ts", "events", ["ts"], postgresql_include=including)
 
 
 def downgrade() -> None:
     """Views that read these tables are taken down before revisions run."""
     for name in (*_KINDS, *_LONG):
         op.drop_table(name)
-    _index_events(dict.fromkeys(_INDICES, ()))
+    _index_events(())
     with op.batch_alter_table("events") as events:
         events.drop_column("place_id")
     if op.get_bind().dialect.name == "postgresql":
