@@ -174,7 +174,7 @@ events = Table(
     Column("message", String(2048), nullable=False, default=""),
     Column("detail", JSON, nullable=False),
     Column("received_at", BigInteger, nullable=False),
-    Column("place_id", Integer, nullable=False, comment="usage_places: its node's site, its GPU's model, as of then"),
+    Column("place_id", Integer, comment="usage_places: its node's site, its GPU's model, as of then"),
     # Boards count them, from this alone where there are more than of the range.
     Index(None, "ts", postgresql_include=["kind", "code", "gpu_id", "node_id", "place_id"]),
     Index(None, "node_id", "ts"),

@@ -39,7 +39,8 @@ def rebuild_usage(store: Store, since: int, until: int, go_on: Callable[[], bool
     """Make days and hours that overlap [since, until) (µs) anew; how many hours there were more of than was known.
 
     An hour of which as much was added up from reports stays: it is exact, while intervals only tell how much of all
-    their time was active or held. It may be ended and run again at any time.
+    their time was active or held. What is added up of hours is made anew of each. It may be ended and run again at any
+    time.
     """
     done = 0
     with store.writing() as connection:
@@ -70,16 +71,17 @@ def _rebuild_hour(connection: Connection, hour: int) -> bool:
     known = select(func.sum(usage_fleet_hours.c.observed)).where(usage_fleet_hours.c.hour == hour)
     there = select(func.sum(share("observed", hour, hour + HOUR))).where(*overlapping(hour, hour + HOUR))
     before, now = (float(connection.execute(query).scalar() or 0) for query in (known, there))
-    if before >= now * _NEARLY:
-        return False
-    connection.execute(delete(usage_fleet_hours).where(usage_fleet_hours.c.hour == hour))
-    query = _hour(hour)
-    connection.execute(
-        insert_into(connection, usage_fleet_hours).from_select(list(query.selected_columns.keys()), query)
-    )
+    lacked = before < now * _NEARLY
+    if lacked:
+        connection.execute(delete(usage_fleet_hours).where(usage_fleet_hours.c.hour == hour))
+        query = _hour(hour)
+        connection.execute(
+            insert_into(connection, usage_fleet_hours).from_select(list(query.selected_columns.keys()), query)
+        )
+    # In any case: a server of before this version, beside one of it, knew nothing of these.
     add_up_kinds_of_hour(connection, hour)
     forget(connection, SIX_HOURS, [hour])
-    return True
+    return lacked
 
 
 def _hour(hour: int) -> Select[Any]:

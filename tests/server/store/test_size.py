@@ -4,6 +4,7 @@ import pytest
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.retention import Keep
 from gpufleet_server.store.rollups import roll_days
+from gpufleet_server.store.schema import metadata
 from gpufleet_server.store.seal import seal_until
 from gpufleet_server.store.size import StoreSize, TableSize, measure
 from gpufleet_server.store.tiers import DAY, HOUR, fleet_minutes
@@ -55,6 +56,12 @@ def test_each_tier_tells_its_rows_bytes_and_reach(filled: Store) -> None:
     assert hourly.per_gpu_day == pytest.approx(hourly.bytes / (2 * 9 / 24))
     assert found.database >= sum(table.bytes for table in tables.values()) > 0
     assert found.method in ("pg_total_relation_size", "dbstat", "sum of lengths")
+
+
+def test_all_usage_is_told_of(store: Store) -> None:
+    """A table that grows is not left out; that of places does not."""
+    usage = {name for name in metadata.tables if name.startswith("usage")} - {"usage_places"}
+    assert usage < {table.name for table in measure(store, _KEEP, MIDNIGHT).tables}
 
 
 def test_what_a_setting_costs(filled: Store) -> None:

@@ -7,6 +7,7 @@ import pytest
 from gpufleet_server.domain.usage import DAY
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.fold import fold
+from gpufleet_server.store.retention import Keep, retain
 from gpufleet_server.store.tiers import HOUR
 from gpufleet_server.store.usage import (
     ACTIVITY,
@@ -16,13 +17,14 @@ from gpufleet_server.store.usage import (
     usage_fleet_hours,
     usage_kind_days,
     usage_kind_hours,
+    usage_six_hours,
 )
 from gpufleet_server.store.usage_days import add_up_days, add_up_running_days
 from gpufleet_server.store.usage_long import SIX_HOURS, WEEKS, Long, make_long
 from gpufleet_server.store.usage_rebuild import rebuild_usage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 
 from tests.server.store.pieces import MINUTE, PIECES, Pieces, pieces_of
 from tests.server.used import MIDNIGHT
@@ -157,6 +159,26 @@ def test_hours_that_are_made_anew_take_theirs_away(pieces: Pieces) -> None:
         connection.execute(delete(usage_fleet_hours).where(usage_fleet_hours.c.hour == _WEEK))
     assert rebuild_usage(pieces.store, _WEEK, _WEEK + 2 * DAY) == 1
     assert _WEEK not in _there(pieces.store, SIX_HOURS) and _WEEK not in _there(pieces.store, WEEKS)
+    assert [*_complaints(pieces.store)] == []
+
+
+def test_what_another_server_left_out_is_made_anew(pieces: Pieces) -> None:
+    """One of before this version adds to hours, and knows of nothing else."""
+    _fill_weeks(pieces)
+    with pieces.store.writing() as connection:
+        connection.execute(delete(usage_kind_hours))
+        connection.execute(update(usage_six_hours).values(held=1))
+    assert rebuild_usage(pieces.store, _WEEK, _LATER) == 0
+    assert [*_complaints(pieces.store)] == []
+
+
+def test_what_is_too_old_goes_with_its_parts(pieces: Pieces) -> None:
+    """No part is missing of what stays, and of what lost its first part nothing is made."""
+    _fill_weeks(pieces)
+    now = _WEEK + 100 * DAY
+    retain(pieces.store, Keep(fleet_minutes=now - _WEEK - DAY - HOUR, daily=now - _WEEK - 3 * DAY), now)
+    assert make_long(pieces.store, now) == 0
+    assert (min(_there(pieces.store, SIX_HOURS)), _there(pieces.store, WEEKS)) == (_WEEK + 2 * DAY, {_WEEK + 7 * DAY})
     assert [*_complaints(pieces.store)] == []
 
 

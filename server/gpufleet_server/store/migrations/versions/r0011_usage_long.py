@@ -70,7 +70,7 @@ def _place_events() -> None:
     """Say of events that are there where they were, as far as is known now."""
     with op.batch_alter_table("events") as events:
         comment = "usage_places: its node's site, its GPU's model, as of then"
-        events.add_column(sa.Column("place_id", sa.Integer, nullable=False, server_default="0", comment=comment))
+        events.add_column(sa.Column("place_id", sa.Integer, comment=comment))
     there = (
         "SELECT e.event_id, coalesce(n.site, '') AS site, coalesce(g.model, '') AS model, n.simulated "
         "FROM events AS e JOIN nodes AS n ON n.node_id = e.node_id LEFT JOIN gpus AS g ON g.gpu_id = e.gpu_id"
@@ -84,8 +84,6 @@ def _place_events() -> None:
         "ON p.site = there.site AND p.model = there.model AND p.simulated = there.simulated "
         "WHERE there.event_id = events.event_id"
     )
-    with op.batch_alter_table("events") as events:
-        events.alter_column("place_id", server_default=None)
 
 
 def _index_events(including: Sequence[str]) -> None:
