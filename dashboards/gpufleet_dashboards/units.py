@@ -20,9 +20,9 @@ KILOWATT_HOURS = "kwatth"
 JOULE = "joule"
 CELSIUS = "celsius"
 MEGAHERTZ = "si:MHz"
-# Units of our own: what Grafana writes behind a number, after a space.
-GPU_HOURS = "suffix:GPU h"
-PER_SECOND = "suffix:/s"
+# Units of our own: Grafana writes thousands as K, millions as M, and this behind it.
+GPU_HOURS = "count:GPU h"
+PER_SECOND = "count:/s"
 YES_NO = "bool_yes_no"
 # Moments: what is shown of a column of times.
 MOMENT = "dateTimeAsIso"

@@ -32,7 +32,8 @@ NAMES = Frame("A", [Field("user", "string", ["ada", "bob"]), Field("hours", "num
     [
         (None, "watt", "–"), (1500.0, "watt", "1.50 kW"), (0.25, "percentunit", "25 %"), (12.34, "percent", "12.3 %"),
         (3 * 1024**3, "bytes", "3 GiB"), (90.0, "s", "1.50 min"), (0.002, "s", "2 ms"), (61.0, "celsius", "61 °C"),
-        (100_000.0, "none", "100,000"), (7.5, "suffix: GPU-h", "7.50 GPU-h"), ("lost", "none", "lost"),
+        (100_000.0, "none", "100,000"), (7.5, "count:GPU h", "7.50 GPU h"), (16.8e6, "count:GPU h", "16.8M GPU h"),
+        ("lost", "none", "lost"),
     ],
 )  # fmt: skip
 def test_values_are_written_in_their_unit(value: Any, unit: str, shown: str) -> None:

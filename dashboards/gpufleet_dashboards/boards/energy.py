@@ -141,7 +141,7 @@ def _places() -> Query:
         "active_w": metric("power", "An active GPU", decimals=0),
         "held_w": metric("power", "A held one", decimals=0),
         "free_w": metric("power", "A free one", decimals=0),
-        "hours": number(units.GPU_HOURS, "Observed", decimals=0),
+        "hours": number(units.GPU_HOURS, "Observed", decimals=1),
         "coverage": number(units.SHARE, "Coverage", decimals=1, steps=_COVERAGE_STEPS),
         "counted": number(units.SHARE, "By a counter", decimals=1),
         **dict.fromkeys(PLACE_CHOSEN, text(hidden=True)),

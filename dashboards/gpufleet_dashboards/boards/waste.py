@@ -15,7 +15,7 @@ from gpufleet_dashboards.statements.fleet import COVERAGE, OWNED, in_all, in_use
 from gpufleet_dashboards.statements.held import named
 from gpufleet_dashboards.variables import MODEL, SITE
 
-_HOURS = number(units.GPU_HOURS, "GPU time", decimals=0)
+_HOURS = number(units.GPU_HOURS, "GPU time", decimals=1)
 _GPUS = number(units.COUNT, decimals=1)
 _PERCENT = number(units.PERCENT)
 _SHARE = number(units.SHARE)
@@ -54,7 +54,7 @@ ORDER BY stage.place"""
 
 
 def _funnel() -> Query:
-    hours = number(units.GPU_HOURS, decimals=0)
+    hours = number(units.GPU_HOURS, decimals=1)
     return Query(_stages("stage.name, stage.seconds / 3600 AS hours"), {"name": text(), "hours": hours})
 
 
@@ -134,7 +134,7 @@ def _places() -> Query:
     columns = {
         "site": text("Site", link=_THIS_PLACE),
         "model": text("Model", link=_THIS_PLACE),
-        "owned": number(units.GPU_HOURS, "Owned", decimals=0),
+        "owned": number(units.GPU_HOURS, "Owned", decimals=1),
         "coverage": number(units.SHARE, "Coverage", decimals=1, steps=_COVERAGE_STEPS),
         **{use: number(units.GPU_HOURS, use.capitalize(), decimals=1) for use in hours},
         "share": number(units.SHARE, "Share held", decimals=1),

@@ -4,6 +4,7 @@ import datetime
 from collections.abc import Callable
 from typing import Any
 
+_COUNT = ("", "K", "M", "B", "T")
 _SI = ("", "k", "M", "G", "T", "P", "E")
 _IEC = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 # Units that are scaled by thousands: what they are, and the sign behind the prefix.
@@ -35,8 +36,9 @@ def written(value: Any, unit: str | None, decimals: int | None = None) -> str:
 def _number(value: float, unit: str, decimals: int | None) -> str:
     if unit.startswith(("dateTime", "time:")):
         return f"{datetime.datetime.fromtimestamp(value / 1000, datetime.UTC):%Y-%m-%d %H:%M}"
-    if unit.startswith("suffix:"):
-        return f"{_digits(value, decimals)} {unit.removeprefix('suffix:').strip()}"
+    if unit.startswith("count:"):
+        left, prefix = _scaled(value, 1000.0, _COUNT)
+        return f"{_digits(left, decimals)}{prefix} {unit.removeprefix('count:')}"
     if unit.startswith("si:"):
         return _by_prefix(value, unit.removeprefix("si:"), 1000.0, _SI, decimals)
     if unit == "percentunit":
@@ -51,10 +53,15 @@ def _number(value: float, unit: str, decimals: int | None) -> str:
 
 
 def _by_prefix(value: float, sign: str, base: float, prefixes: tuple[str, ...], decimals: int | None) -> str:
+    left, prefix = _scaled(value, base, prefixes)
+    return f"{_digits(left, decimals)} {prefix}{sign}".rstrip()
+
+
+def _scaled(value: float, base: float, prefixes: tuple[str, ...]) -> tuple[float, str]:
     place, left = 0, value
     while abs(left) >= base and place < len(prefixes) - 1:
         place, left = place + 1, left / base
-    return f"{_digits(left, decimals)} {prefixes[place]}{sign}".rstrip()
+    return left, prefixes[place]
 
 
 def _duration(seconds: float, decimals: int | None) -> str:
