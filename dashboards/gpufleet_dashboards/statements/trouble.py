@@ -40,9 +40,14 @@ _WAITING = (
 def _told(columns: Sequence[str], where: str) -> str:
     """Columns of the events of what is chosen; those of a node have no model."""
     listed = ", ".join(EVENTS[name] for name in columns)
+    return f"(SELECT {listed} FROM {EVENTS} WHERE {where} AND {_here()}) AS told"
+
+
+def _here() -> str:
+    """That an event lies in the range, and at a place that is chosen."""
     of_gpus, of_nodes = (f"{EVENTS['place_id']} = ANY (ARRAY({_places(*names)}))" for names in (_PLACE, _PLACE[:1]))
     here = f"{PLACES_CHOSEN} OR {of_gpus} OR {EVENTS['gpu_id']} IS NULL AND {of_nodes}"
-    return f"(SELECT {listed} FROM {EVENTS} WHERE {within(EVENTS)} AND {where} AND ({here})) AS told"
+    return f"{within(EVENTS)} AND ({here})"
 
 
 def _places(*names: str) -> str:
@@ -118,7 +123,7 @@ SELECT max({EVENTS["node"]}) AS node, {names}
   count(DISTINCT {_MINUTE}) AS faults, count(DISTINCT {EVENTS["gpu_id"]}) AS gpus,
   string_agg(DISTINCT coalesce('XID ' || {EVENTS["code"]}, {EVENTS["kind"]}), ', ') AS which,
   {as_time(f"max({EVENTS['at']})")} AS last{last}
-FROM {EVENTS} JOIN most ON most.key = {EVENTS[key]} WHERE {within(EVENTS)} AND {_FAULT}
+FROM {EVENTS} JOIN most ON most.key = {EVENTS[key]} WHERE {_here()} AND {_FAULT}
 GROUP BY {EVENTS[key]} ORDER BY grave DESC, faults DESC, {EVENTS[key]} LIMIT {_MOST}"""
     place = {"position": number(units.PLAIN, "GPU", link=to_gpu(), width=60), "serial": text("Serial")}
     place |= {"model": text("Model"), "site": text("Site"), "rack": text("Rack")}

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpufleet_agent.wire import XID_CONFIRMED
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from gpufleet_server.domain.clock import SECOND
-from gpufleet_server.store.events import insert_events
+from gpufleet_server.store.events import placed
 from gpufleet_server.store.schema import events
 
 _XID = "xid"
@@ -17,11 +17,17 @@ _NEAR = SECOND
 
 def write(connection: Connection, rows: Sequence[dict[str, Any]]) -> int:
     """Store events; how many rows that made."""
+    if not rows:
+        return 0
+    # Of all of them before any is written: two that add new places one by one could wait for each other.
+    rows = placed(connection, rows)
     told = [row for row in rows if row["kind"] != XID_CONFIRMED]
-    insert_events(connection, told)
-    # What it adds to may have been dropped before it came here: then it is all that is known of that XID.
-    alone = [row | {"kind": _XID} for row in rows if row["kind"] == XID_CONFIRMED and not _add(connection, row)]
-    insert_events(connection, alone)
+    if told:
+        connection.execute(insert(events), told)
+    alone = [row for row in rows if row["kind"] == XID_CONFIRMED and not _add(connection, row)]
+    if alone:
+        # What it adds to was dropped before it came here: then it is all that is known of that XID.
+        connection.execute(insert(events), [row | {"kind": _XID} for row in alone])
     return len(told) + len(alone)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from gpufleet_server.store import partitions
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.leases import ROLLUPS, alone
+from gpufleet_server.store.leases import ROLLUPS, USAGE, alone
 from gpufleet_server.store.server_minutes import server_minutes
 from gpufleet_server.store.tiers import (
     DAILY,
@@ -42,6 +42,8 @@ from gpufleet_server.store.usage import (
 _LOG = logging.getLogger(__name__)
 
 _ROWS = 500
+# Of these six hours and weeks are added up: not while some of them go.
+_PARTS = (usage_fleet, usage_fleet_hours)
 
 
 def _always() -> bool:
@@ -204,6 +206,8 @@ def _remove_before(store: Store, ts: Column[int], before: int, go_on: Callable[[
     removed = 0
     while go_on():
         with store.writing() as connection:
+            if ts.table in _PARTS:
+                alone(connection, USAGE)
             oldest = connection.execute(select(func.min(ts)).where(ts < before)).scalar()
             if oldest is None:
                 break

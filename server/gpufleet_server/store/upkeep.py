@@ -103,7 +103,7 @@ class Upkeep:
             _Step("usage", 20.0, self._fold_usage),
             _Step("usage_days", 60.0, self._add_up_usage),
             _Step("usage_today", 60.0, self._add_up_today, share=0.01),
-            _Step("usage_long", 60.0, self._make_long),
+            _Step("usage_long", 60.0, self._make_long, share=0.05),
             _Step("usage_waste", 60.0, self._find_worst, share=0.01),
             _Step("retention", 600.0, self._retain),
         ]

@@ -192,3 +192,4 @@ def _add_up_hours(connection: Connection, day: int) -> None:
     )
     connection.execute(new)
     add_up_kinds_of_day(connection, day)
+    forget(connection, WEEKS, [day])

@@ -91,11 +91,12 @@ def _block(at: ColumnElement[int], length: int) -> ColumnElement[int]:
 
 
 def _make(connection: Connection, long: Long, at: int) -> bool:
-    """Whether it was to be made: another server may have been faster, or a part may be due again."""
+    """Whether it was to be made: another server may have been faster, or a part is due again, or too old and gone."""
     within = (long.part >= at, long.part < at + long.length)
     waits = exists().where(due.c.kind.in_(long.due), due.c.at >= at, due.c.at < at + long.length)
     there = exists().where(long.table.c.at == at)
-    if connection.execute(select(waits | there)).scalar_one():
+    begun = exists().where(long.part <= at)
+    if connection.execute(select(waits | there | ~begun)).scalar_one():
         return False
     parts, key = long.part.table.c, ("owner_id", "place_id")
     sums = {name: cast(func.sum(parts[name]), BigInteger) for name in (*TIMES, *ACTIVITY)}

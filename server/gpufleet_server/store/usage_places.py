@@ -18,12 +18,11 @@ PLACED: FromClause = usage.join(nodes, nodes.c.node_id == usage.c.node_id).join(
 
 
 def place_ids(connection: Connection, places: Sequence[Place]) -> dict[Place, int]:
-    """The ids of these places; those that are new are added. Others may be at it, too."""
+    """The ids of these places; those that are new are added. Others may be at it, too: ask for all of them at once."""
     known = _known(connection)
     lacking = sorted(set(places) - known.keys())
     if lacking:
         insert_new(connection, usage_places, [dict(zip(_NAMES, place, strict=True)) for place in lacking])
-        _analyze(connection)
         known = _known(connection)
     return known
 
@@ -35,7 +34,9 @@ def add_places(connection: Connection) -> None:
     # On SQLite ON CONFLICT would be a part of the join without a WHERE.
     there = query.where(gpus.c.gpu_id > 0).distinct()
     connection.execute(insert_into(connection, usage_places).from_select(list(_NAMES), there).on_conflict_do_nothing())
-    _analyze(connection)
+    if connection.dialect.name == "postgresql":
+        # So small a table is never analysed by itself, and what boards ask is planned by it.
+        connection.execute(text("ANALYZE usage_places"))
 
 
 def at_place(model: ColumnElement[str]) -> ColumnElement[bool]:
@@ -43,12 +44,6 @@ def at_place(model: ColumnElement[str]) -> ColumnElement[bool]:
     site = func.coalesce(nodes.c.site, "")
     same = usage_places.c.simulated == nodes.c.simulated
     return and_(usage_places.c.site == site, usage_places.c.model == model, same)
-
-
-def _analyze(connection: Connection) -> None:
-    # So small a table is never analysed by itself, and what boards ask is planned by it.
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("ANALYZE usage_places"))
 
 
 def _known(connection: Connection) -> dict[Place, int]:

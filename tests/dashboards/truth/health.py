@@ -141,7 +141,7 @@ def _offender(some: list[Happened]) -> dict[str, Any]:
 
 def _is_grave(each: Happened) -> bool:
     known = catalogue().xids.get(each.code or 0)
-    return each.kind != "xid" or (known is not None and known.severity.value != "info")
+    return each.kind != "xid" or known is None or known.severity.value != "info"
 
 
 def _of_gpu(each: Happened) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from gpufleet_server.domain.usage import DAY
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.fold import fold
 from gpufleet_server.store.retention import Keep, retain
+from gpufleet_server.store.rollups import AFTER_DAY
 from gpufleet_server.store.tiers import HOUR
 from gpufleet_server.store.usage import (
     ACTIVITY,
@@ -87,14 +88,23 @@ def _of_owners(store: Store, column: Any) -> set[Any]:
 
 
 _WORK = ("fold", "days", "running", "long")
+# Within the days of pieces, soon after the end of the week, and later.
+_NOWS = (MIDNIGHT + 2 * DAY + 30 * MINUTE, *(_WEEK + 7 * DAY + minutes * MINUTE for minutes in (5, 12, 50)), _LATER)
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.one_of(st.lists(PIECES, min_size=1, max_size=3), st.sampled_from(_WORK)), max_size=12))
-def test_whatever_comes_when_they_are_right_or_not_there(new_store: Callable[[], Store], course: list[Any]) -> None:
+@given(
+    st.lists(st.one_of(st.lists(PIECES, min_size=1, max_size=3), st.sampled_from(_WORK)), max_size=12),
+    st.sampled_from(_NOWS),
+)
+def test_whatever_comes_when_they_are_right_or_not_there(
+    new_store: Callable[[], Store], course: list[Any], now: int
+) -> None:
     """After each step; and once all is done, all that are over are there but one that begins before all else."""
-    store, now = new_store(), MIDNIGHT + 9 * DAY
+    store = new_store()
     pieces = pieces_of(store)
+    # The first of all: the week, and the day, are whole.
+    pieces.come((0, 0, 0, _WEEK, _WEEK + MINUTE, 50))
     for step in (*course, *_WORK):
         if step in _WORK:
             _do(store, step, now)
@@ -105,7 +115,8 @@ def test_whatever_comes_when_they_are_right_or_not_there(new_store: Callable[[],
         begins = {key[0] for key in _sums(store, long.length, long.part, "held")}
         with store.reading() as connection:
             oldest = connection.execute(select(func.min(long.part))).scalar() or 0
-        assert _there(store, long) == {at for at in begins if oldest <= at and at + long.length < now}
+        over = {at for at in begins if oldest <= at and at + long.length <= now - AFTER_DAY}
+        assert _there(store, long) == over
     store.close()
 
 
@@ -150,6 +161,19 @@ def test_what_comes_late_takes_those_away_that_lack_it(pieces: Pieces) -> None:
     assert _there(pieces.store, WEEKS) == {_WEEK + 7 * DAY}
     assert make_long(pieces.store, _LATER) == 2
     assert [*_complaints(pieces.store)] == []
+
+
+def test_a_day_that_runs_on_takes_its_week_away(pieces: Pieces) -> None:
+    """The last one of the week is added up again from its hours, for an hour after its end."""
+    now = _WEEK + 7 * DAY + 12 * MINUTE
+    pieces.come((0, 0, 0, _WEEK, _WEEK + HOUR, 50), (0, 0, 0, _WEEK + 6 * DAY, _WEEK + 7 * DAY, 0))
+    for work in ("fold", "days", "long"):
+        _do(pieces.store, work, now)
+    assert _there(pieces.store, WEEKS) == {_WEEK}
+    pieces.come((1, 0, 1, _WEEK + 6 * DAY, _WEEK + 7 * DAY, 0))
+    for work in ("fold", "running", "long"):
+        _do(pieces.store, work, now)
+        assert [*_complaints(pieces.store)] == []
 
 
 def test_hours_that_are_made_anew_take_theirs_away(pieces: Pieces) -> None:

@@ -14,7 +14,7 @@ def _fields() -> Iterator[Field]:
 
 VIEW = view(
     "usage_places",
-    "A site and model that usage was ever told of: few rows, by whose number much usage is chosen.",
+    "A site and model that usage or an event was ever told of: few rows, by whose number what is many is chosen.",
     _fields(),
     usage_places,
 )

@@ -1,7 +1,5 @@
 """Usage by kind of owner, of six hours and of weeks; events are counted from an index: boards of 100,000 GPUs ask."""
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
 from alembic import op
 
@@ -48,8 +46,10 @@ def upgrade() -> None:
             *_sums(_TIMES | _ACTIVITY),
             sa.PrimaryKeyConstraint("at", "owner_id", "place_id", name=f"pk_{name}"),
         )
+    # Each event is written anew: that is not to be done for an index that goes.
+    op.drop_index("ix_events_ts", "events")
     _place_events()
-    _index_events(_COUNTED)
+    op.create_index("ix_events_ts", "events", ["ts"], postgresql_include=_COUNTED)
     if op.get_bind().dialect.name == "postgresql":
         # What is counted from an index alone must be known to be visible, so far that of the newest days, too.
         op.execute(
@@ -86,16 +86,12 @@ def _place_events() -> None:
     )
 
 
-def _index_events(including: Sequence[str]) -> None:
-    op.drop_index("ix_events_ts", "events")
-    op.create_index("ix_events_ts", "events", ["ts"], postgresql_include=including)
-
-
 def downgrade() -> None:
     """Views that read these tables are taken down before revisions run."""
     for name in (*_KINDS, *_LONG):
         op.drop_table(name)
-    _index_events(())
+    op.drop_index("ix_events_ts", "events")
+    op.create_index("ix_events_ts", "events", ["ts"])
     with op.batch_alter_table("events") as events:
         events.drop_column("place_id")
     if op.get_bind().dialect.name == "postgresql":
