@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from gpufleet_server.domain.usage import DAY
 from gpufleet_server.store import partitions
 from gpufleet_server.store.engine import Store
+from gpufleet_server.store.schema import metadata
 from gpufleet_server.store.usage import usage, usage_daily
 from gpufleet_server.store.usage_days import add_up_running_days
 from gpufleet_server.store.usage_long import make_long
@@ -131,8 +132,7 @@ def _add_day(store: Store, day: int, now: int, watched: Sequence[int], *, everyb
 
 def _repeat(connection: Connection, table: str, column: str, day: int, days: int) -> None:
     """Give the days before `day` its rows."""
-    query = text("SELECT column_name FROM information_schema.columns WHERE table_name = :table AND column_name <> :at")
-    names = ", ".join(f'"{name}"' for name in connection.execute(query, {"table": table, "at": column}).scalars())
+    names = ", ".join(f'"{each.name}"' for each in metadata.tables[table].columns if each.name != column)
     connection.execute(text(f"DELETE FROM {table} WHERE {column} < :day"), {"day": day})
     connection.execute(
         text(

@@ -262,8 +262,9 @@ _WASTE = Row(
         Panel(
             kind=Table(), title="Workloads that held most",
             description="Of each hour, or day, the workloads that held most are kept (a thousand of the fleet, a"
-            " hundred of each site): small ones are not in it, and it adds up to less than all. A few minutes between"
-            " two steps of a job are no waste; hours are. GPUs and nodes are the most at once, of one site and model.",
+            " hundred of each site): small ones are not in it, nor the hours in which one held nothing, and it adds up"
+            " to less than all. A few minutes between two steps of a job are no waste; hours are. GPUs and nodes are"
+            " the most at once, of one site and model.",
             unit=units.GPU_HOURS, query=owned.worst(), w=24, h=11,
         ),
         _owners("By user", "Users by name, or by number where no name is known.", "User",

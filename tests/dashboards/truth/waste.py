@@ -8,11 +8,11 @@ import numpy as np
 from gpufleet_agent import wire
 
 from tests.dashboards.fleet.rows import Rows
-from tests.dashboards.fleet.sent import Floats
+from tests.dashboards.fleet.sent import Floats, SentNode
 from tests.dashboards.truth.fleet import in_use
 from tests.dashboards.truth.over_time import Told, by_use, of_metric, series, told
 from tests.dashboards.truth.seen import Expected, Seen, Truth
-from tests.dashboards.truth.use_of import Interval, name_of, pieces, workload
+from tests.dashboards.truth.use_of import Interval, intervals, name_of, pieces, workload
 
 _MINUTE, _HOUR, _DAY = 60_000_000, 3_600_000_000, 86_400_000_000
 _WORK = {"sm": "sm_active", "tensor": "tensor_active"}
@@ -95,7 +95,7 @@ def _step(seen: Seen) -> int:
     return _HOUR if seen.interval < 2 * _HOUR else _DAY
 
 
-def _parts(seen: Seen) -> Iterator[tuple[int, Interval]]:
+def _parts(seen: Seen, told_of: Callable[[SentNode], Iterable[Interval]] = pieces) -> Iterator[tuple[int, Interval]]:
     """What was told of usage at the chosen places by hour, or day, and how much of its sums falls into the range.
 
     Of an hour that the range cuts nobody knows where in it a piece lies: it counts in proportion.
@@ -103,7 +103,7 @@ def _parts(seen: Seen) -> Iterator[tuple[int, Interval]]:
     step = _step(seen)
     for node in seen.world.sent.nodes:
         if seen.is_chosen(node.node.site.name, node.node.model.name):
-            for piece in pieces(node):
+            for piece in told_of(node):
                 for at in range(piece.begin // step * step, piece.end, step):
                     if at > seen.begin - step and at < seen.end:
                         # A mean is of all of the hour.
@@ -155,9 +155,14 @@ def _held_over_time(seen: Seen) -> Expected:
 
 
 def _worst(seen: Seen) -> Expected:
+    # By hours, or days: of one in which it held nothing nothing is kept.
+    hours: dict[Any, list[Interval]] = defaultdict(list)
+    for at, each in _parts(seen, intervals):
+        hours[workload(each), each.node.node.model.name, each.node.node.site.name, at].append(each)
     groups: dict[Any, list[Interval]] = defaultdict(list)
-    for _, each in _parts(seen):
-        groups[workload(each), each.node.node.model.name].append(each)
+    for (holder, model, *_), some in hours.items():
+        if any(each.held for each in some):
+            groups[holder, model] += some
     listing: list[dict[str, Any]] = []
     for (_, model), some in groups.items():
         holder, sums = some[0].holder, _of(some)
