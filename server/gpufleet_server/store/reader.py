@@ -122,6 +122,8 @@ def _granting(reader: Reader, place: _Place, hashed: str | None, *, new: bool) -
         "jit": "off",
         # A month's events by GPU and code go to disk in the 4 MB of PostgreSQL's own default.
         "work_mem": "16384",
+        # A board asks ten things at once: helpers of each take longer to start than they save, and cores from agents.
+        "max_parallel_workers_per_gather": "0",
     }
     for name, value in settings.items():
         yield f"ALTER ROLE {role} IN DATABASE {place.database} SET {name} = {value}"

@@ -90,9 +90,10 @@ def test_it_reads_every_view(opened: Store, url: str, role: str) -> None:
         settings = (
             *("default_transaction_read_only", "statement_timeout"),
             *("idle_in_transaction_session_timeout", "jit", "work_mem"),
+            "max_parallel_workers_per_gather",
         )
         found = [connection.execute(f"SHOW {name}".encode()).fetchone() for name in settings]
-    assert found == [("on",), ("30s",), ("1min",), ("off",), ("16MB",)]
+    assert found == [("on",), ("30s",), ("1min",), ("off",), ("16MB",), ("0",)]
 
 
 def test_it_reads_nothing_else(opened: Store, url: str, role: str) -> None:
