@@ -1,4 +1,4 @@
-"""Writes what this server did, a row a minute, for boards: from the same statistics that /metrics shows."""
+"""Writes what this server did for boards, a row a minute, and its hour anew: from what /metrics shows too."""
 
 import contextlib
 import dataclasses
@@ -17,7 +17,7 @@ from gpufleet_server.store import upkeep
 from gpufleet_server.store.bulk import insert_into
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.errors import OF_THE_STORE, cause
-from gpufleet_server.store.server_minutes import COUNTED, server_minutes
+from gpufleet_server.store.server_minutes import COUNTED, add_up_hour, server_minutes
 
 _LOG = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ class OwnMinutes:
         with self._store.writing() as connection:
             new = insert_into(connection, server_minutes).on_conflict_do_nothing()
             done = connection.execute(new.returning(server_minutes.c.at), row).first()
+            add_up_hour(connection, row["server"], minute)
         # Where there is one of this minute, as after a restart of a container, it goes into the next.
         if done is not None:
             self._before = then

@@ -263,6 +263,8 @@ class QueryFleet:
             fleet_rollups.roll_hour(connection, hour)
         self._repeat(connection, tiers.fleet_hours, self.scope.days + 1, this)
         self._repeat(connection, tiers.fleet_ten_minutes, self.scope.minute_days, this)
+        for six in range(begin_of(this, tiers.SIX_HOURS) - (self.scope.days + 1) * DAY, this, tiers.SIX_HOURS):
+            fleet_rollups.roll_hour(connection, six)
         day = begin_of(self.scope.sealed_until, DAY)
         insert_rows(
             connection, tiers.due, ["kind", "node_id", "at"], (["day", n + 1, day] for n in range(len(self.nodes)))

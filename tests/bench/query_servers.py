@@ -2,8 +2,8 @@
 
 from gpufleet_server.store.alerts import servers
 from gpufleet_server.store.bulk import insert_rows
-from gpufleet_server.store.server_minutes import server_minutes
-from gpufleet_server.store.tiers import DAY, MINUTE
+from gpufleet_server.store.server_minutes import add_up_hour, server_minutes
+from gpufleet_server.store.tiers import DAY, HOUR, MINUTE
 from sqlalchemy import Connection, text
 
 _SERVERS = 3
@@ -33,3 +33,6 @@ def add_servers(connection: Connection, gpus: int, now: int, days: int) -> None:
         ),
         {"begin": now - days * DAY, "now": now, "gpus": gpus},
     )
+    for number in range(1, _SERVERS + 1):
+        for hour in range((now - days * DAY) // HOUR * HOUR, now, HOUR):
+            add_up_hour(connection, f"server-{number}:1", hour)

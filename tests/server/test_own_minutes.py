@@ -9,7 +9,8 @@ from gpufleet_server.ingest.statistics import Statistics
 from gpufleet_server.own_minutes import MINUTE, OwnMinutes
 from gpufleet_server.store import upkeep
 from gpufleet_server.store.engine import Store
-from gpufleet_server.store.server_minutes import server_minutes
+from gpufleet_server.store.server_minutes import server_hours, server_minutes
+from gpufleet_server.store.tiers import HOUR
 from sqlalchemy import select
 
 from tests.server.fixtures import database, new_postgresql, new_sqlite, store
@@ -74,6 +75,32 @@ def test_what_can_not_be_written_is_in_the_next_row(store: Store, caplog: pytest
     clock.now += MINUTE
     minutes.write()
     assert [(row.samples, row.covered) for row in _rows(store)] == [(5, 60_000)]
+
+
+def test_an_hour_has_what_its_minutes_have(store: Store) -> None:
+    """All together, the most, and the mean by what it is of; where a minute had no commit it counts for nothing."""
+    clock, ingest, kept = _Clock(), Statistics(), upkeep.Statistics(elected=True)
+    clock.now = _START // HOUR * HOUR + HOUR - 3 * MINUTE
+    minutes = OwnMinutes(store, ingest, kept, clock)
+    for reports, queued, times in ((1, 5, [0.5]), (3, 9, [0.1, 0.1, 0.1]), (0, 2, []), (4, 1, [0.25])):
+        ingest.reports["stored"] += reports
+        ingest.committed_reports += reports
+        ingest.waited_seconds += reports * reports
+        ingest.queued_reports = queued
+        for seconds in times:
+            ingest.commit(seconds)
+        clock.now += MINUTE
+        minutes.write()
+    with store.reading() as connection:
+        first, second = connection.execute(select(server_hours).order_by(server_hours.c.at)).all()
+    assert (first.server, second.at - first.at, second.at) == (server_name(), HOUR, _START // HOUR * HOUR + HOUR)
+    assert (first.covered, first.stored, first.commits, first.queued_reports) == (180_000, 4, 4, 9)
+    assert (first.commit_mean, first.commit_max) == (pytest.approx(0.2), 0.5)
+    assert first.waited_mean == pytest.approx((1 + 9) / 4)
+    assert (second.covered, second.stored, second.queued_reports, second.commit_mean) == (60_000, 4, 1, 0.25)
+    each = _rows(store)
+    assert first.cpu == pytest.approx(sum(row.cpu for row in each[:3]))
+    assert first.memory == max(row.memory for row in each[:3])
 
 
 def test_a_store_that_is_gone_is_told_and_survived(store: Store, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,8 +10,8 @@ from gpufleet_dashboards.links import to_place
 from gpufleet_dashboards.panel import Panel
 from gpufleet_dashboards.query import TIME, Query, metric, number, text
 from gpufleet_dashboards.scale import GREEN, RED, USE_COLOURS, YELLOW, steps
-from gpufleet_dashboards.sql import PLACE_CHOSEN, Branch, chosen
-from gpufleet_dashboards.statements.fleet import OWNED, in_all, observed, of_use, over_time
+from gpufleet_dashboards.sql import PLACE_CHOSEN, chosen
+from gpufleet_dashboards.statements.fleet import OBSERVED, OWNED, Sum, in_all, over_time
 from gpufleet_dashboards.statements.standing import MINUTE_SECONDS, USED
 from gpufleet_dashboards.variables import MODEL, SITE
 
@@ -28,19 +28,15 @@ _OBSERVED = (
 )
 
 
-def _power(branch: Branch) -> dict[str, str]:
-    """W·s, the seconds that they are known of, and those that a counter tells of."""
-    return {
-        "energy_ws": f"sum({branch['power_sum']})",
-        "known": f"sum({branch['power_seconds']})",
-        "counted_seconds": f"sum({branch['energy_seconds']})",
-    }
-
-
-def _by_use(branch: Branch) -> dict[str, str]:
-    """W·s of each use, the seconds that they are known of, and all seconds."""
-    columns = {"ws": "power_sum", "known": "power_seconds", "seconds": "gpu_seconds"}
-    return {f"{use}_{name}": of_use(branch, use, column=column) for use in _USES for name, column in columns.items()}
+# W·s, the seconds that they are known of, and those that a counter tells of.
+_POWER = {
+    "energy_ws": Sum("power_sum"),
+    "known": Sum("power_seconds"),
+    "counted_seconds": Sum("energy_seconds"),
+}
+# W·s of each use, the seconds that they are known of, and all seconds.
+_OF_A_USE = {"ws": "power_sum", "known": "power_seconds", "seconds": "gpu_seconds"}
+_BY_USE = {f"{use}_{name}": Sum(column, (use,)) for use in _USES for name, column in _OF_A_USE.items()}
 
 
 def _ws(use: str = "") -> str:
@@ -52,10 +48,7 @@ def _ws(use: str = "") -> str:
 
 
 def _now() -> Query:
-    named = {"ws": "power_sum", "known": "power_seconds", "seconds": "gpu_seconds"}
-    columns = (
-        f"CASE WHEN use = '{use}' THEN {column} END AS {use}_{name}" for use in _USES for name, column in named.items()
-    )
+    columns = (f"CASE WHEN use = '{each.uses[0]}' THEN {each.column} END AS {name}" for name, each in _BY_USE.items())
     rows = f"SELECT power_sum AS energy_ws, power_seconds AS known, {', '.join(columns)} FROM used"
     watts = ", ".join(f"({_ws(use)}) / {MINUTE_SECONDS} AS {use}" for use in _USES)
     sql = f"""WITH used AS ({USED}), told AS ({rows})
@@ -70,7 +63,7 @@ def _in_range() -> Query:
         "held": f"({_ws('held')}) / {_A_KWH}",
         "free": f"({_ws('free')}) / {_A_KWH}",
     }
-    sql = in_all((), lambda branch: _power(branch) | _by_use(branch), values)
+    sql = in_all((), _POWER | _BY_USE, values)
     titles = {"total": "Energy", "held": "Of it while held, nothing ran", "free": "Of it while free"}
     return Query(sql, {name: number(units.KILOWATT_HOURS, title, decimals=1) for name, title in titles.items()})
 
@@ -81,17 +74,17 @@ def _watts(label: str) -> Query:
     if label == "use":
         others = "sum(sum(known)) OVER (PARTITION BY shown.begin) > 0"
         value = f"CASE WHEN sum(gpu_seconds) > 0 THEN {value} WHEN {others} THEN 0 END"
-    sql = over_time((label,), lambda branch: observed(branch) | _power(branch), {"power": f"({value}) / seconds"})
+    sql = over_time((label,), {**OBSERVED, **_POWER}, {"power": f"({value}) / seconds"})
     return Query(sql, {"time": TIME, label: text(), "power": metric("power")})
 
 
 def _watts_a_gpu(label: str) -> Query:
-    sql = over_time((label,), _power, {"power": "sum(energy_ws) / nullif(sum(known), 0)"})
+    sql = over_time((label,), _POWER, {"power": "sum(energy_ws) / nullif(sum(known), 0)"})
     return Query(sql, {"time": TIME, label: text(), "power": metric("power")})
 
 
 def _kwh(label: str) -> Query:
-    sql = over_time((label,), _power, {"energy": f"({_ws()}) / {_A_KWH}"})
+    sql = over_time((label,), _POWER, {"energy": f"({_ws()}) / {_A_KWH}"})
     return Query(sql, {"time": TIME, label: text(), "energy": _KWH})
 
 
@@ -101,26 +94,19 @@ def _coverage() -> Query:
         "counted": f"CASE WHEN sum(owned) > 0 THEN least(1, coalesce(sum(counted_seconds), 0) / (seconds * {OWNED}))"
         f" END",
     }
-    sql = over_time((), _power, values)
+    sql = over_time((), _POWER, values)
     returns = {"known": number(units.SHARE, "power known"), "counted": number(units.SHARE, "by an energy counter")}
     return Query(sql, {"time": TIME} | returns)
 
 
 def _held_by_power() -> Query:
-    def sums(branch: Branch) -> dict[str, str]:
-        name = "clocks_held_by_power"
-        return {
-            what: of_use(branch, "active", column=f"{name}_{end}") for what, end in (("a", "sum"), ("b", "seconds"))
-        }
-
+    name = "clocks_held_by_power"
+    sums = {"a": Sum(f"{name}_sum", ("active",)), "b": Sum(f"{name}_seconds", ("active",))}
     sql = over_time(("model",), sums, {"share": "sum(a) / nullif(sum(b), 0)"})
     return Query(sql, {"time": TIME, "model": text(), "share": metric("clocks_held_by_power")})
 
 
 def _places() -> Query:
-    def sums(branch: Branch) -> dict[str, str]:
-        return observed(branch) | _power(branch) | _by_use(branch)
-
     values = {
         "kwh": f"({_ws()}) / {_A_KWH}",
         "held": f"({_ws('held')}) / {_A_KWH}",
@@ -131,6 +117,7 @@ def _places() -> Query:
         "counted": "coalesce(sum(counted_seconds), 0) / nullif(sum(known), 0)",
         **PLACE_CHOSEN,
     }
+    sums = {**OBSERVED, **_POWER, **_BY_USE}
     sql = f"{in_all(('site', 'model'), sums, values)}\nORDER BY kwh DESC NULLS LAST, site, model LIMIT 300"
     columns = {
         "site": text("Site", link=_THIS_PLACE),
@@ -169,7 +156,7 @@ _THIS_PLACE = to_place("energy")
 
 def _stacked(label: str, title: str, w: int = 8) -> Panel:
     return Panel(
-        kind=Lines(stacked=True), title=title, unit=units.WATT, query=_watts(label), w=w, h=8, low=0,
+        kind=Lines(stacked=True), title=title, unit=units.WATT, query=_watts(label), w=w, h=8, low=0, points=150,
         colours=USE_COLOURS if label == "use" else {},
         description="Watts of all GPUs together, the mean of an interval. A line ends where none told its power: that"
         f" is not 0. {_OBSERVED}",
@@ -178,7 +165,7 @@ def _stacked(label: str, title: str, w: int = 8) -> Panel:
 
 def _each(label: str, title: str) -> Panel:
     return Panel(
-        kind=Lines(), title=title, unit=units.WATT, query=_watts_a_gpu(label), w=12, h=8, low=0,
+        kind=Lines(), title=title, unit=units.WATT, query=_watts_a_gpu(label), w=12, h=8, low=0, points=150,
         colours=USE_COLOURS if label == "use" else {},
         description="Mean watts of one GPU, over the time that its power is known. Free GPUs draw a good part of what"
         f" they can, held ones more. {_OBSERVED}",
@@ -233,7 +220,7 @@ _A_GPU = Row(
             description="Share of the active time in which a power limit held the clocks down, the mean of all GPUs of"
             " a model that tell. At the limit a GPU gives less than it could; a lower limit can still give more for a"
             " kWh.",
-            unit=units.PERCENT, query=_held_by_power(), w=12, h=8, low=0, high=100,
+            unit=units.PERCENT, query=_held_by_power(), w=12, h=8, low=0, high=100, points=150,
         ),
         Panel(
             kind=Table(), title="Power limits in force",

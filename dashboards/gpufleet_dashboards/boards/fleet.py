@@ -24,7 +24,7 @@ from gpufleet_dashboards.scale import (
 )
 from gpufleet_dashboards.sql import PLACE_CHOSEN, chosen
 from gpufleet_dashboards.statements.counts import counted
-from gpufleet_dashboards.statements.fleet import in_use, observed, of_use, over_time
+from gpufleet_dashboards.statements.fleet import OBSERVED, Sum, in_use, over_time
 from gpufleet_dashboards.statements.standing import AILING, COUNTED, COUNTED_NOW, USED, WATTS, gpus_in
 from gpufleet_dashboards.variables import MODEL, SITE
 
@@ -199,13 +199,14 @@ _OVER_TIME = Row(
             query=Query(
                 over_time(
                     ("site",),
-                    lambda branch: observed(branch) | {"active": of_use(branch, "active")},
+                    {**OBSERVED, "active": Sum("gpu_seconds", ("active",))},
                     {"active": "100 * coalesce(sum(active), 0) / nullif(sum(gpu_seconds), 0)"},
                 ),
                 {"time": TIME, "site": text(), "active": number(units.PERCENT)},
             ),
             low=0,
             high=100,
+            points=150,
             w=8,
             h=8,
         ),
@@ -218,23 +219,26 @@ _OVER_TIME = Row(
             query=Query(
                 over_time(
                     ("site",),
-                    lambda branch: {name: f"sum({branch[name]})" for name in ("power_sum", "power_seconds")},
+                    {name: Sum(name) for name in ("power_sum", "power_seconds")},
                     {"power": "CASE WHEN sum(power_seconds) > 0 THEN sum(power_sum) END / nullif(seconds, 0)"},
                 ),
                 {"time": TIME, "site": text(), "power": metric("power")},
             ),
             links=(to_board("Energy", "energy"),),
+            points=150,
             w=8,
             h=8,
         ),
         Panel(
             kind=Lines(stacked=True),
             title="Owned, by model",
-            description="GPUs that nodes had, by model; the mean of each interval. A GPU counts until its node reports "
+            description="GPUs that nodes had, by model; an interval's mean of counts, over a month one of six hours."
+            " A GPU counts until its node reports "
             "without it: those of nodes that were switched off for good stay until they are removed.",
             unit=units.COUNT,
             query=Query(counted("model"), {"time": TIME, "model": text(), "gpus": number(units.COUNT, decimals=0)}),
             links=(to_board("Inventory", "inventory"),),
+            points=150,
             w=8,
             h=8,
         ),

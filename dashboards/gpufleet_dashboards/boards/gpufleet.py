@@ -10,8 +10,8 @@ from gpufleet_dashboards.panel import Panel
 from gpufleet_dashboards.query import TIME, Column, Query, moment, number, text
 from gpufleet_dashboards.scale import GREEN, ORANGE, RED, STATE_COLOURS, YELLOW, Step, steps, words
 from gpufleet_dashboards.statements import serving
-from gpufleet_dashboards.statements.fleet import COVERAGE, observed, over_time
-from gpufleet_dashboards.statements.serving import COVERED, by_server, of_all, rate, total
+from gpufleet_dashboards.statements.fleet import COVERAGE, OBSERVED, over_time
+from gpufleet_dashboards.statements.serving import Value, by_server, mean, most, of_all, rate, total
 from gpufleet_dashboards.variables import ANY_SITE, MODEL
 
 _NONE_IS_WELL = steps(GREEN, (1, ORANGE))
@@ -21,19 +21,20 @@ _PER_SECOND = number(units.PER_SECOND, decimals=1)
 _HOUR, _DAY = 3600, 86_400
 
 
-def _series(values: Mapping[str, str], column: Column, *, servers: bool = True) -> Query:
+def _series(values: Mapping[str, Value], column: Column, *, servers: bool = True) -> Query:
     """Values over time, of each server or of all."""
-    sql = by_server(dict(values)) if servers else of_all(dict(values))
+    sql = by_server(values) if servers else of_all(values)
     label = {"server": text()} if servers else {}
     return Query(sql, {"time": TIME, **label, **dict.fromkeys(values, column)})
 
 
 def _lines(
-    title: str, description: str, query: Query, unit: str, w: int = 8, kind: Lines | None = None, low: float | None = 0
-) -> Panel:
+    title: str, description: str, query: Query, unit: str, w: int = 8, kind: Lines | None = None, low: float | None = 0,
+    points: int = 300,
+) -> Panel:  # fmt: skip
     return Panel(
         kind=kind or Lines(), title=title, description=description, unit=unit, query=query, w=w, h=7, low=low,
-        finest="1m", points=300,
+        finest="1m", points=points,
     )  # fmt: skip
 
 
@@ -135,14 +136,14 @@ _INGEST = Row(
             "How long commits of reports took, by server: the mean of those of an interval, and the longest. The"
             " longest grows with the interval that is shown.",
             _series({
-                "mean": "avg(commit_mean)", "longest": "max(commit_max)",
+                "mean": mean("commit_mean", "commits"), "longest": most("commit_max"),
             }, _SECONDS), units.SECONDS,
         ),
         _lines(
             "Queue",
             "Reports that waited to be written at the end of each minute, the most of an interval, by server. One that"
             " keeps growing means that the database does not keep up.",
-            _series({"queued": "max(queued_reports)"}, number(units.COUNT)), units.COUNT,
+            _series({"queued": most("queued_reports")}, number(units.COUNT)), units.COUNT,
         ),
     ),
 )  # fmt: skip
@@ -172,7 +173,7 @@ _MORE = Row(
             "Reports wait",
             "From a report's arrival to the end of its commit, the mean, by server: so long an agent waits for its"
             " answer. Some seconds are usual, since many reports are written at once.",
-            _series({"waited": "avg(waited_mean)"}, _SECONDS), units.SECONDS,
+            _series({"waited": mean("waited_mean", "reports_stored", "reports_duplicate")}, _SECONDS), units.SECONDS,
         ),
         _lines(
             "Failed commits",
@@ -192,18 +193,18 @@ _MORE = Row(
         _lines(
             "Memory",
             "Resident memory of each server's process, the most of an interval; where the system does not tell, none.",
-            _series({"memory": "max(memory_used)"}, number(units.BYTES)), units.BYTES,
+            _series({"memory": most("memory_used")}, number(units.BYTES)), units.BYTES,
         ),
         _lines(
             "Sealing behind",
             "By how much the packing of past hours is behind, of the server that does it. More than some hours means"
             " that upkeep does not keep up, and tables grow.",
-            _series({"behind": "max(sealing_overdue)"}, _SECONDS, servers=False), units.SECONDS, 12,
+            _series({"behind": most("sealing_overdue")}, _SECONDS, servers=False), units.SECONDS, 12,
         ),
         _lines(
             "Upkeep takes",
             "Which share of the time upkeep is at work, its pauses included, by server. Near 100 % it never rests.",
-            _series({"share": f"sum(upkeep_seconds) / nullif({COVERED}, 0)"}, number(units.SHARE)), units.SHARE, 12,
+            _series({"share": rate("upkeep_seconds")}, number(units.SHARE)), units.SHARE, 12,
         ),
     ),
     collapsed=True,
@@ -217,9 +218,9 @@ _AGENTS = Row(
             "Which share of the time of GPUs that there were is in samples, of the chosen sites and models. What is"
             " missing was never measured (node down, agent stopped) or is still on its way: it may rise later."
             " Figures of boards are of what is covered alone.",
-            Query(over_time(("site",), observed, {"coverage": COVERAGE}), {
+            Query(over_time(("site",), OBSERVED, {"coverage": COVERAGE}), {
                 "time": TIME, "site": text(), "coverage": number(units.SHARE),
-            }), units.SHARE, 24, low=None,
+            }), units.SHARE, 24, low=None, points=150,
         ),
         _other(
             Table(), "Backlogs",

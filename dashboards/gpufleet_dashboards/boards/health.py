@@ -9,9 +9,9 @@ from gpufleet_dashboards.links import to_board, to_gpu, to_node
 from gpufleet_dashboards.panel import Panel
 from gpufleet_dashboards.query import TIME, Query, Type, metric, moment, number, text
 from gpufleet_dashboards.scale import GREEN, ORANGE, RED, SEVERITY_COLOURS, YELLOW, steps, words
-from gpufleet_dashboards.sql import Branch, chosen, likely
+from gpufleet_dashboards.sql import chosen, likely
 from gpufleet_dashboards.statements import flags, listed, trouble
-from gpufleet_dashboards.statements.fleet import OWNED, flags_seen, over_time
+from gpufleet_dashboards.statements.fleet import OWNED, Sum, flags_seen, over_time
 from gpufleet_dashboards.statements.gaps import evenly
 from gpufleet_dashboards.statements.standing import COUNTED
 from gpufleet_dashboards.variables import MODEL, SITE
@@ -75,17 +75,13 @@ ORDER BY array_position(ARRAY['critical', 'warning', 'info'], {ALERTS["severity"
 
 
 def _held_down(name: str) -> Query:
-    def sums(branch: Branch) -> dict[str, str]:
-        return {"total": f"sum({branch[f'{name}_sum']})", "known": f"sum({branch[f'{name}_seconds']})"}
-
+    sums = {"total": Sum(f"{name}_sum"), "known": Sum(f"{name}_seconds")}
     sql = over_time(("model",), sums, {name: "sum(total) / nullif(sum(known), 0)"})
     return Query(sql, {"time": TIME, "model": text(), name: metric(name)})
 
 
 def _told() -> Query:
-    def sums(branch: Branch) -> dict[str, str]:
-        return {"known": f"sum({branch['clocks_held_by_heat_seconds']})"}
-
+    sums = {"known": Sum("clocks_held_by_heat_seconds")}
     share = f"CASE WHEN sum(owned) > 0 THEN least(1, coalesce(sum(known), 0) / (seconds * {OWNED})) END"
     return Query(over_time(("model",), sums, {"told": share}), {"time": TIME, "model": text(), "told": _SHARE})
 
@@ -215,6 +211,7 @@ _THROTTLING = Row(
         *(
             Panel(
                 kind=Lines(), title=title, w=8, h=8, unit=units.PERCENT, query=_held_down(name), low=0,
+                points=150,
                 description=f"Share of the observed GPU-time of a model, idle time too. {words_} Mean of all GPUs that"
                 f" tell: one that is always slow does not show among thousands, but fires an alert.",
             )

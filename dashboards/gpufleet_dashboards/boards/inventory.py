@@ -91,7 +91,8 @@ FROM counted GROUP BY model ORDER BY gpus DESC, model LIMIT {_ROWS}""",
         Panel(
             kind=Lines(stacked=True),
             title="Owned, by model",
-            description="GPUs that nodes had, by model; the mean of each interval. It goes down when a node reports "
+            description="GPUs that nodes had, by model; an interval's mean of counts, over a month one of six hours."
+            " It goes down when a node reports "
             "without a GPU, not when the node falls silent. Models of few GPUs vanish under the others: see the table.",
             unit=units.COUNT,
             query=Query(counted("model"), {"time": TIME, "model": text(), "gpus": number(units.COUNT, decimals=0)}),

@@ -9,9 +9,9 @@ from gpufleet_dashboards.links import to_place
 from gpufleet_dashboards.panel import Panel
 from gpufleet_dashboards.query import TIME, Query, metric, number, text
 from gpufleet_dashboards.scale import BLUE, GREEN, RED, USE_COLOURS, YELLOW, steps
-from gpufleet_dashboards.sql import PLACE_CHOSEN, Branch, Columns
+from gpufleet_dashboards.sql import PLACE_CHOSEN, Columns
 from gpufleet_dashboards.statements import owned
-from gpufleet_dashboards.statements.fleet import COVERAGE, OWNED, in_all, in_use, observed, of_use, over_time
+from gpufleet_dashboards.statements.fleet import COVERAGE, OBSERVED, OWNED, Sum, in_all, in_use, over_time
 from gpufleet_dashboards.statements.held import named
 from gpufleet_dashboards.variables import MODEL, SITE
 
@@ -24,13 +24,13 @@ _COVERAGE_STEPS = steps(RED, (0.9, YELLOW), (0.99, GREEN))
 _WORK = {"sm": "sm_active", "tensor": "tensor_active"}
 
 
-def _funnel_sums(branch: Branch) -> dict[str, str]:
-    work = {f"{short}_sum": of_use(branch, "active", column=f"{name}_sum") for short, name in _WORK.items()}
-    active = {
-        f"{short}_active": f"{of_use(branch, 'active', column=f'{name}_seconds')}" for short, name in _WORK.items()
-    }
-    used = {"taken": of_use(branch, "active", "held"), "active": of_use(branch, "active")}
-    return observed(branch) | used | work | active
+_USED = {"taken": Sum("gpu_seconds", ("active", "held")), "active": Sum("gpu_seconds", ("active",))}
+_STAGES = {
+    **OBSERVED,
+    **_USED,
+    **{f"{short}_sum": Sum(f"{name}_sum", ("active",)) for short, name in _WORK.items()},
+    **{f"{short}_active": Sum(f"{name}_seconds", ("active",)) for short, name in _WORK.items()},
+}
 
 
 def _stages(columns: str) -> str:
@@ -48,7 +48,7 @@ def _stages(columns: str) -> str:
         " (4, 'Active', active, NULL), (5, 'Multiprocessors active', sm, sm_told),"
         " (6, 'Tensor pipes active', tensor, tensor_told)"
     )
-    return f"""SELECT {columns} FROM ({in_all((), _funnel_sums, values)}) AS fleet
+    return f"""SELECT {columns} FROM ({in_all((), _STAGES, values)}) AS fleet
 CROSS JOIN LATERAL (VALUES {hours}) AS stage (place, name, seconds, told)
 ORDER BY stage.place"""
 
@@ -74,7 +74,7 @@ def _funnel_table() -> Query:
 
 
 def _whose() -> Query:
-    fleet = in_all((), _funnel_sums, {"taken": "sum(taken)", "active": "sum(active)"})
+    fleet = in_all((), _USED, {"taken": "sum(taken)", "active": "sum(active)"})
     rows = ", ".join(
         f"({place}, '{title}', owners.{name}_active, owners.{name}_held)"
         for place, (name, title) in enumerate(
@@ -96,37 +96,26 @@ CROSS JOIN LATERAL (VALUES {rows}, {untold}) AS part (place, name, active, held)
 
 def _coverage() -> Query:
     return Query(
-        over_time(("site",), observed, {"coverage": COVERAGE}), {"time": TIME, "site": text(), "coverage": _SHARE}
+        over_time(("site",), OBSERVED, {"coverage": COVERAGE}), {"time": TIME, "site": text(), "coverage": _SHARE}
     )
 
 
 def _share(label: str, *uses: str) -> Query:
     """Which share of the observed time of a site, or model, its GPUs were in these uses."""
-
-    def sums(branch: Branch) -> dict[str, str]:
-        return observed(branch) | {"used": of_use(branch, *uses)}
-
+    sums = {**OBSERVED, "used": Sum("gpu_seconds", uses)}
     value = "coalesce(sum(used), 0) / nullif(sum(gpu_seconds), 0)"
     return Query(over_time((label,), sums, {"share": value}), {"time": TIME, label: text(), "share": _SHARE})
 
 
 def _working(name: str) -> Query:
     """The mean of a metric over the active time of the GPUs of a model that tell it."""
-
-    def sums(branch: Branch) -> dict[str, str]:
-        return {what: of_use(branch, "active", column=f"{name}_{what}") for what in ("sum", "seconds")}
-
-    def renamed(branch: Branch) -> dict[str, str]:
-        return {f"of_{what}": value for what, value in sums(branch).items()}
-
-    sql = over_time(("model",), renamed, {name: "sum(of_sum) / nullif(sum(of_seconds), 0)"})
+    sums = {f"of_{what}": Sum(f"{name}_{what}", ("active",)) for what in ("sum", "seconds")}
+    sql = over_time(("model",), sums, {name: "sum(of_sum) / nullif(sum(of_seconds), 0)"})
     return Query(sql, {"time": TIME, "model": text(), name: metric(name)})
 
 
 def _places() -> Query:
-    def sums(branch: Branch) -> dict[str, str]:
-        return observed(branch) | {use: of_use(branch, use) for use in ("active", "held", "free", "unknown")}
-
+    sums = {**OBSERVED, **{use: Sum("gpu_seconds", (use,)) for use in ("active", "held", "free", "unknown")}}
     hours = {use: f"coalesce(sum({use}), 0) / 3600" for use in ("active", "held", "free", "unknown")}
     values = {"owned": f"seconds * {OWNED} / 3600", "coverage": COVERAGE} | hours
     values |= {"share": "coalesce(sum(held), 0) / nullif(sum(gpu_seconds), 0)"} | PLACE_CHOSEN
@@ -149,7 +138,8 @@ _THIS_PLACE = to_place("waste")
 def _lines(title: str, description: str, query: Query, unit: str, w: int = 8) -> Panel:
     high = 1 if unit == units.SHARE else 100
     return Panel(
-        kind=Lines(), title=title, description=description, unit=unit, query=query, w=w, h=8, low=0, high=high
+        kind=Lines(), title=title, description=description, unit=unit, query=query, w=w, h=8, low=0, high=high,
+        points=150,
     )  # fmt: skip
 
 

@@ -1,53 +1,74 @@
-"""gpufleet itself: its servers by the minute, the agents, the rules and the database, in SQL."""
+"""gpufleet itself: its servers over time, the agents, the rules and the database, in SQL."""
+
+from collections.abc import Callable, Mapping, Sequence
 
 from gpufleet_server.store.grafana.views.nodes import VIEW as NODES
 from gpufleet_server.store.grafana.views.rule_runs import VIEW as RULES
+from gpufleet_server.store.grafana.views.server_hours import VIEW as HOURS
 from gpufleet_server.store.grafana.views.server_minutes import VIEW as MINUTES
 from gpufleet_server.store.grafana.views.servers import VIEW as SERVERS
 from gpufleet_server.store.grafana.views.table_sizes import VIEW as SIZES
 
-from gpufleet_dashboards.sql import END, MINUTE_MS, Branch, Tier, chosen
+from gpufleet_dashboards.sql import END, HOUR_MS, MINUTE_MS, Branch, Columns, Tier, by_tier, chosen
 from gpufleet_dashboards.statements.gaps import ended
 
-# A row a minute and server, of which there are few: enough for a month.
-_BRANCH = Branch(Tier(MINUTES, MINUTE_MS), 0)
-_MINUTE_US = 60_000_000
+_TIERS = (Tier(MINUTES, MINUTE_MS, HOUR_MS), Tier(HOURS, HOUR_MS))
+# A value over rows of a tier, in SQL.
+Value = Callable[[Columns], str]
 _CHOSEN = chosen(NODES, "site")
 _MOST = 100
-COVERED = f"sum({MINUTES['covered']})"
 
 
-def by_server(values: dict[str, str]) -> str:
-    """A series for each server: values over its minutes, by name. Its line ends where it did not run."""
-    return ended(_rows(values, f"{MINUTES['server']}, "), ("server",), tuple(values))
+def by_server(values: Mapping[str, Value]) -> str:
+    """A series for each server: values over its minutes, or hours, by name. Its line ends where it did not run."""
+    return ended(_rows(values, ("server",)), ("server",), tuple(values))
 
 
-def of_all(values: dict[str, str]) -> str:
+def of_all(values: Mapping[str, Value]) -> str:
     """The same of all servers together."""
-    return ended(_rows(values), (), tuple(values))
+    return ended(_rows(values, ()), (), tuple(values))
 
 
-def _rows(values: dict[str, str], label: str = "") -> str:
-    listed = ", ".join(f"{value} AS {name}" for name, value in values.items())
-    # So PostgreSQL knows how many there are.
-    over = f"{MINUTES['at']} <= {END} - {_MINUTE_US}"
-    # Grouped by numbers, which costs less than by times.
-    return f"""SELECT to_timestamp(slot * {_BRANCH.seconds}) AS time, {label}{", ".join(values)},
-  {_BRANCH.seconds} AS step
+def _rows(values: Mapping[str, Value], labels: Sequence[str]) -> str:
+    def select(branch: Branch) -> str:
+        step = (branch.tier.step_ms or 0) * 1000
+        each = [branch[label] for label in labels]
+        each += [f"{value(branch)} AS {name}" for name, value in values.items()]
+        # Grouped by numbers, which costs less than by times.
+        return f"""SELECT {branch["at"]} / {branch.width_us} AS slot, {", ".join(each)}, {branch.seconds} AS step
+FROM {branch} WHERE {branch.here} AND {branch["at"]} <= {END} - {step}
+GROUP BY {", ".join(("1", *(branch[label] for label in labels)))}"""
+
+    return f"""SELECT to_timestamp(slot * step) AS time, {", ".join((*labels, *values))}, step
 FROM (
-  SELECT {MINUTES["at"]} / {_BRANCH.width_us} AS slot, {label}{listed}
-  FROM {MINUTES} WHERE {_BRANCH.here} AND {over} GROUP BY {label}1
+{by_tier(_TIERS, select)}
 ) AS slots"""
 
 
-def rate(column: str) -> str:
+def rate(column: str) -> Value:
     """How many a second, of a count."""
-    return f"sum({MINUTES[column]}) / nullif({COVERED}, 0)"
+    return lambda rows: f"sum({rows[column]}) / nullif(sum({rows['covered']}), 0)"
 
 
-def total(column: str) -> str:
+def total(column: str) -> Value:
     """How many in an interval, of a count."""
-    return f"sum({MINUTES[column]})"
+    return lambda rows: f"sum({rows[column]})"
+
+
+def most(column: str) -> Value:
+    """The most of an interval."""
+    return lambda rows: f"max({rows[column]})"
+
+
+def mean(column: str, *counts: str) -> Value:
+    """The mean of what was counted, of means: an hour's is made in the same way of its minutes'."""
+
+    def value(rows: Columns) -> str:
+        weight = " + ".join(rows[count] for count in counts)
+        known = f"sum({weight}) FILTER (WHERE {rows[column]} IS NOT NULL)"
+        return f"sum({rows[column]} * ({weight})) / nullif({known}, 0)::float8"
+
+    return value
 
 
 def standing() -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from gpufleet_agent.catalogue import BY_NAME
+from gpufleet_server.store.grafana.views.events import FAULT
 from gpufleet_server.store.grafana.views.events import VIEW as EVENTS
 from gpufleet_server.store.grafana.views.gpu_counts import VIEW as GPU_COUNTS
 from gpufleet_server.store.grafana.views.gpus import VIEW as GPUS
@@ -19,10 +20,6 @@ from gpufleet_dashboards.scale import SEVERITY_COLOURS, words
 from gpufleet_dashboards.sql import END, INTERVAL_MS, INTERVAL_US, as_time, begun, chosen, likely, within
 
 _MOST = 50
-# Kinds of events that are faults, and not news of a roster; which of them are no mere end of a program.
-_FAULTS = ("xid", "sxid", "gpu_lost", "driver_unresponsive", "driver_failed", "driver_absent")
-# Those with a code are XIDs and SXIDs: to compare texts of very many takes as long as to read them.
-_FAULT = f"({EVENTS['code']} IS NOT NULL OR {EVENTS['kind']} IN ({', '.join(map(repr, _FAULTS))}))"
 # By their codes, written out: asked of very many events, that takes half as long as to look into a view of them.
 _GRAVE = f"({EVENTS['code']} IN ({', '.join(map(str, INFO_CODES))}) AND {EVENTS['kind']} = 'xid') IS NOT TRUE"
 # A GPU that falls off the bus tells of it in several ways, within seconds.
@@ -70,14 +67,14 @@ def counted_by_advice() -> Query:
   coalesce({XIDS["class"]}, 'unknown') AS what_to_do, sum(events)::float8 AS events
 FROM (
   SELECT at / {INTERVAL_US} AS slot, {EVENTS["code"]}, count(*) AS events
-  FROM {_told(("at", "code"), f"{EVENTS['kind']} = 'xid'")} GROUP BY 1, 2
+  FROM {_told(("at", "code"), f"{FAULT} AND {EVENTS['kind']} = 'xid'")} GROUP BY 1, 2
 ) AS slots LEFT JOIN {XIDS} USING ({XIDS["code"]}) GROUP BY 1, 2 ORDER BY 1"""
     return Query(sql, {"time": TIME, "what_to_do": text(), "events": number(units.COUNT)})
 
 
 def xids() -> Query:
     """XIDs of the range by code, those with most GPUs first."""
-    told = _told(("code", "gpu_id", "at"), f"{EVENTS['kind']} = 'xid'")
+    told = _told(("code", "gpu_id", "at"), f"{FAULT} AND {EVENTS['kind']} = 'xid'")
     # Numbers of GPUs are sorted code by code, which costs half of what a group for each code and GPU does.
     sql = f"""SELECT xid.code, known.xid_name, known.xid_class, known.xid_severity, xid.events, xid.gpus,
   {as_time("xid.at")} AS last
@@ -124,7 +121,7 @@ SELECT max({EVENTS["node"]}) AS node, {names}
   count(DISTINCT {_MINUTE}) AS faults, count(DISTINCT {EVENTS["gpu_id"]}) AS gpus,
   string_agg(DISTINCT coalesce('XID ' || {EVENTS["code"]}, {EVENTS["kind"]}), ', ') AS which,
   {as_time(f"max({EVENTS['at']})")} AS last{last}
-FROM {EVENTS} JOIN most ON most.key = {EVENTS[key]} WHERE {_here()} AND {_FAULT}
+FROM {EVENTS} JOIN most ON most.key = {EVENTS[key]} WHERE {_here()} AND {FAULT}
 GROUP BY {EVENTS[key]} ORDER BY grave DESC, faults DESC, {EVENTS[key]} LIMIT {_MOST}"""
     place = {"position": number(units.PLAIN, "GPU", link=to_gpu(), width=60), "serial": text("Serial")}
     place |= {"model": text("Model"), "site": text("Site"), "rack": text("Rack")}
@@ -143,7 +140,7 @@ GROUP BY {EVENTS[key]} ORDER BY grave DESC, faults DESC, {EVENTS[key]} LIMIT {_M
 
 def _repeated(key: str, where: str) -> str:
     """Which had faults that are told in two minutes or more, of events for which a condition holds."""
-    told = _told((key, "at", "code", "kind"), f"{EVENTS[key]} IS NOT NULL AND {_FAULT} AND {where}")
+    told = _told((key, "at", "code", "kind"), f"{EVENTS[key]} IS NOT NULL AND {FAULT} AND {where}")
     return f"""SELECT {key} AS key FROM {told}
   GROUP BY 1 HAVING min({EVENTS["at"]}) / {_A_MINUTE_US} < max({EVENTS["at"]}) / {_A_MINUTE_US}"""
 

@@ -33,7 +33,9 @@ KeepFleetMinutes = Annotated[
     str,
     _option("Rollups of the fleet by the minute, counts of states, usage by the hour", "GPUFLEET_KEEP_FLEET_MINUTES"),
 ]
-KeepFleetHours = Annotated[str, _option("Rollups of the fleet by the hour", "GPUFLEET_KEEP_FLEET_HOURS")]
+KeepFleetHours = Annotated[
+    str, _option("Rollups of the fleet, and what servers did, by the hour", "GPUFLEET_KEEP_FLEET_HOURS")
+]
 KeepUsage = Annotated[str, _option("Who used which GPU from when to when", "GPUFLEET_KEEP_USAGE")]
 
 SAMPLES, HOURLY, DAILY, FLEET_MINUTES, FLEET_HOURS, USAGE = "30d", "730d", "0", "90d", "0", "730d"

@@ -1,4 +1,4 @@
-"""What is known of the whole fleet: ten minutes and hours from its minutes, and how many GPUs are in which state."""
+"""What is known of the whole fleet: its minutes by ten, by the hour and by six hours, and GPUs by their state."""
 
 import functools
 import operator
@@ -16,12 +16,14 @@ from gpufleet_server.store.schema import gpus, nodes
 from gpufleet_server.store.tiers import (
     HOUR,
     MINUTE,
+    SIX_HOURS,
     TEN_MINUTES,
     begin_of,
     due,
     fleet_groups,
     fleet_hours,
     fleet_minutes,
+    fleet_six_hours,
     fleet_states,
     fleet_ten_minutes,
     group_columns,
@@ -67,21 +69,23 @@ def _owe_missed(store: Store, until: int) -> None:
 
 
 def roll_hour(connection: Connection, begin: int) -> None:
-    """Make the rows of one hour, and of its six ten minutes, from its minutes.
+    """Make the rows of one hour, and of its six ten minutes, from its minutes; of its six hours from their hours.
 
     One that covers more stays: minutes may be gone.
     """
     for table, length in ((fleet_ten_minutes, TEN_MINUTES), (fleet_hours, HOUR)):
-        _roll(connection, table, length, begin)
+        _roll(connection, fleet_minutes, table, length, begin, begin + HOUR)
+    six = begin // SIX_HOURS * SIX_HOURS
+    _roll(connection, fleet_hours, fleet_six_hours, SIX_HOURS, six, six + SIX_HOURS)
 
 
-def _roll(connection: Connection, table: Table, length: int, begin: int) -> None:
-    ts, group = fleet_minutes.c.ts, fleet_minutes.c.group_id
+def _roll(connection: Connection, source: Table, table: Table, length: int, begin: int, end: int) -> None:
+    ts, group = source.c.ts, source.c.group_id
     # Written out: PostgreSQL does not see that two parameters, here and in GROUP BY, are the same.
     last: ColumnElement[int] = literal_column(f"((ts - 1) / {length} + 1) * {length}")
-    parts = {name: total for metric in EVERY_SAMPLE for name, total in _totals(connection.dialect.name, metric)}
-    parts = {"observed": func.sum(fleet_minutes.c.observed)} | parts
-    query = select(group, last, *parts.values()).where(ts > begin, ts <= begin + HOUR).group_by(group, last)
+    parts = {name: total for metric in EVERY_SAMPLE for name, total in _totals(source, connection.dialect.name, metric)}
+    parts = {"observed": func.sum(source.c.observed)} | parts
+    query = select(group, last, *parts.values()).where(ts > begin, ts <= end).group_by(group, last)
     # In one order for all servers: two that wait for each other's rows would wait for ever.
     query = query.order_by(group, last)
     added = insert_into(connection, table).from_select(["group_id", "ts", *parts], query)
@@ -135,22 +139,22 @@ def _counted(connection: Connection, now: int) -> dict[Group, int]:
     return {(site, model, simulated, GpuState(state).value): count for site, model, simulated, state, count in counts}
 
 
-def _totals(dialect: str, metric: Metric) -> Iterator[tuple[str, ColumnElement[Any]]]:
-    """The columns of a metric in longer times, each from those of the minutes."""
+def _totals(source: Table, dialect: str, metric: Metric) -> Iterator[tuple[str, ColumnElement[Any]]]:
+    """The columns of a metric in longer times, each from those of shorter ones."""
     for column in group_columns(metric):
-        minutes: ColumnElement[Any] = fleet_minutes.c[column.name]
+        parts: ColumnElement[Any] = source.c[column.name]
         match metric.rollup:
             case Rollup.MEAN | Rollup.SUM:
-                yield column.name, func.sum(minutes)
+                yield column.name, func.sum(parts)
             case Rollup.MIN:
-                yield column.name, func.min(minutes)
+                yield column.name, func.min(parts)
             case Rollup.MAX | Rollup.LAST:
-                yield column.name, func.max(minutes)
+                yield column.name, func.max(parts)
             case Rollup.ANY:
-                yield column.name, func.bit_or(minutes) if dialect == "postgresql" else _united(metric, minutes)
+                yield column.name, func.bit_or(parts) if dialect == "postgresql" else _united(metric, parts)
 
 
-def _united(metric: Metric, minutes: ColumnElement[Any]) -> ColumnElement[Any]:
+def _united(metric: Metric, parts: ColumnElement[Any]) -> ColumnElement[Any]:
     # SQLite has no aggregate for it: bit by bit.
-    bits: list[ColumnElement[Any]] = [func.max(minutes.bitwise_and(1 << n)) for n in range(8 * metric.width - 1)]
+    bits: list[ColumnElement[Any]] = [func.max(parts.bitwise_and(1 << n)) for n in range(8 * metric.width - 1)]
     return functools.reduce(operator.add, bits)

@@ -23,6 +23,7 @@ from gpufleet_server.store.tiers import (
     TIERS,
     fleet_hours,
     fleet_minutes,
+    fleet_six_hours,
     fleet_ten_minutes,
     group_columns,
     latest,
@@ -125,7 +126,7 @@ def add_metric_columns(connection: Connection, metrics: Iterable[Metric]) -> Non
     wanted = list(metrics)
     for table in _PACKED:
         _add_columns(connection, table, [Column(metric.name, LargeBinary()) for metric in wanted])
-    for table in (fleet_minutes, fleet_ten_minutes, fleet_hours):
+    for table in (fleet_minutes, fleet_ten_minutes, fleet_hours, fleet_six_hours):
         _add_columns(connection, table, [column for metric in wanted for column in group_columns(metric)])
 
 

@@ -124,6 +124,8 @@ def _granting(reader: Reader, place: _Place, hashed: str | None, *, new: bool) -
         "work_mem": "16384",
         # A board asks ten things at once: helpers of each take longer to start than they save, and cores from agents.
         "max_parallel_workers_per_gather": "0",
+        # What it reads lies on SSDs or in memory, where PostgreSQL's own default is of disks that turn.
+        "random_page_cost": "1.1",
     }
     for name, value in settings.items():
         yield f"ALTER ROLE {role} IN DATABASE {place.database} SET {name} = {value}"

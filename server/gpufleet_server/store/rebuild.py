@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator
 from sqlalchemy import func, select
 
 from gpufleet_server.store.blocks import from_planes
+from gpufleet_server.store.bulk import insert_new
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.fleet_rollups import roll_hour
 from gpufleet_server.store.leases import ROLLUPS, alone
 from gpufleet_server.store.rollups import METRICS, owe_day, point, put, roll_days
-from gpufleet_server.store.tiers import HOUR, HOURLY, SEALED, begin_of, fleet_minutes
+from gpufleet_server.store.tiers import HOUR, HOURLY, SEALED, SIX_HOURS, begin_of, due, fleet_minutes
 
 _NODES = 30
 
@@ -32,6 +33,9 @@ def rebuild(store: Store, since: int, until: int, go_on: Callable[[], bool] = la
             return done
         with store.writing() as connection:
             roll_hour(connection, hour)
+            # A server may have made another hour of the same six meanwhile: it adds them up once more.
+            six = hour // SIX_HOURS * SIX_HOURS
+            insert_new(connection, due, [{"kind": "hour", "node_id": 0, "at": six}])
     return done
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 from gpufleet_server.store import partitions
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.leases import ROLLUPS, USAGE, alone
-from gpufleet_server.store.server_minutes import server_minutes
+from gpufleet_server.store.server_minutes import server_hours, server_minutes
 from gpufleet_server.store.tiers import (
     DAILY,
     DAY,
@@ -21,6 +21,7 @@ from gpufleet_server.store.tiers import (
     Tier,
     fleet_hours,
     fleet_minutes,
+    fleet_six_hours,
     fleet_states,
     fleet_ten_minutes,
     recent,
@@ -54,8 +55,9 @@ def _always() -> bool:
 class Keep:
     """For how long each tier is kept, µs; 0: for ever. Events, states and rosters are kept for ever.
 
-    `fleet_minutes`: and each ten of them, hours of the fleet's usage, and what servers did by the minute. `usage`:
-    intervals, holders that were not seen since, the worst workloads; each day's usage is kept as long as `daily` is.
+    `fleet_minutes`: and each ten of them, hours of the fleet's usage, and what servers did by the minute, of which
+    hours are kept as long as `fleet_hours`. `usage`: intervals, holders that were not seen since, the worst workloads;
+    each day's usage is kept as long as `daily` is.
     """
 
     samples: int = 30 * DAY
@@ -83,7 +85,9 @@ def retain(store: Store, keep: Keep, now: int, go_on: Callable[[], bool] = _alwa
         for table in (fleet_minutes, fleet_ten_minutes):
             removed[table.name] = _remove_rows(store, table, hour + 1, go_on)
     if keep.fleet_hours:
-        removed[fleet_hours.name] = _remove_rows(store, fleet_hours, now - keep.fleet_hours, go_on)
+        for table in (fleet_hours, fleet_six_hours):
+            removed[table.name] = _remove_rows(store, table, now - keep.fleet_hours, go_on)
+        removed[server_hours.name] = _remove_before(store, server_hours.c.at, now - keep.fleet_hours - HOUR, go_on)
     if keep.fleet_minutes:
         removed[fleet_states.name] = _thin_states(store, now - keep.fleet_minutes, go_on)
         for ts in (usage_fleet_hours.c.hour, usage_kind_hours.c.hour, usage_six_hours.c.at, server_minutes.c.at):

@@ -160,6 +160,10 @@ states = Table(
     info=BY_GPU,
 )
 
+# Kinds of events that are faults; those with a code are XIDs and SXIDs, and to compare texts of very many takes longer.
+_FAULTS = ("xid", "sxid", "gpu_lost", "driver_unresponsive", "driver_failed", "driver_absent")
+IS_FAULT = f"(code IS NOT NULL OR kind IN ({', '.join(map(repr, _FAULTS))}))"
+
 events = Table(
     "events",
     metadata,
@@ -177,6 +181,13 @@ events = Table(
     Column("place_id", Integer, comment="usage_places: its node's site, its GPU's model, as of then"),
     # Boards count them, from this alone where there are more than of the range.
     Index(None, "ts", postgresql_include=["kind", "code", "gpu_id", "node_id", "place_id"]),
+    Index(
+        "ix_events_faults",
+        "ts",
+        postgresql_include=["gpu_id", "node_id", "place_id", "code", "kind"],
+        postgresql_where=text(IS_FAULT),
+        sqlite_where=text(IS_FAULT),
+    ),
     Index(None, "node_id", "ts"),
     Index(None, "gpu_id", "ts"),
     Index(None, "kind", "ts"),

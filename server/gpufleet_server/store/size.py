@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.retention import Keep
 from gpufleet_server.store.schema import events, gpus, nodes, states
-from gpufleet_server.store.server_minutes import server_minutes
+from gpufleet_server.store.server_minutes import server_hours, server_minutes
 from gpufleet_server.store.tiers import (
     DAILY,
     DAY,
@@ -22,6 +22,7 @@ from gpufleet_server.store.tiers import (
     Tier,
     fleet_hours,
     fleet_minutes,
+    fleet_six_hours,
     fleet_states,
     fleet_ten_minutes,
     recent,
@@ -57,6 +58,7 @@ _ENDS = {
     usage_waste_hours: ("at", "at"),
     usage_waste_days: ("at", "at"),
     server_minutes: ("at", "at"),
+    server_hours: ("at", "at"),
     holders: ("first_seen", "last_seen"),
 }
 # From less than this no daily growth is told, µs.
@@ -128,6 +130,7 @@ def _settings(keep: Keep) -> Iterable[tuple[Table, int | None]]:
         (fleet_minutes, keep.fleet_minutes),
         (fleet_ten_minutes, keep.fleet_minutes),
         (fleet_hours, keep.fleet_hours),
+        (fleet_six_hours, keep.fleet_hours),
         (fleet_states, keep.fleet_minutes),
         (usage_recent, None),
         (usage, keep.usage),
@@ -142,6 +145,7 @@ def _settings(keep: Keep) -> Iterable[tuple[Table, int | None]]:
         (usage_waste_days, keep.usage),
         (holders, keep.usage),
         (server_minutes, keep.fleet_minutes),
+        (server_hours, keep.fleet_hours),
         (states, 0),
         (events, 0),
     )

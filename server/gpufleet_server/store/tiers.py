@@ -24,6 +24,7 @@ from gpufleet_server.store.schema import BY_NODE, Key, metadata
 MINUTE = 60_000_000
 TEN_MINUTES = 10 * MINUTE
 HOUR = 60 * MINUTE
+SIX_HOURS = 6 * HOUR
 DAY = 24 * HOUR
 
 
@@ -146,6 +147,7 @@ def _fleet(name: str, length: int, comment: str) -> Table:
 fleet_minutes = _fleet("fleet_minutes", MINUTE, "end of the minute")
 fleet_ten_minutes = _fleet("fleet_ten_minutes", TEN_MINUTES, "end of the ten minutes")
 fleet_hours = _fleet("fleet_hours", HOUR, "end of the hour")
+fleet_six_hours = _fleet("fleet_six_hours", SIX_HOURS, "end of the six hours")
 
 
 def _full(name: str, length: int) -> Index:
@@ -160,8 +162,9 @@ fleet_states = Table(
     Column("ts", BigInteger, primary_key=True, autoincrement=False, comment="when they were counted"),
     Column("gpus", Integer, nullable=False),
     Index(None, "ts"),
-    # For long times each tenth count is enough, or each sixtieth.
+    # For long times each tenth count is enough, or each sixtieth, or one of six hours.
     _full("ten_minutes", TEN_MINUTES),
+    _full("six_hours", SIX_HOURS),
     _full("hours", HOUR),
 )
 

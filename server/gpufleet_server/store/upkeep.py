@@ -25,6 +25,8 @@ _LOG = logging.getLogger(__name__)
 
 # How often a server that is not elected asks again, s.
 _ELECTION_S = 5.0
+# What is to be done on time is done so long after it: a thread that wakes early would do it for the interval before.
+_AFTER_S = 0.1
 # A step works for as long as it paused, but no longer than this: what comes in is not kept waiting.
 _LONGEST_PAUSE_S = 1.0
 
@@ -67,13 +69,15 @@ class _Step:
     """Work to be done every so many seconds. It is given the time (µs) and asks before each transaction to go on.
 
     One that made way for others has something `left` and goes on after them. One that may take only a `share` of all
-    time is done the more seldom the longer it takes, and has its next turn then.
+    time is done the more seldom the longer it takes, and has its next turn then. One that is `on_time` begins with
+    full intervals of the clock, and leaves none out.
     """
 
     name: str
     every: float
     work: Callable[[int, GoOn], None]
     share: float = 1.0
+    on_time: bool = False
     at: float = 0.0
     left: bool = False
 
@@ -95,7 +99,7 @@ class Upkeep:
         self._election = store.election("upkeep")
         self._steps = [
             _Step("partitions", 600.0, self._make_partitions),
-            _Step("fleet_states", 60.0, self._count_states),
+            _Step("fleet_states", 60.0, self._count_states, on_time=True),
             _Step("gpu_counts", 60.0, self._count_gpus),
             _Step("fleet_hours", 60.0, self._roll_hours),
             _Step("seal", 60.0, self._seal),
@@ -169,7 +173,8 @@ class Upkeep:
         done = self.statistics.steps.setdefault(step.name, Done())
         began, cpu = time.monotonic(), time.thread_time()
         self._since, self._paused = began, 0.0
-        step.at, step.left, self._interrupted = began + step.every, False, False
+        passed = self._now() / clock.SECOND % step.every - _AFTER_S if step.on_time else 0.0
+        step.at, step.left, self._interrupted = began + step.every - passed, False, False
         try:
             step.work(self._now(), self._go_on)
             done.last = self._now()

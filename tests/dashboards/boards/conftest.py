@@ -1,6 +1,7 @@
 """Views of single boards' panels, as tables that a test fills: for what a whole fleet shows too seldom."""
 
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,12 +26,22 @@ class Views:
     now: int
 
     def put(self, view: str, *rows: Mapping[str, Any]) -> None:
-        """Rows of a view; what they do not say is NULL."""
-        for row in rows:
+        """Rows of a view; what they do not say is NULL, but for the number of a group of the fleet."""
+        for given in rows:
+            row = self._grouped(given) if view in ("fleet_minutes", "fleet_states") else given
             names = sql.SQL(", ").join(map(sql.Identifier, row))
             values = sql.SQL(", ").join(map(sql.Placeholder, row))
             into = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(sql.Identifier(SCHEMA, view), names, values)
             self.connection.execute(into, row)
+
+    def _grouped(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """With the number of its group, which is put beside it."""
+        group = {name: row.get(name) for name in ("site", "model", "simulated")}
+        group["state"] = row.get("use", row.get("state", "reporting"))
+        number = zlib.crc32(repr(group).encode())
+        if not self.connection.execute("SELECT 1 FROM grafana.fleet_groups WHERE group_id = %s", [number]).fetchone():
+            self.put("fleet_groups", group | {"group_id": number})
+        return {"group_id": number, **row}
 
     def rows(self, board: str, panel: str, begin: int, end: int) -> list[dict[str, Any]]:
         """What a panel shows of a range (µs) with all that can be chosen."""

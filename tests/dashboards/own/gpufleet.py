@@ -18,10 +18,13 @@ def _over(values: dict[str, Value], *, servers: bool = True) -> Truth:
     """Values over the whole minutes of each interval, of each server or of all."""
 
     def truth(look: Look) -> list[Row]:
-        width = -(-look.interval // MINUTE) * MINUTE
+        # Of long intervals whole hours are told.
+        step = HOUR if look.interval >= HOUR else MINUTE
+        width = -(-look.interval // step) * step
         groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
         for each in look.made.of(server_minutes):
-            if look.begin <= each["at"] and each["at"] + MINUTE <= look.end:
+            begin = each["at"] // step * step
+            if look.begin <= begin and begin + step <= look.end:
                 groups[each["at"] // width * width, *([each["server"]] if servers else [])].append(each)
         found = [
             dict(zip(("time", "server"), key, strict=False)) | {name: value(some) for name, value in values.items()}
@@ -44,8 +47,14 @@ def _rate(column: str) -> Value:
     return lambda some: sum(_known(some, column)) / (sum(_known(some, "covered")) / 1000)
 
 
-def _mean(column: str) -> Value:
-    return lambda some: sum(known) / len(known) if (known := _known(some, column)) else None
+def _mean(column: str, *counts: str) -> Value:
+    """By how many each row is of."""
+
+    def value(some: list[Row]) -> float | None:
+        known = [(each[column], sum(each[count] for count in counts)) for each in some if each[column] is not None]
+        return sum(mean * count for mean, count in known) / sum(count for _, count in known) if known else None
+
+    return value
 
 
 def _most(column: str, per: float = 1) -> Value:
@@ -131,8 +140,8 @@ TRUTHS: dict[str, Truth] = {
          "turned_away": _total("turned_away")}, servers=False,
     ),
     "Twice, and too late": _over({"twice": _total("duplicate"), "too_late": _total("too_late")}, servers=False),
-    "Commits take": _over({"mean": _mean("commit_mean"), "longest": _most("commit_max")}),
-    "Reports wait": _over({"waited": _mean("waited_mean")}),
+    "Commits take": _over({"mean": _mean("commit_mean", "commits"), "longest": _most("commit_max")}),
+    "Reports wait": _over({"waited": _mean("waited_mean", "stored", "duplicate")}),
     "Queue": _over({"queued": _most("queued_reports")}),
     "Failed commits": _over({"failed": _total("failed_commits")}),
     "CPU": _over({"process": _rate("cpu"), "upkeep": _rate("upkeep_cpu")}),

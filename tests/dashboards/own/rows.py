@@ -7,7 +7,7 @@ from typing import Any
 from gpufleet_server.store.alerts import alert_log, alerts, rule_runs, servers
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.schema import gpus, nodes
-from gpufleet_server.store.server_minutes import server_minutes
+from gpufleet_server.store.server_minutes import add_up_hour, server_minutes
 from gpufleet_server.store.tiers import fleet_groups
 from sqlalchemy import insert
 
@@ -35,6 +35,8 @@ class Made:
         with store.writing() as connection:
             for table, rows in self.tables.items():
                 connection.execute(insert(table), rows)
+            for server, hour in {(each["server"], each["at"] // HOUR * HOUR) for each in self.of(server_minutes)}:
+                add_up_hour(connection, server, hour)
 
 
 def made(end: int) -> Made:
@@ -118,7 +120,8 @@ def _minute(server: str, at: int, back: int) -> Row:
         "server": server, "at": at, "covered": 60_000 - back % 7 * 1000,
         **{name: (place + 1) * 1000 + back % 97 for place, name in enumerate(counts)},
         **{name: back % (place + 3) for place, name in enumerate(few)},
-        "commits": 60, "commit_mean": None if back % 11 == 0 else 0.01 * (back % 9), "commit_max": 0.1 * (back % 13),
+        "commits": 0 if back % 11 == 0 else 50 + back % 20,
+        "commit_mean": None if back % 11 == 0 else 0.01 * (back % 9), "commit_max": 0.1 * (back % 13),
         "waited_mean": 0.02 * (back % 5), "queued_reports": back % 31, "queued_bytes": 0, "elected": server == "a",
         "sealing_overdue": back % 3 * HOUR if server == "a" else None, "upkeep": back % 50 * 1.0,
         "upkeep_cpu": back % 20 * 0.5, "cpu": 10.0 + back % 40, "memory": None if back % 17 == 0 else 10**8 + back,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from gpufleet_dashboards.query import Query
-from gpufleet_dashboards.statements.trouble import offenders, waiting
+from gpufleet_dashboards.statements.trouble import counted_by_advice, offenders, waiting, xids
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.events import insert_events
 from gpufleet_server.store.schema import gpus, nodes, states
@@ -63,6 +63,15 @@ def _offenders(database: Connection, *rows: dict[str, Any]) -> list[Any]:
     known = {uuid: gpu_id for gpu_id, uuid in database.execute(numbers)}
     found = database.exec_driver_sql(_asked(offenders(of_gpus=True), 1)).mappings()
     return [(known.get(row["gpu"]), row["faults"], row["grave"]) for row in found]
+
+
+@pytest.mark.parametrize("query", [offenders(of_gpus=True), offenders(of_gpus=False), xids(), counted_by_advice()])
+def test_faults_are_counted_from_their_index(database: Connection, query: Query) -> None:
+    """What statements ask for is what it is of: of the table's other events nothing is read."""
+    database.exec_driver_sql("SET LOCAL enable_seqscan = off")
+    plan = "\n".join(database.exec_driver_sql(f"EXPLAIN {_asked(query, 3)}").scalars())
+    assert "Index Only Scan using ix_events_faults" in plan
+    assert "using ix_events_ts" not in plan
 
 
 def test_bursts_of_a_minute_push_no_repeater_out(database: Connection) -> None:

@@ -228,8 +228,9 @@ def _told(each: Told) -> float | None:
 
 def _reasons(seen: Seen) -> Expected:
     """In how many steps any GPU of a model told a reason, of those with anything of that model."""
-    rows, begins = within(seen)
-    step, bits = step_of(seen.interval), {word: bit for bit, word in BY_NAME["clock_event_reasons"].flags}
+    step = step_of(seen.interval, whole=True)
+    rows, begins = within(seen, step)
+    bits = {word: bit for bit, word in BY_NAME["clock_event_reasons"].flags}
     flags, models = np.nan_to_num(rows.values("clock_event_reasons")).astype(np.int64), rows.named("model")
     listing = []
     for model in np.unique(models):

@@ -13,8 +13,9 @@ from tests.dashboards.truth.seen import Seen, Series
 from tests.dashboards.truth.standing import counts
 
 _MINUTE = 60_000_000
-# What boards read while an interval is below so long: minutes, ten minutes, hours.
-_STEPS = ((2 * _MINUTE, _MINUTE), (60 * _MINUTE, 10 * _MINUTE))
+_HOUR = 60 * _MINUTE
+# What boards read while an interval is below so long: minutes, ten minutes, hours, six hours.
+_STEPS = ((2 * _MINUTE, _MINUTE), (_HOUR, 10 * _MINUTE), (6 * _HOUR, _HOUR))
 USES = ("active", "held", "free", "unknown")
 Columns = Callable[[Rows], dict[str, Floats]]
 
@@ -35,9 +36,10 @@ class Told:
         return self[part] / self[whole] if self[whole] else None
 
 
-def step_of(interval: int) -> int:
-    """How fine the rollups are that are read, µs."""
-    return next((step for below, step in _STEPS if interval < below), 60 * _MINUTE)
+def step_of(interval: int, *, whole: bool = False) -> int:
+    """How fine the rollups are that are read, µs: hours at most of what is of a `whole` range."""
+    step = next((step for below, step in _STEPS if interval < below), 6 * _HOUR)
+    return min(step, _HOUR) if whole else step
 
 
 def width_of(interval: int) -> int:
@@ -46,9 +48,8 @@ def width_of(interval: int) -> int:
     return -(-interval // step) * step
 
 
-def within(seen: Seen) -> tuple[Rows, Integers]:
-    """Samples of the steps that are wholly in the range, and when the step of each begins."""
-    step = step_of(seen.interval)
+def within(seen: Seen, step: int) -> tuple[Rows, Integers]:
+    """Samples of the steps (µs) that are wholly in the range, and when the step of each begins."""
     begins = (seen.rows.at - 1) // step * step
     kept = (begins >= seen.begin) & (begins + step <= seen.end)
     return seen.rows[kept], begins[kept]
@@ -61,8 +62,8 @@ def told(
 
     With `owned` times and groups that were only counted are there too. An interval is as long as anything is told of.
     """
-    step, width = step_of(seen.interval), width_of(seen.interval)
-    rows, begins = within(seen)
+    step, width = step_of(seen.interval, whole=whole), width_of(seen.interval)
+    rows, begins = within(seen, step)
     counted = _owned(seen, labels, step) if owned else {}
     moments = {*np.unique(begins).tolist(), *counted}
     if not moments:

@@ -4,8 +4,18 @@ from typing import Any
 
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.fleet_rollups import count_states, group_ids, roll_hours
-from gpufleet_server.store.tiers import HOUR, MINUTE, due, fleet_groups, fleet_hours, fleet_minutes, fleet_states
-from sqlalchemy import Table, insert, select, update
+from gpufleet_server.store.tiers import (
+    HOUR,
+    MINUTE,
+    SIX_HOURS,
+    due,
+    fleet_groups,
+    fleet_hours,
+    fleet_minutes,
+    fleet_six_hours,
+    fleet_states,
+)
+from sqlalchemy import Table, delete, insert, select, update
 
 from tests.server.fleet import NOW, SECOND, Fleet
 
@@ -58,6 +68,34 @@ def test_late_samples_change_their_hour(store: Store) -> None:
     roll_hours(store, NOW)
     assert _rows(store, fleet_hours, "ts", "power") == [(long_ago + HOUR, 3.0)]
     assert _rows(store, due, "at") == []
+
+
+def test_six_hours_are_made_of_their_hours(store: Store) -> None:
+    """Flags united, extremes kept; a late sample changes them, and one of which minutes are gone stays."""
+    six = HOUR_NOW // SIX_HOURS * SIX_HOURS - 5 * SIX_HOURS
+    for hour, power, flags in ((0, 1.0, 1), (3, 2.0, 4), (6, 8.0, 8)):
+        values: dict[str, Any] = {
+            "power": power,
+            "power_ms": 1,
+            "gpu_temperature": 40 + hour,
+            "clock_event_reasons": flags,
+        }
+        _minute(store, six + hour * HOUR + MINUTE, **values)
+        _owe(store, six + hour * HOUR)
+    roll_hours(store, NOW)
+    names = ("ts", "observed", "power", "gpu_temperature", "clock_event_reasons")
+    later = (six + 2 * SIX_HOURS, 60_000, 8.0, 46, 8)
+    assert _rows(store, fleet_six_hours, *names) == [(six + SIX_HOURS, 120_000, 3.0, 43, 5), later]
+    _minute(store, six + HOUR, power=4.0, power_ms=1)
+    _owe(store, six)
+    roll_hours(store, NOW)
+    assert _rows(store, fleet_six_hours, *names) == [(six + SIX_HOURS, 180_000, 7.0, 43, 5), later]
+    with store.writing() as connection:
+        connection.execute(delete(fleet_hours).where(fleet_hours.c.ts <= six + HOUR))
+        connection.execute(delete(fleet_minutes).where(fleet_minutes.c.ts <= six + HOUR))
+    _owe(store, six + 3 * HOUR)
+    roll_hours(store, NOW)
+    assert _rows(store, fleet_six_hours, *names) == [(six + SIX_HOURS, 180_000, 7.0, 43, 5), later]
 
 
 def test_hours_that_ended_while_nobody_was_at_it_are_made(store: Store) -> None:

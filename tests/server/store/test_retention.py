@@ -6,6 +6,7 @@ from gpufleet_server.store.engine import Store
 from gpufleet_server.store.retention import Keep, drop_emptied, retain
 from gpufleet_server.store.rollups import roll_days
 from gpufleet_server.store.seal import seal_until
+from gpufleet_server.store.server_minutes import add_up_hour, server_hours, server_minutes
 from gpufleet_server.store.tiers import (
     DAILY,
     DAY,
@@ -90,6 +91,20 @@ def test_minutes_go_by_whole_hours(store: Store) -> None:
         connection.execute(insert(fleet_minutes), [{"group_id": 1, "ts": ts, "observed": 1} for ts in ends])
     retain(store, Keep(fleet_minutes=DAY), MIDNIGHT + DAY + HOUR + 30 * MINUTE)
     assert _times(store, fleet_minutes) == ends[60:]
+
+
+def test_servers_hours_stay_when_their_minutes_go(store: Store) -> None:
+    """As long as the fleet's own."""
+    begins = [MIDNIGHT - HOUR, MIDNIGHT]
+    zero = {column.name: 0 for column in server_minutes.c}
+    with store.writing() as connection:
+        for at in begins:
+            connection.execute(insert(server_minutes), zero | {"server": "a", "at": at, "elected": False})
+            add_up_hour(connection, "a", at)
+    assert retain(store, Keep(fleet_minutes=DAY), MIDNIGHT + DAY) == {"server_minutes": 1}
+    with store.reading() as connection:
+        assert list(connection.execute(select(server_hours.c.at).order_by(server_hours.c.at)).scalars()) == begins
+    assert retain(store, Keep(fleet_hours=DAY), MIDNIGHT + DAY + 1) == {"server_hours": 1}
 
 
 def test_emptied_partitions_go(postgresql: Store) -> None:

@@ -8,9 +8,10 @@ from gpufleet_server.store.engine import Store
 from gpufleet_server.store.fleet_rollups import roll_hours
 from gpufleet_server.store.migrate import migrate, upgrade
 from gpufleet_server.store.schema import events, gpus, nodes
-from gpufleet_server.store.tiers import HOUR, MINUTE, fleet_ten_minutes
+from gpufleet_server.store.server_minutes import COUNTED, add_up_hour, server_hours
+from gpufleet_server.store.tiers import HOUR, MINUTE, SIX_HOURS, fleet_six_hours, fleet_ten_minutes
 from gpufleet_server.store.usage import SUMMED, usage_kind_days, usage_kind_hours, usage_places
-from sqlalchemy import Connection, MetaData, Table, select, text
+from sqlalchemy import Connection, MetaData, Table, delete, select, text
 
 from tests.server.fleet import NOW
 
@@ -72,6 +73,24 @@ def test_ten_minutes_are_made_of_the_minutes_that_there_are(before: Store) -> No
     assert found == [(_BEGIN - 70 * MINUTE, 1070), (_BEGIN - 10 * MINUTE, 1015), (_BEGIN, 2005)]
 
 
+def test_six_hours_are_made_of_the_hours_that_there_are(before: Store) -> None:
+    """By the first rollups after that, also where their minutes are gone."""
+    begin = _BEGIN // SIX_HOURS * SIX_HOURS
+    with before.writing() as connection:
+        upgrade(connection, "0011")
+        tables = MetaData()
+        tables.reflect(connection, only=["fleet_minutes", "fleet_hours"])
+        connection.execute(tables.tables["fleet_minutes"].delete())
+        for end in (begin - 3 * HOUR, begin, begin + HOUR):
+            _add(connection, tables.tables["fleet_hours"], {"group_id": 1, "ts": end, "observed": 1000})
+    migrate(before)
+    roll_hours(before, begin + 30 * HOUR)
+    with before.reading() as connection:
+        query = select(fleet_six_hours.c.ts, fleet_six_hours.c.observed).order_by(fleet_six_hours.c.ts)
+        found = [tuple(row) for row in connection.execute(query)]
+    assert found == [(begin, 2000), (begin + SIX_HOURS, 1000)]
+
+
 def test_events_of_before_have_places(before: Store) -> None:
     """Where their node is now, and of their GPU's model."""
     with before.writing() as connection:
@@ -109,3 +128,32 @@ def test_what_kinds_of_owners_had_is_added_up(before: Store) -> None:
         for table, at in ((usage_kind_days, 0), (usage_kind_hours, HOUR)):
             found = connection.execute(select(table).order_by(table.c.kind)).all()
             assert [tuple(row) for row in found] == [(at, "slurm", 1, 10, 6, 4), (at, "unknown", 1, 5, 3, 2)]
+
+
+def test_servers_have_their_hours(before: Store) -> None:
+    """Added up of their minutes as servers do that themselves."""
+    counts = dict.fromkeys(
+        (*COUNTED, "stored", "duplicate", "refused_credentials", "refused_content", "turned_away", "too_late"), 3
+    )
+    with before.writing() as connection:
+        upgrade(connection, "0011")
+        tables = MetaData()
+        tables.reflect(connection, only=["server_minutes"])
+        for place in range(4):
+            row: dict[str, object] = {"server": "a", "at": _BEGIN + 20 * place * MINUTE, "covered": 60_000, **counts}
+            row |= {"commits": place, "commit_mean": 0.1 * place or None, "waited_mean": 0.5, "commit_max": None}
+            row |= {"queued_reports": place, "queued_bytes": 0, "elected": False, "sealing_overdue": None}
+            _add(connection, tables.tables["server_minutes"], row | {"upkeep": 0.0, "upkeep_cpu": 0.0, "cpu": 1.5})
+    migrate(before)
+    query = select(server_hours).order_by(server_hours.c.at)
+    with before.writing() as connection:
+        found = connection.execute(query).all()
+        connection.execute(delete(server_hours))
+        for hour in (_BEGIN, _BEGIN + HOUR):
+            add_up_hour(connection, "a", hour)
+        assert connection.execute(query).all() == found
+    assert [(row.at, row.stored, row.commits, row.cpu) for row in found] == [
+        (_BEGIN, 9, 3, 4.5),
+        (_BEGIN + HOUR, 3, 3, 1.5),
+    ]
+    assert found[0].commit_mean == pytest.approx((0.1 + 0.4) / 3)

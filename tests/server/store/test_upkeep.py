@@ -11,7 +11,7 @@ from gpufleet_server.store.election import Election
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.retention import Keep
 from gpufleet_server.store.seal import Sealed, horizon
-from gpufleet_server.store.tiers import DAILY, DAY, HOUR, HOURLY, SEALED, begin_of, fleet_hours, fleet_states
+from gpufleet_server.store.tiers import DAILY, DAY, HOUR, HOURLY, MINUTE, SEALED, begin_of, fleet_hours, fleet_states
 from gpufleet_server.store.upkeep import Statistics, Upkeep, run_once, seal_everything
 from sqlalchemy import Connection, Table, func, select, text
 
@@ -93,6 +93,19 @@ def test_it_goes_on_in_the_background(store: Store, fleet: Fleet, start: Start) 
     assert steps.keys() == {*names, "usage", *(f"usage_{name}" for name in ("days", "today", "long", "waste"))}
     assert not any(step.failures for step in steps.values())
     assert _count(store, fleet_hours) == 0
+
+
+def test_states_are_counted_when_a_minute_begins(store: Store, fleet: Fleet, start: Start) -> None:
+    """However late in a minute it was done before: no minute is left out, as boards of weeks read one of 360."""
+    _fill(store, fleet, [MIDNIGHT])
+    begun, before = clock.now() // MINUTE * MINUTE, time.monotonic()
+    start(Upkeep(store, now=lambda: begun + 58 * clock.SECOND + int((time.monotonic() - before) * clock.SECOND)))
+    _wait_for(lambda: _count(store, fleet_states) == 2)
+    with store.reading() as connection:
+        assert list(connection.execute(select(fleet_states.c.ts).order_by(fleet_states.c.ts)).scalars()) == [
+            begun,
+            begun + MINUTE,
+        ]
 
 
 def test_a_step_that_fails_stops_no_other(

@@ -8,15 +8,18 @@ from gpufleet_server.store.engine import Store
 from gpufleet_server.store.fleet_rollups import count_states, group_ids
 from gpufleet_server.store.grafana.view import View
 from gpufleet_server.store.grafana.views import (
+    fleet_groups,
     fleet_hours,
     fleet_minutes,
+    fleet_six_hours,
     fleet_states,
     fleet_states_hours,
+    fleet_states_six_hours,
     fleet_states_ten_minutes,
     fleet_ten_minutes,
     places,
 )
-from gpufleet_server.store.tiers import HOUR, MINUTE, TEN_MINUTES
+from gpufleet_server.store.tiers import HOUR, MINUTE, SIX_HOURS, TEN_MINUTES
 from gpufleet_server.store.tiers import fleet_states as counted
 from sqlalchemy import insert, text
 
@@ -24,8 +27,10 @@ from tests.server import expected, stored
 from tests.server.fleet import NOW, Fleet
 from tests.server.store.grafana.filled import Filled, at
 
-_STEP = {"fleet_minutes": MINUTE, "fleet_ten_minutes": TEN_MINUTES, "fleet_hours": HOUR}
-_VIEWS = [fleet_minutes.VIEW, fleet_ten_minutes.VIEW, fleet_hours.VIEW]
+_STEP = {
+    "fleet_minutes": MINUTE, "fleet_ten_minutes": TEN_MINUTES, "fleet_hours": HOUR, "fleet_six_hours": SIX_HOURS,
+}  # fmt: skip
+_VIEWS = [fleet_minutes.VIEW, fleet_ten_minutes.VIEW, fleet_hours.VIEW, fleet_six_hours.VIEW]
 
 
 def _named(name: str) -> str:
@@ -94,7 +99,7 @@ def test_places(filled: Filled) -> None:
 
 def test_counts_of_states(postgresql: Store) -> None:
     """As they were counted; those for long times at full ten minutes and hours."""
-    fleet, hour = Fleet(postgresql), NOW // HOUR * HOUR
+    fleet, hour, six = Fleet(postgresql), NOW // HOUR * HOUR + HOUR, NOW // SIX_HOURS * SIX_HOURS
     node = fleet.node("n1", site="east", last_seen=NOW)
     fleet.gpu(node, "GPU-a", model="H100"), fleet.gpu(node, "GPU-b", model="H100", lost=True)
     fleet.gpu(node, "GPU-c", removed_at=NOW)
@@ -102,14 +107,17 @@ def test_counts_of_states(postgresql: Store) -> None:
     with postgresql.writing() as connection:
         group = ("", "", True, "reporting")
         number = group_ids(connection, [group])[group]
-        rows = [{"group_id": number, "ts": hour + ago, "gpus": 7} for ago in (0, TEN_MINUTES, TEN_MINUTES + MINUTE)]
+        moments = [six, hour, hour + TEN_MINUTES, hour + TEN_MINUTES + MINUTE]
+        rows = [{"group_id": number, "ts": ts, "gpus": 7} for ts in moments]
         connection.execute(insert(counted), rows)
     filled = Filled(postgresql, (), (), ())
     minute = NOW // MINUTE * MINUTE
-    times = {"fleet_states": 3, "fleet_states_ten_minutes": 2, "fleet_states_hours": 1}
-    for view in (fleet_states.VIEW, fleet_states_ten_minutes.VIEW, fleet_states_hours.VIEW):
+    views = (fleet_states_six_hours, fleet_states_hours, fleet_states_ten_minutes, fleet_states)
+    for count, view in enumerate((each.VIEW for each in views), 1):
         shown = [tuple(row.values()) for row in filled.rows(view, where="simulated", order="at")]
-        later = [hour, hour + TEN_MINUTES, hour + TEN_MINUTES + MINUTE][: times[view.name]]
-        assert shown == [(time, at(time), "(none)", "(none)", True, "reporting", 7) for time in later]
+        wanted = [(time, at(time), number, "(none)", "(none)", True, "reporting", 7) for time in moments[:count]]
+        assert shown == wanted
     now = [tuple(row.values()) for row in filled.rows(fleet_states.VIEW, where="NOT simulated", order="state")]
-    assert now == [(minute, at(minute), "east", "H100", False, state, 1) for state in ("lost", "reporting")]
+    groups = {row["state"]: row["group_id"] for row in filled.rows(fleet_groups.VIEW, where="NOT simulated")}
+    counts = [(minute, at(minute), groups[state], "east", "H100", False, state, 1) for state in ("lost", "reporting")]
+    assert now == counts

@@ -90,10 +90,10 @@ def test_it_reads_every_view(opened: Store, url: str, role: str) -> None:
         settings = (
             *("default_transaction_read_only", "statement_timeout"),
             *("idle_in_transaction_session_timeout", "jit", "work_mem"),
-            "max_parallel_workers_per_gather",
+            *("max_parallel_workers_per_gather", "random_page_cost"),
         )
         found = [connection.execute(f"SHOW {name}".encode()).fetchone() for name in settings]
-    assert found == [("on",), ("30s",), ("1min",), ("off",), ("16MB",), ("0",)]
+    assert found == [("on",), ("30s",), ("1min",), ("off",), ("16MB",), ("0",), ("1.1",)]
 
 
 def test_it_reads_nothing_else(opened: Store, url: str, role: str) -> None:

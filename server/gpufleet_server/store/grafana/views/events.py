@@ -10,7 +10,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 from gpufleet_server.domain.xids import Xid, catalogue
 from gpufleet_server.store.grafana import fields, usage_fields
 from gpufleet_server.store.grafana.view import Column, Field, view
-from gpufleet_server.store.schema import events, gpus, nodes
+from gpufleet_server.store.schema import IS_FAULT, events, gpus, nodes
+
+# That an event is a fault, and no news of a roster: as the index of faults has it.
+FAULT = IS_FAULT
 
 
 def _of_xid(told: Callable[[Xid], str]) -> ColumnElement[Any]:
