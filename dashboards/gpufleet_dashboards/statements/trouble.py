@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 from gpufleet_agent.catalogue import BY_NAME
-from gpufleet_server.store.grafana.views.events import FAULT
+from gpufleet_server.store.grafana.views.events import FAULT, GRAVE
 from gpufleet_server.store.grafana.views.events import VIEW as EVENTS
 from gpufleet_server.store.grafana.views.gpu_counts import VIEW as GPU_COUNTS
 from gpufleet_server.store.grafana.views.gpus import VIEW as GPUS
 from gpufleet_server.store.grafana.views.states import VIEW as STATES
 from gpufleet_server.store.grafana.views.usage_places import VIEW as USAGE_PLACES
-from gpufleet_server.store.grafana.views.xids import INFO_CODES
 from gpufleet_server.store.grafana.views.xids import VIEW as XIDS
 
 from gpufleet_dashboards import units
@@ -20,8 +19,6 @@ from gpufleet_dashboards.scale import SEVERITY_COLOURS, words
 from gpufleet_dashboards.sql import END, INTERVAL_MS, INTERVAL_US, as_time, begun, chosen, likely, within
 
 _MOST = 50
-# By their codes, written out: asked of very many events, that takes half as long as to look into a view of them.
-_GRAVE = f"({EVENTS['code']} IN ({', '.join(map(str, INFO_CODES))}) AND {EVENTS['kind']} = 'xid') IS NOT TRUE"
 # A GPU that falls off the bus tells of it in several ways, within seconds.
 _A_MINUTE_US = 60_000_000
 _MINUTE = f"{EVENTS['at']} / {_A_MINUTE_US}"
@@ -109,20 +106,22 @@ def offenders(of_gpus: bool) -> Query:
     last = "".join(f", max({EVENTS[name]}) AS {name}" for name in hidden)
     # Where enough have grave ones again and again, others are not among the gravest: to count these costs half of it.
     sql = f"""WITH gravest AS MATERIALIZED (
-  {_repeated(key, _GRAVE)} ORDER BY count(*) DESC FETCH FIRST {2 * _MOST} ROWS WITH TIES
+  {_repeated(key, GRAVE)} ORDER BY count(*) DESC FETCH FIRST {2 * _MOST} ROWS WITH TIES
 ), most AS MATERIALIZED (
   SELECT key FROM gravest WHERE (SELECT count(*) FROM gravest) >= {_MOST}
   UNION ALL
   ({_repeated(key, f"(SELECT count(*) FROM gravest) < {_MOST}")}
-  ORDER BY count(*) FILTER (WHERE {_GRAVE}) DESC, count(*) DESC, 1 LIMIT {2 * _MOST})
+  ORDER BY count(*) FILTER (WHERE {GRAVE}) DESC, count(*) DESC, 1 LIMIT {2 * _MOST})
+), worst AS MATERIALIZED (
+  SELECT key, count(DISTINCT {_MINUTE}) FILTER (WHERE {GRAVE}) AS grave, count(DISTINCT {_MINUTE}) AS faults
+  FROM most JOIN {EVENTS} ON most.key = {EVENTS[key]} WHERE {_here()} AND {FAULT}
+  GROUP BY 1 ORDER BY 2 DESC, 3 DESC, 1 LIMIT {_MOST}
 )
-SELECT max({EVENTS["node"]}) AS node, {names}
-  count(DISTINCT {_MINUTE}) FILTER (WHERE {_GRAVE}) AS grave,
-  count(DISTINCT {_MINUTE}) AS faults, count(DISTINCT {EVENTS["gpu_id"]}) AS gpus,
+SELECT max({EVENTS["node"]}) AS node, {names}grave, faults, count(DISTINCT {EVENTS["gpu_id"]}) AS gpus,
   string_agg(DISTINCT coalesce('XID ' || {EVENTS["code"]}, {EVENTS["kind"]}), ', ') AS which,
   {as_time(f"max({EVENTS['at']})")} AS last{last}
-FROM {EVENTS} JOIN most ON most.key = {EVENTS[key]} WHERE {_here()} AND {FAULT}
-GROUP BY {EVENTS[key]} ORDER BY grave DESC, faults DESC, {EVENTS[key]} LIMIT {_MOST}"""
+FROM worst JOIN {EVENTS} ON worst.key = {EVENTS[key]} WHERE {_here()} AND {FAULT}
+GROUP BY worst.key, grave, faults ORDER BY grave DESC, faults DESC, worst.key"""
     place = {"position": number(units.PLAIN, "GPU", link=to_gpu(), width=60), "serial": text("Serial")}
     place |= {"model": text("Model"), "site": text("Site"), "rack": text("Rack")}
     columns = {
@@ -142,7 +141,7 @@ def _repeated(key: str, where: str) -> str:
     """Which had faults that are told in two minutes or more, of events for which a condition holds."""
     told = _told((key, "at", "code", "kind"), f"{EVENTS[key]} IS NOT NULL AND {FAULT} AND {where}")
     return f"""SELECT {key} AS key FROM {told}
-  GROUP BY 1 HAVING min({EVENTS["at"]}) / {_A_MINUTE_US} < max({EVENTS["at"]}) / {_A_MINUTE_US}"""
+  GROUP BY 1 HAVING count(*) > 1 AND min({EVENTS["at"]}) / {_A_MINUTE_US} < max({EVENTS["at"]}) / {_A_MINUTE_US}"""
 
 
 def gained(metrics: Sequence[str], frequent: Sequence[str] = ()) -> Query:

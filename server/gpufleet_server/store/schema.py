@@ -16,6 +16,9 @@ from sqlalchemy import (
     text,
 )
 
+from gpufleet_server.domain.alerting import Severity
+from gpufleet_server.domain.xids import Action, catalogue
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -163,6 +166,14 @@ states = Table(
 # Kinds of events that are faults; those with a code are XIDs and SXIDs, and to compare texts of very many takes longer.
 _FAULTS = ("xid", "sxid", "gpu_lost", "driver_unresponsive", "driver_failed", "driver_absent")
 IS_FAULT = f"(code IS NOT NULL OR kind IN ({', '.join(map(repr, _FAULTS))}))"
+# Those of severity `info` are mere ends of programs and the like.
+_MERE = catalogue().codes(*Action, severity=Severity.INFO)
+IS_GRAVE = f"(code IN ({', '.join(map(str, _MERE))}) AND kind = 'xid') IS NOT TRUE"
+
+
+def _of_faults(name: str, where: str, *included: str) -> Index:
+    return Index(name, "ts", postgresql_include=included, postgresql_where=text(where), sqlite_where=text(where))
+
 
 events = Table(
     "events",
@@ -181,13 +192,8 @@ events = Table(
     Column("place_id", Integer, comment="usage_places: its node's site, its GPU's model, as of then"),
     # Boards count them, from this alone where there are more than of the range.
     Index(None, "ts", postgresql_include=["kind", "code", "gpu_id", "node_id", "place_id"]),
-    Index(
-        "ix_events_faults",
-        "ts",
-        postgresql_include=["gpu_id", "node_id", "place_id", "code", "kind"],
-        postgresql_where=text(IS_FAULT),
-        sqlite_where=text(IS_FAULT),
-    ),
+    _of_faults("ix_events_faults", IS_FAULT, "gpu_id", "node_id", "place_id", "code", "kind"),
+    _of_faults("ix_events_grave", f"{IS_FAULT} AND {IS_GRAVE}", "gpu_id", "node_id", "place_id"),
     Index(None, "node_id", "ts"),
     Index(None, "gpu_id", "ts"),
     Index(None, "kind", "ts"),

@@ -74,6 +74,12 @@ def test_faults_are_counted_from_their_index(database: Connection, query: Query)
     assert "using ix_events_ts" not in plan
 
 
+def test_grave_ones_are_counted_from_their_index(database: Connection) -> None:
+    """Of faults that are mere ends of programs nothing is read, where others are enough."""
+    plan = "\n".join(database.exec_driver_sql(f"EXPLAIN {_asked(offenders(of_gpus=True), 3)}").scalars())
+    assert "Index Only Scan using ix_events_grave" in plan
+
+
 def test_bursts_of_a_minute_push_no_repeater_out(database: Connection) -> None:
     """However many GPUs were lost many times in one minute: the one that was lost in two is what is listed."""
     burst = [_fault(number, 30 * _SECOND) for number in range(2, 202) for _ in range(3)]

@@ -10,10 +10,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 from gpufleet_server.domain.xids import Xid, catalogue
 from gpufleet_server.store.grafana import fields, usage_fields
 from gpufleet_server.store.grafana.view import Column, Field, view
-from gpufleet_server.store.schema import IS_FAULT, events, gpus, nodes
+from gpufleet_server.store.schema import IS_FAULT, IS_GRAVE, events, gpus, nodes
 
-# That an event is a fault, and no news of a roster: as the index of faults has it.
-FAULT = IS_FAULT
+# That an event is a fault, and no news of a roster; and that a fault is none of XIDs that are mere ends of programs:
+# both as their indices have it.
+FAULT, GRAVE = IS_FAULT, IS_GRAVE
 
 
 def _of_xid(told: Callable[[Xid], str]) -> ColumnElement[Any]:

@@ -1,6 +1,5 @@
 """The view `xids`."""
 
-from gpufleet_server.domain.alerting import Severity
 from gpufleet_server.domain.xids import catalogue
 from gpufleet_server.store.grafana.view import Column, View
 
@@ -10,9 +9,6 @@ _COLUMNS = (
     Column("class", "text", "The class of what to do, such as `reset_gpu`."),
     Column("severity", "text", "`critical`, `warning` or `info`."),
 )
-
-# Of those that are mere ends of programs and the like: `info`. Written out, to ask it of very many events.
-INFO_CODES = tuple(sorted(code for code, each in catalogue().xids.items() if each.severity is Severity.INFO))
 
 
 def _select() -> str:

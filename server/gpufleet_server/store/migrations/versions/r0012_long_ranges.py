@@ -1,4 +1,4 @@
-"""What servers did by the hour, the fleet by six hours, and an index of faults: boards of a month read those."""
+"""What servers did by the hour, the fleet by six hours, and indices of faults: boards of a month read those."""
 
 from typing import Any
 
@@ -20,23 +20,21 @@ _MEANS = {"commit_mean": "commits", "waited_mean": "stored + duplicate"}
 _HOUR = 3_600_000_000
 _SIX_HOURS = 6 * _HOUR
 _FAULTS = ("xid", "sxid", "gpu_lost", "driver_unresponsive", "driver_failed", "driver_absent")
+# XIDs that are mere ends of programs and the like: of severity `info`.
+_MERE = (
+    *(8, 11, 13, 14, 25, 31, 32, 37, 38, 39, 40, 41, 43, 44, 45, 60, 63, 66, 67, 68, 69, 70, 71, 72, 75, 76, 77, 80),
+    *(82, 83, 84, 85, 86, 88, 89, 93, 96, 97, 98, 99, 100, 101, 102, 103, 104, 105, 106, 107, 108, 121, 126, 127),
+    *(128, 129, 130, 131, 132, 133, 134, 135, 137, 139, 141, 152, 153, 154, 160, 161),
+)
 # What they are counted by, from the index alone.
 _COUNTED_BY = ("gpu_id", "node_id", "place_id", "code", "kind")
 
 
 def upgrade() -> None:
-    """Make the tables and the index: servers' hours of their minutes, while upkeep makes the six hours."""
+    """Make the tables and the indices: servers' hours of their minutes, while upkeep makes the six hours."""
     _server_hours()
     _six_hours()
-    faults = sa.text(f"(code IS NOT NULL OR kind IN ({', '.join(map(repr, _FAULTS))}))")
-    op.create_index(
-        "ix_events_faults",
-        "events",
-        ["ts"],
-        postgresql_include=_COUNTED_BY,
-        postgresql_where=faults,
-        sqlite_where=faults,
-    )
+    _indices_of_faults()
 
 
 def _server_hours() -> None:
@@ -88,6 +86,19 @@ def _six_hours() -> None:
     )
 
 
+def _indices_of_faults() -> None:
+    """Of all, and of those that are no mere ends of programs."""
+    fault = f"(code IS NOT NULL OR kind IN ({', '.join(map(repr, _FAULTS))}))"
+    grave = f"{fault} AND (code IN ({', '.join(map(str, _MERE))}) AND kind = 'xid') IS NOT TRUE"
+    _index("ix_events_faults", fault, *_COUNTED_BY)
+    _index("ix_events_grave", grave, *_COUNTED_BY[:3])
+
+
+def _index(name: str, where: str, *included: str) -> None:
+    of = sa.text(where)
+    op.create_index(name, "events", ["ts"], postgresql_include=included, postgresql_where=of, sqlite_where=of)
+
+
 def _must(name: str, kind: Any, comment: str | None = None) -> sa.Column[Any]:
     return sa.Column(name, kind, nullable=False, autoincrement=False, comment=comment)
 
@@ -108,6 +119,7 @@ def _add_up() -> None:
 def downgrade() -> None:
     """Drop them."""
     op.drop_index("ix_events_faults", "events")
+    op.drop_index("ix_events_grave", "events")
     op.drop_index("ix_fleet_states_six_hours", "fleet_states")
     for table in ("fleet_six_hours", "server_hours"):
         op.drop_table(table)
