@@ -36,6 +36,10 @@ def _fields() -> Iterator[Field]:
     yield fields.time("first_seen", "When it was first seen in this node.", gpus.c.first_seen)
     yield fields.time("removed_at", "When its node no longer had it; NULL while it has.", gpus.c.removed_at)
     yield Column("removed", "boolean", "Whether it is gone: filter by this."), gpus.c.removed_at.is_not(None)
+    yield (
+        Column("lost", "boolean", "Whether it was lost when its node last told: `state` says whether it is."),
+        gpus.c.lost,
+    )
     yield fields.time("node_last_seen", "When its node last reported.", nodes.c.last_seen)
 
 
