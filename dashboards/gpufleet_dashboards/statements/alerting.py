@@ -16,7 +16,8 @@ _GRAVEST = f"array_position(ARRAY['critical', 'warning', 'info'], {ALERTS['sever
 # How long it took, s.
 _TOOK = f"({ALERTS['resolved']} - {ALERTS['fired']}) / 1000000.0::float8"
 # How long it lasts, so far. Without those that still fire, the worse it is the better it would look.
-_LASTS = f"greatest(extract(epoch FROM coalesce({ALERTS['resolved_at']}, now()) - {ALERTS['fired_at']}), 0)::float8"
+_NOW = "(extract(epoch FROM now()) * 1000000)::bigint"
+_LASTS = f"greatest(coalesce({ALERTS['resolved']}, {_NOW}) - {ALERTS['fired']}, 0) / 1000000.0::float8"
 _UNTIL_SEEN = f"extract(epoch FROM coalesce({ALERTS['acknowledged_at']}, now()) - {ALERTS['fired_at']})"
 # Until somebody acknowledged it, or so far; NULL of those that ended, or were held back, before anybody did.
 _WAITS = f"CASE WHEN {_ACKNOWLEDGED} OR {_FIRING} AND NOT {_HELD} THEN greatest({_UNTIL_SEEN}, 0)::float8 END"
@@ -87,11 +88,13 @@ FROM {ALERTS} WHERE {_FIRED} GROUP BY 1, 2"""
 def by_rule() -> str:
     """A row for each rule that fired in the range or fires: how often, about how many nodes, how long they last."""
     in_range = within(ALERTS, "fired")
-    return f"""SELECT {ALERTS["severity"]}, {ALERTS["rule"]}, count(*) FILTER (WHERE {in_range}) AS fired,
-  count(*) FILTER (WHERE {_FIRING}) AS firing, count(DISTINCT {ALERTS["node_uuid"]}) AS nodes,
+    # A median is of rows in order, and to sort words by the alphabet of a language takes far longer.
+    return f"""SELECT {ALERTS["severity"]} COLLATE "C" AS severity, {ALERTS["rule"]} COLLATE "C" AS rule,
+  count(*) FILTER (WHERE {in_range}) AS fired,
+  count(*) FILTER (WHERE {_FIRING}) AS firing, count(DISTINCT {ALERTS["node_id"]}) AS nodes,
   percentile_cont(0.5) WITHIN GROUP (ORDER BY {_LASTS}) AS median, max({_LASTS}) AS longest,
-  avg(({_ACKNOWLEDGED})::integer::float8) AS acknowledged, max({ALERTS["fired_at"]}) AS last
-FROM {ALERTS} WHERE ({in_range} OR {_FIRING}) AND {_CHOSEN} GROUP BY 1, 2
+  avg(({_ACKNOWLEDGED})::integer::float8) AS acknowledged, {as_time(f"max({ALERTS['fired']})")} AS last
+FROM {ALERTS} WHERE ({in_range} OR {_FIRING}) AND {_CHOSEN} GROUP BY 2, 1
 ORDER BY 3 DESC, 4 DESC, 2 LIMIT {_MOST}"""
 
 
