@@ -76,7 +76,7 @@ def xids() -> Query:
     sql = f"""SELECT xid.code, known.xid_name, known.xid_class, known.xid_severity, xid.events, xid.gpus,
   {as_time("xid.at")} AS last
 FROM (
-  SELECT code, events, at, (SELECT count(DISTINCT gpu_id) FROM unnest(gpu_ids) AS gpu_id) AS gpus
+  SELECT code, events, at, (SELECT count(DISTINCT gpu_id) FROM (SELECT unnest(gpu_ids) AS gpu_id) AS each) AS gpus
   FROM (
     SELECT code, count(*) AS events, max(at) AS at, array_agg(gpu_id) AS gpu_ids FROM {told} GROUP BY 1
   ) AS of_code
