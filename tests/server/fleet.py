@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 from gpufleet_agent.catalogue import BY_NAME, EVERY_SAMPLE, Reason
-from gpufleet_server.domain import use
+from gpufleet_server.domain import clock, use
+from gpufleet_server.domain.state import gpu_state, node_state
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.schema import events, gpus, nodes, partitions, states
 from gpufleet_server.store.tiers import latest, recent
@@ -115,3 +116,18 @@ def _newer(old: dict[str, Any], slot: int, ts: int, duration: int, values: dict[
 def _room(packed: bytes | None, kind: str, slot: int, fill: int) -> Any:
     there = np.frombuffer(packed or b"", kind)
     return np.concatenate((there, np.full(max(0, slot + 1 - len(there)), fill, kind))).astype(kind)
+
+
+def in_every_state(store: Store) -> dict[str, str]:
+    """Nodes and GPUs in each state, by each way into it: the words for them, by hostname and by UUID."""
+    fleet, told = Fleet(store), {}
+    for driver, silence in itertools.product(("ok", "paused", "failed"), (0, 3600)):
+        host = f"{driver}-{silence}"
+        node = fleet.node(host, driver_state=driver, last_seen=clock.now() - silence * SECOND)
+        state = node_state(driver, 10_000, silence * SECOND)
+        told[host] = state.value
+        for lost, removed in itertools.product((False, True), repeat=2):
+            uuid = f"GPU-{host}-{lost}-{removed}"
+            fleet.gpu(node, uuid, lost=lost, removed_at=NOW if removed else None)
+            told[uuid] = gpu_state(state, lost=lost, removed=removed).value
+    return told

@@ -3,7 +3,7 @@
 from gpufleet_server.store.grafana.views.alert_changes import VIEW as CHANGES
 from gpufleet_server.store.grafana.views.alerts import VIEW as ALERTS
 
-from gpufleet_dashboards.sql import BEGIN, END, INTERVAL_US, as_time, begun, chosen, likely, within
+from gpufleet_dashboards.sql import BEGIN, END, INTERVAL_US, NOW_US, as_time, begun, chosen, likely, within
 from gpufleet_dashboards.statements.gaps import evenly
 
 SEVERITIES = ("critical", "warning", "info")
@@ -16,8 +16,7 @@ _GRAVEST = f"array_position(ARRAY['critical', 'warning', 'info'], {ALERTS['sever
 # How long it took, s.
 _TOOK = f"({ALERTS['resolved']} - {ALERTS['fired']}) / 1000000.0::float8"
 # How long it lasts, so far. Without those that still fire, the worse it is the better it would look.
-_NOW = "(extract(epoch FROM now()) * 1000000)::bigint"
-_LASTS = f"greatest(coalesce({ALERTS['resolved']}, {_NOW}) - {ALERTS['fired']}, 0) / 1000000.0::float8"
+_LASTS = f"greatest(coalesce({ALERTS['resolved']}, {NOW_US}) - {ALERTS['fired']}, 0) / 1000000.0::float8"
 _UNTIL_SEEN = f"extract(epoch FROM coalesce({ALERTS['acknowledged_at']}, now()) - {ALERTS['fired_at']})"
 # Until somebody acknowledged it, or so far; NULL of those that ended, or were held back, before anybody did.
 _WAITS = f"CASE WHEN {_ACKNOWLEDGED} OR {_FIRING} AND NOT {_HELD} THEN greatest({_UNTIL_SEEN}, 0)::float8 END"

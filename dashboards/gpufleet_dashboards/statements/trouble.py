@@ -139,6 +139,7 @@ GROUP BY worst.key, grave, faults ORDER BY grave DESC, faults DESC, worst.key"""
 
 def _repeated(key: str, where: str) -> str:
     """Which had faults that are told in two minutes or more, of events for which a condition holds."""
+    # Counted first: most have one, of which nothing need be divided.
     told = _told((key, "at", "code", "kind"), f"{EVENTS[key]} IS NOT NULL AND {FAULT} AND {where}")
     return f"""SELECT {key} AS key FROM {told}
   GROUP BY 1 HAVING count(*) > 1 AND min({EVENTS["at"]}) / {_A_MINUTE_US} < max({EVENTS["at"]}) / {_A_MINUTE_US}"""

@@ -166,7 +166,8 @@ states = Table(
 # Kinds of events that are faults; those with a code are XIDs and SXIDs, and to compare texts of very many takes longer.
 _FAULTS = ("xid", "sxid", "gpu_lost", "driver_unresponsive", "driver_failed", "driver_absent")
 IS_FAULT = f"(code IS NOT NULL OR kind IN ({', '.join(map(repr, _FAULTS))}))"
-# Those of severity `info` are mere ends of programs and the like.
+# Those of severity `info` are mere ends of programs and the like: whoever changes which they are makes the index anew,
+# by a revision, or statements can't use it.
 _MERE = catalogue().codes(*Action, severity=Severity.INFO)
 IS_GRAVE = f"(code IN ({', '.join(map(str, _MERE))}) AND kind = 'xid') IS NOT TRUE"
 

@@ -1,12 +1,9 @@
 """GPUs and nodes as they are now, their newest samples and what is in force, held against what was reported."""
 
-import itertools
 from typing import Any
 
 import pytest
 from gpufleet_agent.catalogue import EVERY_SAMPLE, ON_CHANGE
-from gpufleet_server.domain import clock
-from gpufleet_server.domain.state import gpu_state, node_state
 from gpufleet_server.domain.use import Use
 from gpufleet_server.store.engine import Store
 from gpufleet_server.store.gpu_counts import COUNTS
@@ -14,11 +11,10 @@ from gpufleet_server.store.grafana.views import gpu_counts, gpus, latest, nodes,
 from gpufleet_server.store.tiers import MINUTE
 
 from tests.server import expected, stored
-from tests.server.fleet import NOW, SECOND, Fleet
+from tests.server.fleet import NOW, SECOND, Fleet, in_every_state
 from tests.server.store.grafana.filled import GPUS, HOSTS, Filled, at
 
 _NONE = "(none)"
-_DRIVERS = ("ok", "paused", "failed")
 
 
 def test_gpus(filled: Filled) -> None:
@@ -61,22 +57,16 @@ def test_nodes(filled: Filled) -> None:
 
 def test_states(postgresql: Store) -> None:
     """The words of the domain, for all that a node and a GPU can be in, at the database's time."""
-    fleet, told = Fleet(postgresql), {}
-    for driver, silence in itertools.product(_DRIVERS, (0, 3600)):
-        seen = clock.now() - silence * SECOND
-        node = fleet.node(f"{driver}-{silence}", driver_state=driver, last_seen=seen)
-        state = node_state(driver, 10_000, silence * SECOND)
-        told[f"{driver}-{silence}"] = state.value
-        for lost, removed in itertools.product((False, True), repeat=2):
-            uuid = f"GPU-{driver}-{silence}-{lost}-{removed}"
-            fleet.gpu(node, uuid, lost=lost, removed_at=NOW if removed else None)
-            told[uuid] = gpu_state(state, lost=lost, removed=removed).value
+    told = in_every_state(postgresql)
     filled = Filled(postgresql, (), (), ())
     shown = {row["node"]: row["state"] for row in filled.rows(nodes.VIEW, "node", "state")}
     shown |= {row["gpu"]: row["state"] for row in filled.rows(gpus.VIEW, "gpu", "state")}
     assert shown == told
     assert len(set(told.values())) == 6
     assert {row["gpus"] for row in filled.rows(nodes.VIEW, "gpus")} == {2}
+    assert {(row["gpu"], f"GPU-{row['node']}-{row['lost']}-{row['removed']}") for row in filled.rows(gpus.VIEW)} == {
+        (uuid, uuid) for uuid in told if uuid.startswith("GPU-")
+    }
 
 
 @pytest.mark.parametrize("what", COUNTS)
