@@ -121,13 +121,13 @@ def _room(packed: bytes | None, kind: str, slot: int, fill: int) -> Any:
 def in_every_state(store: Store) -> dict[str, str]:
     """Nodes and GPUs in each state, by each way into it: the words for them, by hostname and by UUID."""
     fleet, told = Fleet(store), {}
-    for driver, silence in itertools.product(("ok", "paused", "failed"), (0, 3600)):
-        host = f"{driver}-{silence}"
+    for driver, silence, lost in itertools.product(("ok", "paused", "failed"), (0, 3600), (False, True)):
+        host = f"{driver}-{silence}-{lost}"
         node = fleet.node(host, driver_state=driver, last_seen=clock.now() - silence * SECOND)
         state = node_state(driver, 10_000, silence * SECOND)
         told[host] = state.value
-        for lost, removed in itertools.product((False, True), repeat=2):
-            uuid = f"GPU-{host}-{lost}-{removed}"
+        for removed in (False, True):
+            uuid = f"GPU-{host}-{removed}"
             fleet.gpu(node, uuid, lost=lost, removed_at=NOW if removed else None)
             told[uuid] = gpu_state(state, lost=lost, removed=removed).value
     return told
