@@ -24,14 +24,17 @@ ROOT = Path(__file__).parents[2]
 def main(driver: str, state: str, *settings: str) -> int:
     """Run until a signal comes; settings are key=value, and `fsize` is the largest file the process may write.
 
+    The driver may be silent for `silence` seconds: by default for longer than a busy machine keeps its reader waiting.
+
     The kernel log of the machine, which may tell of real GPUs, is none of its business.
     """
     flags = dict(setting.split("=", 1) for setting in settings)
     if "fsize" in flags:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(flags.pop("fsize")),) * 2)
+    silence = float(flags.pop("silence", "60"))
     config = load({"state_dir": state, "interval": "1s", "kernel_log": "off", **flags}, {})
     set_up_log(config.log_level, config.log_format)
-    patience = Patience(silence=2.0, opening=2.0, restart=0.1, restart_absent=0.2, restart_most=0.5)
+    patience = Patience(silence=silence, opening=silence, restart=0.1, restart_absent=0.2, restart_most=0.5)
     return Agent(config, FakeBackend(Path(driver)), patience=patience).run()
 
 

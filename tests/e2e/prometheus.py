@@ -38,6 +38,10 @@ class Prometheus:
         """What an instant query gives: labels and value."""
         return [(one["metric"], float(one["value"][1])) for one in self.get("query", query=query)["result"]]
 
+    def soon(self, query: str) -> list[tuple[dict[str, str], float]]:
+        """The same, once there is something: after a scrape that failed there is nothing for a moment."""
+        return wait_for(query, lambda: self.now(query))
+
     def over(self, query: str, seconds: float, step: float = 1) -> list[tuple[dict[str, str], list[float]]]:
         """What a range query of the newest seconds gives: labels and values."""
         end = time.time()

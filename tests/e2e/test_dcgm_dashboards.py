@@ -99,7 +99,7 @@ def wanted(panel: Panel, boards: list[Device]) -> list[float]:
 def check(it: Prometheus, board: Dashboard, panel: Panel, boards: list[Device]) -> None:
     """The query, as Grafana asks it, gives each GPU's own value in the panel's unit."""
     where, query = f"{board.name}: {panel.title}", expanded(panel.query, board, it)
-    now = it.now(query)
+    now = it.soon(query)
     shown = [value for _, value in sorted(now, key=lambda one: one[0].get("gpu", ""))]
     # Power is energy over an interval that the driver's own clock does not time.
     assert shown == pytest.approx(wanted(panel, boards), rel=0.1 if panel.unit == "watt" else 1e-3), where
@@ -136,7 +136,7 @@ def test_rules_are_silent_until_something_happens(tmp_path: Path) -> None:
     with scraped(tmp_path) as (it, scenario):
         for rule in RULES:
             assert it.now(rule) == [], rule
-            assert len(it.now(re.split(r" > |{", rule)[0])) == len(WATTS), rule
+            assert len(it.soon(re.split(r" > |{", rule)[0])) == len(WATTS), rule
         types = {name: one[0]["type"] for name, one in it.get("metadata").items()}
         assert types["DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"] == "counter"
         assert types["DCGM_FI_DEV_GPU_TEMP"] == "gauge"
@@ -144,7 +144,7 @@ def test_rules_are_silent_until_something_happens(tmp_path: Path) -> None:
         scenario.write(tmp_path / "driver")
         [(labels, value)] = wait_for("the XID", lambda: it.now(RULES[-1]))
         assert (labels["gpu"], labels["err_msg"], value) == ("1", "GPU has fallen off the bus", 79)
-        assert [labels["xid"] for labels, _ in it.now("DCGM_EXP_XID_ERRORS_TOTAL == 1")] == ["79"]
+        assert [labels["xid"] for labels, _ in it.soon("DCGM_EXP_XID_ERRORS_TOTAL == 1")] == ["79"]
         energy = "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"
         wait_for("ten seconds of energy", lambda: it.now(f"count_over_time({energy}[10s]) >= 9"))
         rates = it.now(f"rate({energy}[10s]) / 1000")

@@ -26,7 +26,7 @@ def test_the_same_xid_three_times_is_three_events(tmp_path: Path, fleet_server: 
     scenario = Scenario([busy(h100_sxm(0)), busy(h100_sxm(1))])
     file = scenario.write(tmp_path / "scenario")
     reader = fleet_server.token("reader")
-    with agent(tmp_path, fleet_server.url, fleet_server.token("join"), environment(file), "--interval", "10s"):
+    with agent(tmp_path, fleet_server.url, fleet_server.token("join"), environment(file), "--interval", "60s"):
         wait_for("the GPUs", lambda: fleet_server.get("/gpus", reader)["total"] == 2)
         first = scenario.now() + 0.5
         happened = [first + 0.3 * number for number in range(3)]
@@ -38,7 +38,7 @@ def test_the_same_xid_three_times_is_three_events(tmp_path: Path, fleet_server: 
     assert [event["code"] for event in shown] == [31, 31, 31]
     assert {event["gpu"] for event in shown} == {str(scenario.gpus[1].values["uuid"])}
     committed = [datetime.fromisoformat(event["received_at"]).timestamp() - scenario.epoch for event in shown]
-    assert all(0 < there - at < 5 for there, at in zip(committed, happened, strict=True))
+    assert all(0 < there - at < 30 for there, at in zip(committed, happened, strict=True))
 
 
 @pytest.fixture

@@ -134,7 +134,7 @@ def test_a_driver_that_is_gone_afterwards_is_told(tmp_path: Path, ingest: Ingest
 
 def test_a_hanging_driver_is_let_go(tmp_path: Path, ingest: IngestEnd) -> None:
     """A reader that hangs where it can be ended is ended, and what was told as unresponsive is paused."""
-    with agent(tmp_path, *pushes(ingest)) as process:
+    with agent(tmp_path, *pushes(ingest), "silence=2") as process:
         until(lambda: ingest.reports)
         (tmp_path / "driver" / "hang").touch()
         until(lambda: "driver_unresponsive" in ingest.kinds)
