@@ -65,11 +65,15 @@ def _offenders(database: Connection, *rows: dict[str, Any]) -> list[Any]:
     return [(known.get(row["gpu"]), row["faults"], row["grave"]) for row in found]
 
 
+def _plan(database: Connection, query: Query) -> str:
+    database.exec_driver_sql("SET LOCAL enable_seqscan = off")
+    return "\n".join(database.exec_driver_sql(f"EXPLAIN {_asked(query, 3)}").scalars())
+
+
 @pytest.mark.parametrize("query", [offenders(of_gpus=True), offenders(of_gpus=False), xids(), counted_by_advice()])
 def test_faults_are_counted_from_their_index(database: Connection, query: Query) -> None:
     """What statements ask for is what it is of: of the table's other events nothing is read."""
-    database.exec_driver_sql("SET LOCAL enable_seqscan = off")
-    plan = "\n".join(database.exec_driver_sql(f"EXPLAIN {_asked(query, 3)}").scalars())
+    plan = _plan(database, query)
     assert "Index Only Scan using ix_events_faults" in plan
     assert "using ix_events_ts" not in plan
 
@@ -77,9 +81,7 @@ def test_faults_are_counted_from_their_index(database: Connection, query: Query)
 @pytest.mark.parametrize("of_gpus", [True, False])
 def test_grave_ones_are_counted_from_their_index(database: Connection, of_gpus: bool) -> None:
     """Of faults that are mere ends of programs nothing is read, where others are enough."""
-    database.exec_driver_sql("SET LOCAL enable_seqscan = off")
-    plan = "\n".join(database.exec_driver_sql(f"EXPLAIN {_asked(offenders(of_gpus), 3)}").scalars())
-    assert "Index Only Scan using ix_events_grave" in plan
+    assert "Index Only Scan using ix_events_grave" in _plan(database, offenders(of_gpus))
 
 
 def test_bursts_of_a_minute_push_no_repeater_out(database: Connection) -> None:
