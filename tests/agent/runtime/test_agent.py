@@ -58,7 +58,7 @@ def test_xids_arrive_within_a_second(tmp_path: Path, ingest: IngestEnd) -> None:
     with agent(tmp_path, *pushes(ingest), "interval=60s"):
         until(lambda: ingest.reports)
         raise_xids(tmp_path / "driver", "79 79 79")
-        until(lambda: ingest.kinds.count("xid") == 3, 30.0)
+        until(lambda: ingest.kinds.count("xid") == 3, 5.0)
 
 
 def test_a_hanging_driver_is_told_and_recovers(tmp_path: Path, ingest: IngestEnd) -> None:

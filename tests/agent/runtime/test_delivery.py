@@ -193,7 +193,7 @@ def test_a_network_that_swallows_connections_is_attended_to() -> None:
         link = Link(f"http://127.0.0.1:{full.getsockname()[1]}", attend=attend)
         with pytest.raises(Unreachable, match="no connection in time"):
             link.post("/", b"x", {}, limit=1.5)
-    assert len(attended) > 2
+    assert len(attended) > 10
 
 
 def test_a_large_request_is_sent_as_the_network_takes_it() -> None:
